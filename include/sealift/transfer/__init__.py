@@ -1,0 +1,3 @@
+"""Moving image bytes out of the bucket."""
+
+from __future__ import annotations
