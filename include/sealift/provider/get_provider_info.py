@@ -4,10 +4,234 @@ from __future__ import annotations
 
 from typing import Any
 
+_CLASSIC_CONNECTION: dict[str, Any] = {
+    "connection-type": "ibm_classic",
+    "hook-class-name": "sealift.provider.hooks.classic.ClassicHook",
+    "hook-name": "IBM Cloud Classic (SoftLayer API)",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "port"],
+        "relabeling": {"host": "API endpoint", "login": "User name", "password": "API key"},
+        "placeholders": {
+            "host": "empty: api.softlayer.com",
+            "login": "classic user name, or the word apikey with an IBM Cloud API key",
+            "password": "classic infrastructure API key, or IBM Cloud API key",
+        },
+    },
+    "conn-fields": {
+        "transport": {
+            "label": "Transport",
+            "description": "XML-RPC keeps the API's error codes; choose REST where a proxy lets nothing else through.",
+            "schema": {"type": "string", "enum": ["xmlrpc", "rest"], "default": "xmlrpc"},
+        },
+        "network": {
+            "label": "Network",
+            "description": "Which of IBM's endpoints to call where no endpoint is given.",
+            "schema": {"type": "string", "enum": ["public", "private"], "default": "public"},
+        },
+        "timeout": {
+            "label": "Timeout (seconds)",
+            "description": "How long one call may take.",
+            "schema": {"type": "number", "minimum": 1, "default": 60},
+        },
+        "requests_per_second": {
+            "label": "Requests per second",
+            "description": "Upper bound of this process's calls; the account's own limit is 50.",
+            "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 49, "default": 20},
+        },
+        "verify": {
+            "label": "TLS certificates",
+            "description": "true, false, or the path of a CA bundle on the workers.",
+            "schema": {"type": ["string", "null"], "default": "true"},
+        },
+    },
+}
+
+_COS_CONNECTION: dict[str, Any] = {
+    "connection-type": "ibm_cos",
+    "hook-class-name": "sealift.provider.hooks.cos.CosHook",
+    "hook-name": "IBM Cloud Object Storage",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "port", "login"],
+        "relabeling": {"host": "Endpoint URL", "password": "IBM Cloud API key"},
+        "placeholders": {
+            "host": "empty: the endpoint of the region below",
+            "password": "key of a service ID that may write to the bucket",
+        },
+    },
+    "conn-fields": {
+        "region": {
+            "label": "Region",
+            "description": "Region of the buckets, as us-south or eu-de.",
+            "schema": {"type": "string", "default": "us-south"},
+        },
+        "endpoint_kind": {
+            "label": "Endpoint kind",
+            "description": "public, private (inside Classic) or direct (inside VPC); unused where an endpoint is given.",
+            "schema": {"type": "string", "enum": ["public", "private", "direct"], "default": "public"},
+        },
+        "bucket": {
+            "label": "Bucket",
+            "description": "Default bucket of exports; Test checks that the key may write there.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "service_instance_id": {
+            "label": "Service instance",
+            "description": "CRN of the Cloud Object Storage instance; needed with an API key to create a bucket.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "iam_endpoint": {
+            "label": "IAM token URL",
+            "description": "Empty: https://iam.cloud.ibm.com/identity/token",
+            "schema": {"type": ["string", "null"]},
+        },
+        "access_key_id": {
+            "label": "HMAC access key ID",
+            "description": "Used in place of the API key for reading and writing objects, where given.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "secret_access_key": {
+            "label": "HMAC secret access key",
+            "description": "Belongs to the HMAC access key ID.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "export_api_key": {
+            "label": "API key for the export",
+            "description": "Key that the Classic API writes the images with; empty: the API key above.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "timeout": {
+            "label": "Timeout (seconds)",
+            "description": "How long one request may take to connect and between two reads.",
+            "schema": {"type": "number", "minimum": 1, "default": 60},
+        },
+        "verify": {
+            "label": "TLS certificates",
+            "description": "true, false, or the path of a CA bundle on the workers.",
+            "schema": {"type": ["string", "null"], "default": "true"},
+        },
+    },
+}
+
+
+def _option(description: str, kind: str, default: str, example: str | None = None) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }
+
 
 def get_provider_info() -> dict[str, Any]:
     """Describe the provider.
 
     :returns: a dictionary after Airflow's ``provider_info.schema.json``.
     """
-    return {"package-name": "sealift", "name": "Sealift", "description": "Exports of IBM Cloud Classic virtual servers."}
+    operators = "sealift.provider.operators"
+    return {
+        "package-name": "sealift",
+        "name": "Sealift",
+        "description": "Exports IBM Cloud Classic virtual servers as images that are proven good.",
+        "hook-class-names": [
+            _CLASSIC_CONNECTION["hook-class-name"],
+            _COS_CONNECTION["hook-class-name"],
+        ],
+        "connection-types": [_CLASSIC_CONNECTION, _COS_CONNECTION],
+        "integrations": [
+            {
+                "integration-name": "IBM Cloud Classic",
+                "external-doc-url": "https://sldn.softlayer.com/reference/softlayerapi/",
+                "tags": ["service"],
+            },
+            {
+                "integration-name": "IBM Cloud Object Storage",
+                "external-doc-url": "https://cloud.ibm.com/docs/cloud-object-storage",
+                "tags": ["service"],
+            },
+        ],
+        "hooks": [
+            {
+                "integration-name": "IBM Cloud Classic",
+                "python-modules": ["sealift.provider.hooks.classic"],
+            },
+            {
+                "integration-name": "IBM Cloud Object Storage",
+                "python-modules": ["sealift.provider.hooks.cos"],
+            },
+        ],
+        "operators": [
+            {
+                "integration-name": "IBM Cloud Classic",
+                "python-modules": [
+                    f"{operators}.plan",
+                    f"{operators}.wave",
+                    f"{operators}.capture",
+                    f"{operators}.export",
+                    f"{operators}.prove",
+                    f"{operators}.report",
+                ],
+            },
+        ],
+        "sensors": [
+            {
+                "integration-name": "IBM Cloud Classic",
+                "python-modules": ["sealift.provider.sensors.template", "sealift.provider.sensors.export"],
+            },
+        ],
+        "triggers": [
+            {
+                "integration-name": "IBM Cloud Classic",
+                "python-modules": [
+                    "sealift.provider.triggers.account",
+                    "sealift.provider.triggers.waits",
+                    "sealift.provider.triggers.wave",
+                ],
+            },
+        ],
+        "extra-links": [
+            "sealift.provider.links.TemplateLink",
+            "sealift.provider.links.ObjectLink",
+            "sealift.provider.links.ManifestLink",
+            "sealift.provider.links.PlanLink",
+        ],
+        "config": {
+            "sealift": {
+                "description": "Settings of Sealift's DAGs.",
+                "options": {
+                    "schedule": _option(
+                        "Cron expression or preset of plan_exports. Empty: it runs only when triggered.",
+                        "string",
+                        "",
+                        "0 2 * * 6",
+                    ),
+                    "default_params": _option(
+                        "JSON object with the values that the trigger form starts with and that scheduled runs use.",
+                        "string",
+                        "",
+                        '{"tags": ["export"], "bucket": "images", "prefix": "weekly"}',
+                    ),
+                    "owner": _option("Owner shown on the DAGs.", "string", "data-platform"),
+                    "poll_interval": _option(
+                        "Seconds between two polls of an account. One poll answers for all that wait.",
+                        "float",
+                        "15",
+                    ),
+                    "max_offline": _option(
+                        "Hard bound of servers that one Airflow has in the capture step at once, over all runs. "
+                        "A run's own max_offline can only be lower.",
+                        "integer",
+                        "20",
+                    ),
+                    "active_waves": _option("How many waves of one plan run at the same time.", "integer", "2"),
+                    "retries": _option("How often a step is tried again after a fault that may pass.", "integer", "3"),
+                    "retry_delay": _option("Seconds before a step is tried again.", "float", "60"),
+                    "stuck_after": _option(
+                        "Seconds without a change of a transaction's status after which it counts as stuck.",
+                        "float",
+                        "14400",
+                    ),
+                },
+            },
+        },
+    }

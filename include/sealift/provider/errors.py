@@ -1,0 +1,26 @@
+"""What stops a task for a reason of its own, beside the errors of the two APIs."""
+
+from __future__ import annotations
+
+from airflow.sdk.exceptions import AirflowException
+
+
+class ConnectionProblem(AirflowException):  # noqa: N818 - a problem of the set-up, not a fault of the program
+    """A connection is missing or cannot work as it is written. No retry helps until a person changes it."""
+
+
+class WaitFailed(AirflowException):  # noqa: N818
+    """A wait ended badly, for a reason that another try may outlive."""
+
+    def __init__(self, sentence: str, *, reason: str) -> None:
+        super().__init__(f"{sentence} [{reason}]")
+        self.sentence = sentence
+        self.reason = reason
+
+
+class WaitFailedForGood(WaitFailed):
+    """A wait ended badly, and no other try can end better."""
+
+
+class ServersFailed(AirflowException):  # noqa: N818
+    """At least one server of a wave or of a plan was not exported; the message says which and why."""

@@ -1,0 +1,3 @@
+"""Airflow hooks: the connections to the Classic API and to Cloud Object Storage."""
+
+from __future__ import annotations

@@ -1,0 +1,101 @@
+"""The hook of the connection type ``ibm_classic``: makes Classic API clients from a connection."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.sdk import BaseHook
+
+from sealift.provider.errors import ConnectionProblem
+from sealift.provider.hooks.connections import (
+    aread_connection,
+    choice,
+    endpoint_of,
+    extra_of,
+    number,
+    read_connection,
+    verify_of,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from sealift.classic.client import ClassicClient
+
+
+class ClassicHook(BaseHook):
+    """Calls the IBM Cloud Classic (SoftLayer) API.
+
+    :param classic_conn_id: connection of the type ``ibm_classic``: login is the user name (or the word ``apikey``),
+        password the key, host the endpoint (empty: IBM's own).
+    """
+
+    conn_name_attr = "classic_conn_id"
+    default_conn_name = "ibm_classic_default"
+    conn_type = "ibm_classic"
+    hook_name = "IBM Cloud Classic (SoftLayer API)"
+
+    def __init__(self, classic_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.classic_conn_id = classic_conn_id
+
+    @cached_property
+    def client(self) -> ClassicClient:
+        """The client, for tasks.
+
+        :raises ConnectionProblem: if the connection is missing or wrong.
+        """
+        return self._client_from(read_connection(self.classic_conn_id, self.conn_type))
+
+    async def aclient(self) -> ClassicClient:
+        """Make a client in the triggerer.
+
+        :returns: a new client; its calls block, so they belong into threads.
+        :raises ConnectionProblem: if the connection is missing or wrong.
+        """
+        return self._client_from(await aread_connection(self.classic_conn_id, self.conn_type))
+
+    def get_conn(self) -> ClassicClient:
+        """Give the client, under the name that Airflow's hooks use."""
+        return self.client
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the API for the account's id.
+
+        :returns: whether it answered, and what to tell the person who pressed Test.
+        """
+        from sealift.classic.errors import ClassicError
+
+        try:
+            account = self.client.account_id()
+        except (ClassicError, ConnectionProblem) as error:
+            return False, str(error)
+        return True, f"The Classic API answers for account {account}."
+
+    def _client_from(self, connection: Connection) -> ClassicClient:
+        from sealift.classic.client import ClassicClient
+
+        conn_id = self.classic_conn_id
+        if not connection.login or not connection.password:
+            raise ConnectionProblem(
+                f"The connection {conn_id!r} needs a user name (login) and an API key (password); with an IBM Cloud "
+                "API key the user name is the word apikey."
+            )
+        extra = extra_of(connection)
+        known: dict[str, Any] = {
+            "transport": choice(extra, "transport", ("xmlrpc", "rest"), conn_id),
+            "network": choice(extra, "network", ("public", "private"), conn_id),
+        }
+        return cast(
+            "ClassicClient",
+            ClassicClient(
+                username=connection.login,
+                api_key=connection.password,
+                endpoint_url=endpoint_of(connection),
+                timeout=number(extra, "timeout", 60.0, conn_id),
+                requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
+                verify=verify_of(extra),
+                **known,
+            ),
+        )

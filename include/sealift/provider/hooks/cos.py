@@ -1,0 +1,139 @@
+"""The hook of the connection type ``ibm_cos``: makes object store clients, and holds the key that exports write with."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.sdk import BaseHook
+
+from sealift.provider.errors import ConnectionProblem
+from sealift.provider.hooks.connections import (
+    aread_connection,
+    choice,
+    endpoint_of,
+    extra_of,
+    number,
+    read_connection,
+    verify_of,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from sealift.cos.client import CosClient
+
+
+class CosHook(BaseHook):
+    """Reads and writes IBM Cloud Object Storage.
+
+    :param cos_conn_id: connection of the type ``ibm_cos``: password is an IAM API key, or the extra fields hold an HMAC
+        pair; host is the endpoint (empty: the region's).
+    """
+
+    conn_name_attr = "cos_conn_id"
+    default_conn_name = "ibm_cos_default"
+    conn_type = "ibm_cos"
+    hook_name = "IBM Cloud Object Storage"
+
+    def __init__(self, cos_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.cos_conn_id = cos_conn_id
+
+    @cached_property
+    def _connection(self) -> Connection:
+        return read_connection(self.cos_conn_id, self.conn_type)
+
+    @cached_property
+    def client(self) -> CosClient:
+        """The client, for tasks.
+
+        :raises ConnectionProblem: if the connection is missing or wrong.
+        """
+        return self._client_from(self._connection)
+
+    async def aclient(self) -> CosClient:
+        """Make a client in the triggerer.
+
+        :returns: a new client; its calls block, so they belong into threads.
+        :raises ConnectionProblem: if the connection is missing or wrong.
+        """
+        return self._client_from(await aread_connection(self.cos_conn_id, self.conn_type))
+
+    @property
+    def region(self) -> str:
+        """The region that the connection names; ``us-south`` where it names none."""
+        return str(extra_of(self._connection).get("region", "us-south"))
+
+    @property
+    def default_bucket(self) -> str | None:
+        """The bucket that the connection names, if any."""
+        bucket = extra_of(self._connection).get("bucket")
+        return None if bucket is None else str(bucket)
+
+    @property
+    def export_api_key(self) -> str:
+        """The key that goes to the Classic API with an export, so that it can write the images.
+
+        :raises ConnectionProblem: if the connection has neither an export key nor an API key: whether the Classic API
+            takes HMAC keys for an export is not confirmed by any source.
+        """
+        key = extra_of(self._connection).get("export_api_key") or self._connection.password
+        if not key:
+            raise ConnectionProblem(
+                f"The connection {self.cos_conn_id!r} holds no IBM Cloud API key. The Classic API writes the images "
+                "itself and needs one: put it into the password, or into the field export_api_key."
+            )
+        return str(key)
+
+    def get_conn(self) -> CosClient:
+        """Give the client, under the name that Airflow's hooks use."""
+        return self.client
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the store something that this key should be able to see.
+
+        :returns: whether it answered, and what to tell the person who pressed Test.
+        """
+        from sealift.cos.errors import CosError
+
+        try:
+            bucket = self.default_bucket
+            if bucket is None:
+                count = len(self.client.list_buckets())
+                return True, f"The key is good; it sees {count} bucket{'' if count == 1 else 's'}."
+            self.client.preflight(bucket=bucket, region=self.region)
+        except (CosError, ConnectionProblem) as error:
+            return False, str(error)
+        return True, f"The key may write to the bucket {bucket!r} in {self.region}."
+
+    def _client_from(self, connection: Connection) -> CosClient:
+        from sealift.cos.client import CosClient
+
+        conn_id = self.cos_conn_id
+        extra = extra_of(connection)
+        hmac = {name: extra.get(name) for name in ("access_key_id", "secret_access_key")}
+        if any(hmac.values()) and not all(hmac.values()):
+            raise ConnectionProblem(f"The connection {conn_id!r} has half an HMAC pair: both of its keys are needed.")
+        if not connection.password and not all(hmac.values()):
+            raise ConnectionProblem(
+                f"The connection {conn_id!r} holds no key: give an IBM Cloud API key (password), or an HMAC pair "
+                "(access_key_id and secret_access_key)."
+            )
+        optional: dict[str, Any] = {}
+        if "iam_endpoint" in extra:
+            optional["iam_endpoint"] = str(extra["iam_endpoint"])
+        return cast(
+            "CosClient",
+            CosClient(
+                region=str(extra.get("region", "us-south")),
+                endpoint_url=endpoint_of(connection),
+                endpoint_kind=cast("Any", choice(extra, "endpoint_kind", ("public", "private", "direct"), conn_id)),
+                api_key=None if all(hmac.values()) else connection.password,
+                service_instance_id=extra.get("service_instance_id"),
+                timeout=number(extra, "timeout", 60.0, conn_id),
+                verify=verify_of(extra),
+                **hmac,
+                **optional,
+            ),
+        )

@@ -1,0 +1,52 @@
+"""The ``[sealift]`` section of Airflow's configuration, typed. DAG files read it while they are parsed: no I/O here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.configuration import conf
+
+SECTION = "sealift"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a deployment sets once for all runs; get_provider_info.py describes each field."""
+
+    schedule: str | None
+    default_params: dict[str, Any]
+    owner: str
+    poll_interval: float
+    max_offline: int
+    active_waves: int
+    retries: int
+    retry_delay: float
+    stuck_after: float
+
+
+def settings() -> Settings:
+    """Read the section.
+
+    :returns: the settings in force.
+    :raises ValueError: if ``default_params`` is not a JSON object.
+    """
+    text = conf.get(SECTION, "default_params", fallback="") or "{}"
+    try:
+        params = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"[{SECTION}] default_params is not JSON: {error}") from error
+    if not isinstance(params, dict):
+        raise ValueError(f'[{SECTION}] default_params must be a JSON object such as {{"all": true}}')
+    return Settings(
+        schedule=conf.get(SECTION, "schedule", fallback="") or None,
+        default_params=params,
+        owner=conf.get(SECTION, "owner", fallback="data-platform"),
+        poll_interval=conf.getfloat(SECTION, "poll_interval", fallback=15.0),
+        max_offline=conf.getint(SECTION, "max_offline", fallback=20),
+        active_waves=conf.getint(SECTION, "active_waves", fallback=2),
+        retries=conf.getint(SECTION, "retries", fallback=3),
+        retry_delay=conf.getfloat(SECTION, "retry_delay", fallback=60.0),
+        stuck_after=conf.getfloat(SECTION, "stuck_after", fallback=14400.0),
+    )

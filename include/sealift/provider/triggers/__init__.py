@@ -1,0 +1,3 @@
+"""Airflow triggers: all waiting, over one shared poll per account."""
+
+from __future__ import annotations
