@@ -1,4 +1,4 @@
-"""Hatch metadata hook: the package's dependencies are the lines of requirements.txt, so that they stand in one place."""
+"""Hatch metadata hook: requirements.txt is the one place where the package's dependencies are written."""
 
 from __future__ import annotations
 
@@ -17,4 +17,5 @@ class RequirementsMetadataHook(MetadataHookInterface):
         :param metadata: the project table as hatch read it; changed in place.
         """
         lines = (Path(self.root) / "requirements.txt").read_text().splitlines()
-        metadata["dependencies"] = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        wanted = (line.strip() for line in lines)
+        metadata["dependencies"] = [line for line in wanted if line and not line.startswith("#")]

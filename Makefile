@@ -1,0 +1,51 @@
+# Every target does its own set-up: a virtual environment from the lock files, made once and again when they change.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Arguments for pytest: make test ARGS='-k word'
+ARGS ?=
+PY := .venv/bin/python
+BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
+
+.PHONY: help demo up down test lint format lock schemas clean set-up set-up-dev
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: set-up ## Export six virtual servers of the sandbox through Airflow, show the table, stop everything
+	@$(PY) -m tools.demo demo
+
+up: set-up ## Start the sandbox and Airflow and leave them running
+	@$(PY) -m tools.demo up
+
+down: set-up ## Stop what `make up` started
+	@$(PY) -m tools.demo down
+
+test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
+	@$(PY) tools/system_packages.py
+	@$(PY) -m pytest -n 2 $(ARGS)
+
+lint: set-up-dev ## Check style, types and the borders between the rooms
+	@$(PY) -m tools.lint
+
+format: set-up-dev ## Put the code into the agreed shape
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format .
+
+lock: ## Resolve requirements.txt and requirements-dev.txt into the lock files again
+	@$(BOOTSTRAP) lock
+
+schemas: set-up ## Write the JSON Schemas under docs/ again
+	@$(PY) -m sealift.exports.schemas
+
+clean: ## Stop everything and remove what these targets made
+	@if [ -x $(PY) ] && [ -d .state ]; then $(PY) -m tools.demo down; fi
+	@rm -rf .venv .tools .state .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+set-up:
+	@$(BOOTSTRAP) run
+
+set-up-dev:
+	@$(BOOTSTRAP) dev

@@ -1,0 +1,51 @@
+"""What every test may use: where the project is, an Airflow home of its own, and how files spread over workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Importing Airflow writes into its home, so each test process gets one of its own before anything can import it. What a
+# person has configured for an Airflow of theirs must not reach the tests either.
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW_", "SEALIFT_"))]:
+    del os.environ[_name]
+_HOME = Path(tempfile.mkdtemp(prefix="sealift-tests-"))
+os.environ.update(
+    AIRFLOW_HOME=str(_HOME),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
+    AIRFLOW__CORE__PLUGINS_FOLDER=str(ROOT / "plugins"),
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_HOME}/airflow.db",
+)
+
+
+class ByFile(LoadScopeScheduling):
+    """Keeps the tests of one file on one worker, and all that share one running Airflow as well."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", 1)[0]
+        return "tests/e2e" if path.startswith("tests/e2e/") else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Tell xdist how to share out the tests."""
+    return ByFile(config, log)
+
+
+def pytest_unconfigure() -> None:
+    """Remove this process's Airflow home."""
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The folder that holds pyproject.toml."""
+    return ROOT
