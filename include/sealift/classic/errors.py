@@ -13,6 +13,8 @@ class ClassicError(Exception):
     """
 
     retryable: bool = False
+    #: Seconds that the service asked to be left alone for, where it said so.
+    retry_after: float | None = None
 
     def __init__(
         self, message: str, *, call: str | None = None, fault_code: str | None = None, status: int | None = None

@@ -64,7 +64,7 @@ OptionalDiskImage = Annotated[DiskImage | None, BeforeValidator(_nil)]
 
 
 class BlockDevice(ClassicModel):
-    """A block device of a guest. ``device`` is a string: "0" boot, "1" swap, "3" CD, "7" metadata in recorded replies."""
+    """A block device of a guest. ``device`` is a text: "0" boot, "1" swap, "3" CD, "7" metadata in recorded replies."""
 
     id: int
     device: str
@@ -149,6 +149,8 @@ class Template(ClassicModel):
     """An image template group (parent) with its children. Right after a capture ``children`` can be empty."""
 
     id: int
+    account_id: OptionalInt = None
+    parent_id: OptionalInt = None
     name: OptionalStr = None
     note: OptionalStr = None
     global_identifier: OptionalStr = None
