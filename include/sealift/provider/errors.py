@@ -9,8 +9,12 @@ class ConnectionProblem(AirflowException):  # noqa: N818 - a problem of the set-
     """A connection is missing or cannot work as it is written. No retry helps until a person changes it."""
 
 
-class WaitFailed(AirflowException):  # noqa: N818
-    """A wait ended badly, for a reason that another try may outlive."""
+class WaitEnded(AirflowException):  # noqa: N818
+    """A wait ended badly.
+
+    :param sentence: what happened, to which server, and what to do.
+    :param reason: the reason code.
+    """
 
     def __init__(self, sentence: str, *, reason: str) -> None:
         super().__init__(f"{sentence} [{reason}]")
@@ -18,7 +22,11 @@ class WaitFailed(AirflowException):  # noqa: N818
         self.reason = reason
 
 
-class WaitFailedForGood(WaitFailed):
+class WaitFailed(WaitEnded):
+    """A wait ended badly, for a reason that another try may outlive."""
+
+
+class WaitFailedForGood(WaitEnded):
     """A wait ended badly, and no other try can end better."""
 
 

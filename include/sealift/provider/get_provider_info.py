@@ -226,11 +226,6 @@ def get_provider_info() -> dict[str, Any]:
                     "active_waves": _option("How many waves of one plan run at the same time.", "integer", "2"),
                     "retries": _option("How often a step is tried again after a fault that may pass.", "integer", "3"),
                     "retry_delay": _option("Seconds before a step is tried again.", "float", "60"),
-                    "stuck_after": _option(
-                        "Seconds without a change of a transaction's status after which it counts as stuck.",
-                        "float",
-                        "14400",
-                    ),
                 },
             },
         },

@@ -23,7 +23,6 @@ class Settings:
     active_waves: int
     retries: int
     retry_delay: float
-    stuck_after: float
 
 
 def settings() -> Settings:
@@ -48,5 +47,4 @@ def settings() -> Settings:
         active_waves=conf.getint(SECTION, "active_waves", fallback=2),
         retries=conf.getint(SECTION, "retries", fallback=3),
         retry_delay=conf.getfloat(SECTION, "retry_delay", fallback=60.0),
-        stuck_after=conf.getfloat(SECTION, "stuck_after", fallback=14400.0),
     )

@@ -72,6 +72,12 @@ class CosHook(BaseHook):
         return None if bucket is None else str(bucket)
 
     @property
+    def service_instance_id(self) -> str | None:
+        """CRN of the Cloud Object Storage instance, if the connection names it."""
+        crn = extra_of(self._connection).get("service_instance_id")
+        return None if crn is None else str(crn)
+
+    @property
     def export_api_key(self) -> str:
         """The key that goes to the Classic API with an export, so that it can write the images.
 

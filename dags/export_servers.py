@@ -1,0 +1,104 @@
+"""export_servers: carry out one wave of a plan, one mapped group of tasks for each server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, task_group
+from sealift.provider.operators.capture import CaptureImageOperator
+from sealift.provider.operators.export import ExportImageOperator
+from sealift.provider.operators.prove import ProveExportOperator
+from sealift.provider.operators.report import WaveReportOperator
+from sealift.provider.operators.wave_servers import ReadWaveOperator
+from sealift.provider.params import wave_params
+from sealift.provider.retry import api_retry_policy
+from sealift.provider.sensors.export import ImageExportSensor
+from sealift.provider.sensors.template import ImageTemplateSensor
+from sealift.provider.settings import settings
+
+DOC = """
+### Carry out one wave of a plan
+
+`plan_exports` starts this DAG; there is rarely a reason to start it by hand. Each server goes its own way:
+
+1. **capture** looks for the export's image template by its exact name, and creates it where there is none. The server
+   is offline until the task ends.
+2. **wait_for_template** waits, without a worker, until the template has no transaction left and its sizes are known.
+3. **export** asks the Classic API to copy the template's disks into the bucket.
+4. **wait_for_export** waits, without a worker, until every expected object is there.
+5. **prove_and_record** reads the images inside the bucket, saves the server's configuration, and writes the manifest
+   last. The manifest is what makes an export done.
+
+Clearing any task is safe: each looks first for what is there. A server that fails leaves the others alone.
+"""
+
+_settings = settings()
+_CAPTURED = "{{ ti.xcom_pull(task_ids='export.capture', map_indexes=ti.map_index) | tojson }}"
+_STARTED = "{{ ti.xcom_pull(task_ids='export.export', map_indexes=ti.map_index) | tojson }}"
+
+with DAG(
+    dag_id="export_servers",
+    description="One wave of exports: capture, export, prove, record",
+    doc_md=DOC,
+    schedule=None,
+    catchup=False,
+    max_active_runs=16,
+    params=wave_params(),
+    tags=["sealift", "ibm-cloud", "export"],
+    default_args={
+        "owner": _settings.owner,
+        "retries": _settings.retries,
+        "retry_delay": timedelta(seconds=_settings.retry_delay),
+        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
+        "weight_rule": "absolute",
+    },
+) as dag:
+    read_wave = ReadWaveOperator(task_id="read_wave", doc_md="Reads the wave's servers from the plan in the bucket.")
+
+    @task_group(group_id="export", tooltip="The way of one server")
+    def export(server: Any) -> None:
+        """Wire one server's steps. What finishes work goes before what starts some: the weights rise along the way.
+
+        :param server: ``{"guest_id", "hostname", "export_id"}``, mapped.
+        """
+        capture = CaptureImageOperator(
+            task_id="capture",
+            server=server,
+            poll_interval=_settings.poll_interval,
+            max_active_tis_per_dag=_settings.max_offline,
+            priority_weight=1,
+        )
+        wait_for_template = ImageTemplateSensor(
+            task_id="wait_for_template",
+            captured=_CAPTURED,
+            poll_interval=_settings.poll_interval,
+            priority_weight=2,
+        )
+        start_export = ExportImageOperator(
+            task_id="export",
+            server=server,
+            captured=_CAPTURED,
+            priority_weight=3,
+        )
+        wait_for_export = ImageExportSensor(
+            task_id="wait_for_export",
+            started=_STARTED,
+            poll_interval=_settings.poll_interval,
+            priority_weight=4,
+        )
+        prove_and_record = ProveExportOperator(
+            task_id="prove_and_record",
+            server=server,
+            captured=_CAPTURED,
+            priority_weight=5,
+        )
+        capture >> wait_for_template >> start_export >> wait_for_export >> prove_and_record
+
+    summarise = WaveReportOperator(
+        task_id="summarise",
+        trigger_rule="all_done",
+        priority_weight=6,
+        doc_md="Writes the wave's report into the bucket. Fails if any server failed.",
+    )
+    export.expand(server=read_wave.output) >> summarise

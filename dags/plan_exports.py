@@ -1,0 +1,71 @@
+"""plan_exports: choose servers, plan what to do with each, run the plan in waves, report."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import DAG
+from sealift.provider.operators.plan import PlanExportsOperator
+from sealift.provider.operators.report import PlanReportOperator
+from sealift.provider.operators.wave import ExportWaveOperator
+from sealift.provider.params import plan_params
+from sealift.provider.retry import api_retry_policy
+from sealift.provider.settings import settings
+
+DOC = """
+### Export virtual servers as images
+
+Chooses virtual servers of an IBM Cloud Classic account, writes a **plan** (which servers, which disks, what cannot be
+exported and why) into the bucket, starts one `export_servers` run for each **wave** of at most 100 servers, and ends
+with one **report** over all of them.
+
+* Each server is offline while it is captured. `max_offline` bounds how many are at the same time.
+* `dry_run` writes the plan and stops: nothing is captured.
+* A server is exported when its manifest is in the bucket, and only then.
+* Bare metal servers are listed with their hardware and the reason why they are not exported.
+
+The run fails if any server failed, after all others have finished; the task `report` says which and why. To try those
+again, clear their failed tasks in the wave's run: what is done is found and not done twice.
+
+A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__SCHEDULE`, with `AIRFLOW__SEALIFT__DEFAULT_PARAMS` for
+what a scheduled run should select.
+"""
+
+_settings = settings()
+
+with DAG(
+    dag_id="plan_exports",
+    description="Plan and run exports of IBM Cloud Classic virtual servers to Cloud Object Storage",
+    doc_md=DOC,
+    schedule=_settings.schedule,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    params=plan_params(_settings.default_params),
+    tags=["sealift", "ibm-cloud", "export"],
+    default_args={
+        "owner": _settings.owner,
+        "retries": _settings.retries,
+        "retry_delay": timedelta(seconds=_settings.retry_delay),
+        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
+    },
+) as dag:
+    make_plan = PlanExportsOperator(
+        task_id="make_plan",
+        doc_md="Selects the servers, applies the rules, and writes the plan. Everything that is wrong with the input "
+        "ends here, before anything is captured.",
+    )
+    export_waves = ExportWaveOperator.partial(
+        task_id="export_waves",
+        map_index_template="{{ task.wave['label'] }}",
+        max_active_tis_per_dagrun=_settings.active_waves,
+        poll_interval=_settings.poll_interval,
+        doc_md="One for each wave: starts its run of `export_servers` once, and waits for its end without a worker.",
+    ).expand(wave=make_plan.output)
+    report = PlanReportOperator(
+        task_id="report",
+        trigger_rule="all_done",
+        doc_md="One report over all waves. Fails if any server failed.",
+    )
+    make_plan >> export_waves >> report

@@ -1,0 +1,108 @@
+"""Capturing a server as an image template, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sealift.provider.failures import recording_failure
+from sealift.provider.links import TemplateLink, template_url
+from sealift.provider.operators.base import ServerStepOperator
+from sealift.provider.waits import raise_unless_done
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+TEMPLATE_ID: Final = "template_id"
+"""Key of the task state store: it outlives retries and clearing, unlike XComs."""
+
+RETENTION: Final = timedelta(days=400)
+
+
+class CaptureImageOperator(ServerStepOperator):
+    """Captures a server: looks for the export's template by its exact name, and creates it where there is none.
+
+    The task ends when the server is back online; until then it counts as one server offline. It holds no worker while
+    it waits. Returns the template's id, the server's, and the terms of the wait for the template.
+
+    :param poll_interval: seconds between two polls of the account.
+    """
+
+    operator_extra_links = (TemplateLink(),)
+
+    def __init__(self, *, poll_interval: float = 15.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.poll_interval = poll_interval
+
+    def step(self, context: Context) -> None:
+        """Look, then adopt, submit, or wait for a slot.
+
+        :param context: the task's context.
+        """
+        from sealift.exports.errors import OfflineCapReached, OutsideWindow
+        from sealift.exports.steps import ensure_captured
+
+        store = context["task_state_store"]
+        remembered = store.get(TEMPLATE_ID)
+        try:
+            captured = ensure_captured(
+                classic=self.classic.client,
+                item=self.item,
+                settings=self.wave.settings,
+                remembered_template_id=None if remembered is None else int(str(remembered)),
+            )
+        except OfflineCapReached as full:
+            self._look_again(datetime.now(UTC) + timedelta(seconds=self.poll_interval), str(full))
+        except OutsideWindow as closed:
+            if self.wave.settings.outside_window == "refuse":
+                raise
+            self._look_again(closed.opens_at, str(closed))
+        store.set(TEMPLATE_ID, captured.template_id, retention=RETENTION)
+        self.log.info(
+            "%s the template %s of %s.", "Adopted" if captured.adopted else "Created", captured.template_id, self.item.name
+        )
+        self.remember_link(TemplateLink, template_url(captured.template_id))
+        self._wait_until_online(context, captured)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
+        """Raise what went wrong while the server was offline.
+
+        :param context: the task's context.
+        :param event: the trigger's payload.
+        """
+        with recording_failure(context):
+            raise_unless_done(event)
+
+    def look_again(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:  # noqa: ARG002
+        """Start over after waiting for a slot or for the window.
+
+        :param context: the task's context.
+        :param event: the trigger's payload; there is nothing in it.
+        """
+        return self.execute(context)
+
+    def _look_again(self, until: datetime, why: str) -> None:
+        from sealift.provider.triggers.waits import SlotTrigger
+
+        self.log.info("%s Looking again at %s.", why, until.isoformat(timespec="seconds"))
+        self.defer(trigger=SlotTrigger(until=until.isoformat()), method_name="look_again")
+
+    def _wait_until_online(self, context: Context, captured: Any) -> None:
+        from sealift.exports.waiting import capture_terms
+        from sealift.provider.triggers.waits import CaptureWaitTrigger
+
+        terms = capture_terms(
+            self.item, self.wave.settings, template_id=captured.template_id, started_at=datetime.now(UTC)
+        )
+        # The trigger ends this task by itself, so what it hands on is pushed before it waits.
+        context["ti"].xcom_push(key="return_value", value=terms.model_dump(mode="json"))
+        self.defer(
+            trigger=CaptureWaitTrigger(
+                classic_conn_id=self.classic_conn_id,
+                terms=terms.model_dump_json(),
+                poll_interval=self.poll_interval,
+                deferred_by_worker=True,
+            ),
+            method_name="execute_complete",
+        )

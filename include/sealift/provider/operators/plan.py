@@ -1,0 +1,171 @@
+"""Making the plan of a run: everything that is wrong with the input ends here, before anything is captured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseOperator
+
+from sealift.provider.hooks.classic import ClassicHook
+from sealift.provider.hooks.cos import CosHook
+from sealift.provider.links import Linked, PlanLink, object_url
+from sealift.provider.params import selection_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from sealift.exports.plan import Plan
+    from sealift.exports.settings import PlanSettings
+
+PLAN_KEY: Final = "plan"
+"""XCom key under which the plan's place is handed to the report."""
+
+_SLOT_RUNS: Final = ("scheduled", "backfill")
+
+
+class PlanExportsOperator(BaseOperator, Linked):
+    """Selects servers, applies the rules, and writes the plan into the bucket. Captures nothing.
+
+    :param selection: what to select, as ``Selection.from_params`` takes it, templated; the run's parameters if None.
+    :param plan_settings: the plan's settings, as ``PlanSettings.from_params`` takes them, templated; the run's
+        parameters if None.
+    """
+
+    template_fields: Sequence[str] = ("selection", "plan_settings")
+    operator_extra_links = (PlanLink(),)
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        selection: Mapping[str, Any] | None = None,
+        plan_settings: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.selection = selection
+        self.plan_settings = plan_settings
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Make and write the plan.
+
+        :param context: the task's context.
+        :returns: one dictionary for each wave: the id of its run, the run's conf, and a label. Empty in a dry run.
+        """
+        from sealift.exports import names
+        from sealift.exports.plan import make_plan, read_plan, write_plan
+        from sealift.exports.selection import Selection
+
+        run = context["dag_run"]
+        ti = context["ti"]
+        params = dict(context["params"])
+        now = datetime.now(UTC)
+        slot = run.logical_date if str(run.run_type) in _SLOT_RUNS else None
+        settings = self._settings(params)
+        cos = CosHook(settings.cos_conn_id)
+        plan = make_plan(
+            settings=settings,
+            selection=Selection.from_params(self.selection or selection_of(params)),
+            classic=ClassicHook(settings.classic_conn_id).client,
+            cos=cos.client,
+            plan_id=names.plan_id_for(dag_id=ti.dag_id, run_id=ti.run_id),
+            period=names.period_for(slot=slot, run_id=ti.run_id),
+            now=now,
+            past_slot=str(run.run_type) == "backfill",
+        )
+        keys = write_plan(cos.client, plan)
+        key = names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)
+        # A second try finds the plan of the first, which is the one that holds.
+        plan = read_plan(cos.client, bucket=settings.bucket, key=key)
+        self._tell(plan)
+        self.remember_link(
+            PlanLink,
+            object_url(
+                bucket=settings.bucket,
+                key=key,
+                region=settings.region,
+                endpoint=cos.client.endpoint_url,
+                service_instance_id=cos.service_instance_id,
+            ),
+        )
+        ti.xcom_push(
+            key=PLAN_KEY,
+            value={
+                "plan_id": plan.plan_id,
+                "key": key,
+                "bucket": settings.bucket,
+                "cos_conn_id": settings.cos_conn_id,
+            },
+        )
+        if settings.dry_run:
+            self.log.info("This is a dry run: the plan is written, and nothing else happens.")
+            return []
+        return [
+            {
+                "run_id": names.wave_run_id(plan_id=plan.plan_id, number=wave.number),
+                "label": f"wave {wave.number + 1} of {len(plan.waves)}",
+                "conf": {
+                    "wave_key": wave_key,
+                    "bucket": settings.bucket,
+                    "classic_conn_id": settings.classic_conn_id,
+                    "cos_conn_id": settings.cos_conn_id,
+                },
+            }
+            for wave, wave_key in zip(plan.waves, keys, strict=True)
+        ]
+
+    def _settings(self, params: Mapping[str, Any]) -> PlanSettings:
+        from sealift.exports.errors import SettingsError
+        from sealift.exports.settings import PlanSettings
+
+        given = dict(self.plan_settings or _settings_of(params))
+        cos = CosHook(str(given["cos_conn_id"]))
+        given["bucket"] = given.get("bucket") or cos.default_bucket
+        given["region"] = given.get("region") or cos.region
+        if not given["bucket"]:
+            raise SettingsError(
+                f"No bucket is named. Give one when you trigger the run, or put one into the connection "
+                f"{cos.cos_conn_id!r} (field bucket)."
+            )
+        return PlanSettings.from_params(given)
+
+    def _tell(self, plan: Plan) -> None:
+        from sealift.exports.plan import plan_summary
+
+        for item in plan.items:
+            self.log.info("%s: %s", item.name, item.outcome.value)
+            for finding in item.findings:
+                self.log.info("    %s (%s): %s", finding.severity.value, finding.rule, finding.sentence)
+        for server in plan.bare_metal:
+            self.log.info(
+                "%s (bare metal server %s): not exportable. %s",
+                server.hostname,
+                server.hardware_id,
+                " ".join(one.sentence for one in server.findings),
+            )
+        for note in plan.notes:
+            self.log.warning("%s", note)
+        self.log.info("The plan: %s", ", ".join(f"{value} {name}" for name, value in plan_summary(plan).items()))
+
+
+def _settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    same = (
+        "classic_conn_id",
+        "cos_conn_id",
+        "bucket",
+        "region",
+        "prefix",
+        "format",
+        "wave_size",
+        "max_offline",
+        "window",
+        "outside_window",
+        "dry_run",
+        "capture_now",
+    )
+    given = {name: params.get(name) for name in same}
+    given["bucket_create"] = bool(params.get("create_bucket"))
+    given["waive"] = params.get("waive") or []
+    return given

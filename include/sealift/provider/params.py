@@ -1,0 +1,171 @@
+"""The parameters of the DAGs, with the schema that makes the trigger form's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from airflow.sdk import Param
+
+_SERVERS: Final = "Which servers"
+_LEFT_OUT: Final = "Which servers to leave out"
+_TARGET: Final = "Where to"
+_HOW: Final = "How"
+_CONNECTIONS: Final = "Connections"
+
+
+def _texts(title: str, description: str, section: str) -> Param:
+    return Param([], description, type=["array", "null"], items={"type": "string"}, title=title, section=section)
+
+
+def _ids(title: str, description: str, section: str) -> Param:
+    return Param([], description, type=["array", "null"], items={"type": "integer"}, title=title, section=section)
+
+
+def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
+    """Make the parameters of ``plan_exports``.
+
+    :param defaults: values that replace the built-in defaults, by name; from ``[sealift] default_params``.
+    :returns: the parameters, in the order of the form.
+    :raises ValueError: if a default has a name that is none of the parameters.
+    """
+    params = {
+        "ids": _ids("Ids", "Ids of virtual servers; added to what the other fields choose.", _SERVERS),
+        "hostnames": _texts("Host names", "Patterns, one a line: web*, *-db, mail01.", _SERVERS),
+        "domains": _texts("Domains", "One a line, in full.", _SERVERS),
+        "tags": _texts("Tags", "One a line; a server with any of them is chosen.", _SERVERS),
+        "datacenters": _texts("Data centers", "One a line, as dal13.", _SERVERS),
+        "dedicated_hosts": _texts("Dedicated hosts", "Ids or names, one a line.", _SERVERS),
+        "all": Param(
+            False,
+            "Every server that the connection's user can see. Cannot be combined with the fields above, ids aside.",
+            type="boolean",
+            title="All servers",
+            section=_SERVERS,
+        ),
+        "exclude_ids": _ids("Not these ids", "Ids of servers to leave out.", _LEFT_OUT),
+        "exclude_hostnames": _texts("Not these host names", "Patterns, one a line.", _LEFT_OUT),
+        "exclude_tags": _texts("Not these tags", "A server with any of them is left out.", _LEFT_OUT),
+        "bucket": Param(
+            None,
+            "Bucket of the images. Empty: the bucket that the connection names.",
+            type=["string", "null"],
+            title="Bucket",
+            section=_TARGET,
+        ),
+        "region": Param(
+            None,
+            "The bucket's region, as us-south. Empty: the region that the connection names.",
+            type=["string", "null"],
+            title="Region",
+            section=_TARGET,
+        ),
+        "prefix": Param(
+            "sealift", "What all keys in the bucket begin with.", type="string", title="Prefix", section=_TARGET
+        ),
+        "create_bucket": Param(
+            False, "Create the bucket if it does not exist.", type="boolean", title="Create bucket", section=_TARGET
+        ),
+        "format": Param(
+            "vhd",
+            "IBM exports captured templates as VHD only; VMDK is refused until conversion is available.",
+            type="string",
+            enum=["vhd", "vmdk"],
+            title="Format",
+            section=_HOW,
+        ),
+        "max_offline": Param(
+            5,
+            "Most servers that are offline for their capture at the same time, in the whole account.",
+            type="integer",
+            minimum=1,
+            maximum=1000,
+            title="Most servers offline",
+            section=_HOW,
+        ),
+        "window": Param(
+            None,
+            "When captures may start, as 22:00-06:00 Europe/Berlin or Sat,Sun 00:00-24:00 UTC. Empty: at any time.",
+            type=["string", "null"],
+            title="Capture window",
+            section=_HOW,
+        ),
+        "outside_window": Param(
+            "wait",
+            "What a capture does that comes up outside its window.",
+            type="string",
+            enum=["wait", "refuse"],
+            title="Outside the window",
+            section=_HOW,
+        ),
+        "wave_size": Param(
+            50,
+            "Servers in one wave; each wave is one run of export_servers.",
+            type="integer",
+            minimum=1,
+            maximum=100,
+            title="Wave size",
+            section=_HOW,
+        ),
+        "capture_now": Param(
+            False,
+            "In a run for a past slot: capture servers as they are now where that slot has no template.",
+            type="boolean",
+            title="Capture now for a past slot",
+            section=_HOW,
+        ),
+        "waive": _texts("Waived rules", "Ids of refusing rules to treat as warnings, one a line.", _HOW),
+        "dry_run": Param(
+            False, "Write the plan and stop. Nothing is captured.", type="boolean", title="Dry run", section=_HOW
+        ),
+        "classic_conn_id": Param(
+            "ibm_classic_default",
+            "Connection of the type ibm_classic.",
+            type="string",
+            minLength=1,
+            title="Classic API",
+            section=_CONNECTIONS,
+        ),
+        "cos_conn_id": Param(
+            "ibm_cos_default",
+            "Connection of the type ibm_cos.",
+            type="string",
+            minLength=1,
+            title="Cloud Object Storage",
+            section=_CONNECTIONS,
+        ),
+    }
+    for name, value in defaults.items():
+        if name not in params:
+            raise ValueError(
+                f"[sealift] default_params names {name!r}, which plan_exports does not know. It knows: "
+                f"{', '.join(params)}."
+            )
+        params[name].value = value
+    return params
+
+
+def wave_params() -> dict[str, Param]:
+    """Make the parameters of ``export_servers``: where the wave is described, and nothing else.
+
+    :returns: the parameters.
+    """
+    return {
+        "wave_key": Param("", "Key of the wave in the bucket, as the plan names it.", type="string", title="Wave"),
+        "bucket": Param("", "Bucket of the plan.", type="string", title="Bucket"),
+        "classic_conn_id": Param("ibm_classic_default", "Connection of the type ibm_classic.", type="string"),
+        "cos_conn_id": Param("ibm_cos_default", "Connection of the type ibm_cos.", type="string"),
+    }
+
+
+def selection_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the selection out of a run's parameters.
+
+    :param params: the parameters of ``plan_exports``.
+    :returns: what ``Selection.from_params`` takes.
+    """
+    kinds = ("ids", "hostnames", "domains", "tags", "datacenters", "dedicated_hosts")
+    chosen: dict[str, Any] = {kind: params.get(kind) or [] for kind in kinds}
+    chosen["all"] = bool(params.get("all"))
+    chosen["exclude"] = {kind: params.get(f"exclude_{kind}") or [] for kind in ("ids", "hostnames", "tags")}
+    return chosen

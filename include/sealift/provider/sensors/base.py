@@ -1,0 +1,110 @@
+"""What the two sensors share: they start and end in the triggerer, so that waiting never takes a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import TaskDeferralTimeout
+from airflow.triggers.base import StartTriggerArgs
+
+from sealift.provider.waits import raise_unless_done
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class AccountSensor(BaseSensorOperator):
+    """Waits for a transaction of the account, from the triggerer.
+
+    Airflow does not start *mapped operators* in the triggerer, but does so for plain ones in a mapped task group; for
+    ``.partial().expand()`` pass ``start_from_trigger=False``, and the sensor starts in a worker, which defers at once.
+
+    :param terms: the terms of the wait as JSON, templated: what the task before returned. In a mapped group the
+        template must name the map index, or the triggerer waits for an answer for ever.
+    :param classic_conn_id: connection of the type ``ibm_classic``, templated.
+    :param cos_conn_id: connection of the type ``ibm_cos``, templated.
+    :param poll_interval: seconds between two polls of the account; waits with the same interval share one poll.
+    :param start_from_trigger: whether the sensor starts in the triggerer.
+    """
+
+    template_fields: Sequence[str] = ("terms", "classic_conn_id", "cos_conn_id", "attempt")
+    trigger_path: ClassVar[str]
+    ui_color = "#eef4fb"
+
+    def __init__(
+        self,
+        *,
+        terms: str,
+        classic_conn_id: str = "{{ params.classic_conn_id }}",
+        cos_conn_id: str = "{{ params.cos_conn_id }}",
+        poll_interval: float = 15.0,
+        start_from_trigger: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.terms = terms
+        self.classic_conn_id = classic_conn_id
+        self.cos_conn_id = cos_conn_id
+        self.poll_interval = poll_interval
+        self.attempt = "{{ ti.try_number }}"
+        self.start_from_trigger = start_from_trigger
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=self.trigger_path,
+            trigger_kwargs={
+                "terms": terms,
+                "classic_conn_id": classic_conn_id,
+                "cos_conn_id": cos_conn_id,
+                "poll_interval": poll_interval,
+                "attempt": self.attempt,
+            },
+            next_method="execute_complete",
+            next_kwargs=None,
+            timeout=None,
+        )
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002
+        """Defer at once: only where the sensor was told not to start in the triggerer.
+
+        :param context: the task's context.
+        """
+        from airflow.sdk.module_loading import import_string
+
+        trigger_cls = import_string(self.trigger_path)
+        self.defer(
+            trigger=trigger_cls(
+                classic_conn_id=self.classic_conn_id,
+                terms=self.terms,
+                poll_interval=self.poll_interval,
+                attempt=self.attempt,
+                cos_conn_id=self.cos_conn_id,
+                deferred_by_worker=True,
+            ),
+            method_name="execute_complete",
+        )
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume, and let a lost trigger be retried: Airflow's sensors would fail for good.
+
+        :param next_method: what to call.
+        :param next_kwargs: with what.
+        :param context: the task's context.
+        """
+        try:
+            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as error:
+            raise_unless_done({"status": "failed", "reason": "deferral-timeout", "sentence": str(error)})
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
+        """Raise what went wrong; the trigger ends a good wait by itself.
+
+        :param context: the task's context.
+        :param event: the trigger's payload.
+        :raises WaitFailed: if waiting again may help.
+        :raises WaitFailedForGood: if it cannot.
+        """
+        from sealift.provider.failures import recording_failure
+
+        with recording_failure(context):
+            raise_unless_done(event)

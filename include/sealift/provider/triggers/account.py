@@ -1,0 +1,226 @@
+"""One poll per account and triggerer, however many servers wait.
+
+Every wait registers what it waits for. One loop per connection asks for all of it in pages of at most 100 ids, lists the
+objects of exports whose transactions are gone, and hands the same full snapshot to all waits, each of which judges for
+itself. Nothing in the loop can fail a wait: an error is logged and the next look comes later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sealift.classic.errors import ClassicAuthError, ClassicError
+from sealift.cos.errors import CosError
+from sealift.provider.errors import ConnectionProblem
+from sealift.provider.hooks.classic import ClassicHook
+from sealift.provider.hooks.cos import CosHook
+
+if TYPE_CHECKING:
+    from sealift.classic.client import ClassicClient
+    from sealift.classic.models import GuestState, Template
+    from sealift.cos.client import CosClient
+    from sealift.cos.models import ObjectInfo
+
+log = logging.getLogger(__name__)
+
+FIRST_LOOK_AFTER: Final = 1.0
+"""Seconds that the loop gives a wave's waits to register before it looks for the first time."""
+
+BACKOFF_LIMIT: Final = 8
+"""A poll that keeps failing waits at most so many intervals between two looks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an export's objects appear.
+
+    :param cos_conn_id: connection of the type ``ibm_cos``.
+    :param bucket: the bucket.
+    :param prefix: what the keys of the export's disks begin with.
+    """
+
+    cos_conn_id: str
+    bucket: str
+    prefix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interest:
+    """What one wait wants to know.
+
+    :param guest_id: the virtual server, or None.
+    :param template_id: the parent template, or None.
+    :param place: where objects are waited for, or None.
+    """
+
+    guest_id: int | None = None
+    template_id: int | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What one look found, for all that waited when it began.
+
+    :param taken_at: when the look began (UTC).
+    :param asked: what was asked for; a wait passes over a snapshot that did not ask for it.
+    :param templates: the templates that the account knows, by id.
+    :param guests: the virtual servers that the account knows, by id.
+    :param objects: the objects found, by place; a place is absent where it was not listed this time.
+    """
+
+    taken_at: datetime
+    asked: frozenset[Interest]
+    templates: Mapping[int, Template]
+    guests: Mapping[int, GuestState]
+    objects: Mapping[Place, tuple[ObjectInfo, ...]]
+
+
+@dataclass
+class _Register:
+    """Who waits for what, in this process, for one poll."""
+
+    waits: dict[int, Interest] = field(default_factory=dict)
+
+    def interests(self) -> frozenset[Interest]:
+        return frozenset(self.waits.values())
+
+
+_registers: dict[Hashable, _Register] = {}
+_tokens = itertools.count()
+
+
+def register(key: Hashable, interest: Interest) -> int:
+    """Note that a wait wants to know something.
+
+    :param key: the poll's key.
+    :param interest: what is wanted.
+    :returns: a token for :func:`unregister`.
+    """
+    token = next(_tokens)
+    _registers.setdefault(key, _Register()).waits[token] = interest
+    return token
+
+
+def unregister(key: Hashable, token: int) -> None:
+    """Note that a wait has ended. Calling it twice does no harm.
+
+    :param key: the poll's key.
+    :param token: what :func:`register` gave.
+    """
+    waiting = _registers.get(key)
+    if waiting is not None:
+        waiting.waits.pop(token, None)
+        if not waiting.waits:
+            _registers.pop(key, None)
+
+
+def interests(key: Hashable) -> frozenset[Interest]:
+    """Tell what is waited for now.
+
+    :param key: the poll's key.
+    :returns: every interest, once.
+    """
+    waiting = _registers.get(key)
+    return waiting.interests() if waiting else frozenset()
+
+
+class AccountPoll:
+    """The loop that looks.
+
+    :param key: the poll's key, shared by all of its waits.
+    :param classic_conn_id: connection of the type ``ibm_classic``.
+    :param poll_interval: seconds between two looks.
+    """
+
+    def __init__(self, *, key: Hashable, classic_conn_id: str, poll_interval: float) -> None:
+        self.key = key
+        self.classic_conn_id = classic_conn_id
+        self.poll_interval = poll_interval
+        self._classic: ClassicClient | None = None
+        self._stores: dict[str, CosClient] = {}
+
+    async def snapshots(self) -> AsyncIterator[Snapshot]:
+        """Look again and again.
+
+        :returns: a snapshot for each look that succeeded; ends only when it is cancelled.
+        :raises ConnectionProblem: if there is no usable connection when the loop begins.
+        """
+        failures = 0
+        self._classic = await ClassicHook(self.classic_conn_id).aclient()
+        try:
+            await asyncio.sleep(min(FIRST_LOOK_AFTER, self.poll_interval))
+            while True:
+                wanted = interests(self.key)
+                if wanted:
+                    try:
+                        snapshot = await self._look(wanted)
+                    except (ClassicError, ConnectionProblem) as error:
+                        failures += 1
+                        await self._after_failure(error, failures)
+                    else:
+                        failures = 0
+                        yield snapshot
+                await asyncio.sleep(self.poll_interval * min(2**failures, BACKOFF_LIMIT))
+        finally:
+            self._close()
+
+    async def _look(self, wanted: frozenset[Interest]) -> Snapshot:
+        taken_at = datetime.now(UTC)
+        classic = self._classic or await self._new_classic()
+        template_ids = sorted({one.template_id for one in wanted if one.template_id is not None})
+        guest_ids = sorted({one.guest_id for one in wanted if one.guest_id is not None})
+        templates = await asyncio.to_thread(classic.template_states, template_ids) if template_ids else {}
+        guests = await asyncio.to_thread(classic.guest_states, guest_ids) if guest_ids else {}
+        objects: dict[Place, tuple[ObjectInfo, ...]] = {}
+        for one in sorted(wanted, key=lambda interest: interest.template_id or 0):
+            if one.place is not None and one.place not in objects and _may_be_ready(one, templates):
+                found = await self._list(one.place)
+                if found is not None:
+                    objects[one.place] = found
+        return Snapshot(taken_at=taken_at, asked=wanted, templates=templates, guests=guests, objects=objects)
+
+    async def _list(self, place: Place) -> tuple[ObjectInfo, ...] | None:
+        try:
+            store = self._stores.get(place.cos_conn_id)
+            if store is None:
+                store = self._stores[place.cos_conn_id] = await CosHook(place.cos_conn_id).aclient()
+            return await asyncio.to_thread(_listed, store, place)
+        except (CosError, ConnectionProblem) as error:
+            # A key may have been changed in the connection: the next look reads it again.
+            self._stores.pop(place.cos_conn_id, None)
+            log.warning("Could not list %s/%s, looking again later: %s", place.bucket, place.prefix, error)
+            return None
+
+    async def _new_classic(self) -> ClassicClient:
+        self._classic = await ClassicHook(self.classic_conn_id).aclient()
+        return self._classic
+
+    async def _after_failure(self, error: Exception, failures: int) -> None:
+        log.warning("The poll of %s failed (%d in a row), looking again later: %s", self.key, failures, error)
+        if isinstance(error, ClassicAuthError):
+            # The key may have been changed in the connection since this loop began.
+            self._close()
+
+    def _close(self) -> None:
+        if self._classic is not None:
+            self._classic.close()
+            self._classic = None
+
+
+def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:
+    return tuple(store.list(place.bucket, place.prefix))
+
+
+def _may_be_ready(interest: Interest, templates: Mapping[int, Template]) -> bool:
+    """Objects are listed only where no transaction is left: until then they cannot be complete."""
+    if interest.template_id is None:
+        return True
+    template = templates.get(interest.template_id)
+    return template is None or not template.transactions_left

@@ -1,0 +1,254 @@
+"""The three waits of an export, all fed by the account's one poll.
+
+A wait that ends well ends its task right in the triggerer: no worker starts. A wait that ends badly resumes the task in
+a worker, so that it raises with a full diagnosis and its retries count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Hashable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
+
+from sealift.provider.triggers.account import AccountPoll, Interest, Place, Snapshot, register, unregister
+
+if TYPE_CHECKING:
+    from sealift.exports.waiting import CaptureJudge, ExportJudge, TemplateJudge, Verdict, WaitTerms
+
+SETTLE_SECONDS: Final = 30.0
+"""A task that deferred from a worker is not resumed in one sooner: Airflow 3.3 can read the end of the deferring process
+late, and then fails a task that is queued or running again (apache/airflow #67287, #71580, #72716)."""
+
+
+class AccountWaitTrigger(BaseEventTrigger):
+    """What the three waits share: the poll, the terms and the events.
+
+    :param classic_conn_id: connection of the type ``ibm_classic``.
+    :param terms: the terms of the wait as JSON: :class:`sealift.exports.waiting.WaitTerms`, or what XCom held of it.
+    :param poll_interval: seconds between two polls of the account.
+    :param attempt: which try of the task this is; a later one counts its deadline from its own start.
+    :param cos_conn_id: connection of the type ``ibm_cos``, where objects are waited for.
+    :param deferred_by_worker: whether a worker process made this trigger.
+    """
+
+    waits_for_objects: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        classic_conn_id: str,
+        terms: str,
+        poll_interval: float,
+        attempt: str | int = 1,
+        cos_conn_id: str = "",
+        deferred_by_worker: bool = False,
+    ) -> None:
+        super().__init__()
+        self.classic_conn_id = classic_conn_id
+        self.terms = terms
+        self.poll_interval = poll_interval
+        self.attempt = attempt
+        self.cos_conn_id = cos_conn_id
+        self.deferred_by_worker = deferred_by_worker
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Give what it takes to make this trigger again; ids and times only."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "classic_conn_id": self.classic_conn_id,
+                "terms": self.terms,
+                "poll_interval": self.poll_interval,
+                "attempt": self.attempt,
+                "cos_conn_id": self.cos_conn_id,
+                "deferred_by_worker": self.deferred_by_worker,
+            },
+        )
+
+    def shared_stream_key(self) -> Hashable:
+        """One poll for each connection and interval."""
+        return ("sealift-account", self.classic_conn_id, self.poll_interval)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Snapshot]:
+        """Run the poll for all waits that share the key.
+
+        :param kwargs: the arguments of one of them; only those of the key are used.
+        :returns: snapshots, for ever.
+        """
+        conn_id, interval = str(kwargs["classic_conn_id"]), float(kwargs["poll_interval"])
+        poll = AccountPoll(
+            key=("sealift-account", conn_id, interval), classic_conn_id=conn_id, poll_interval=interval
+        )
+        async for snapshot in poll.snapshots():
+            yield snapshot
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
+        """Judge snapshots until the wait is over.
+
+        :param shared_stream: the poll's snapshots.
+        :returns: one event.
+        """
+        async for verdict in self._verdict(shared_stream):
+            if verdict.kind == "done":
+                self.log.info(verdict.sentence)
+                yield TaskSuccessEvent()
+            else:
+                self.log.error(verdict.sentence)
+                yield TriggerEvent(_payload(verdict))
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait without the triggerer's shared stream, as ``dag.test()`` does. The event resumes the task either way."""
+        stream = type(self).open_shared_stream(self.serialize()[1])
+        async for verdict in self._verdict(stream):
+            yield TriggerEvent(_payload(verdict))
+
+    async def on_kill(self) -> None:
+        """Say what goes on remotely: the API offers no cancel, so nothing is cancelled."""
+        terms = self._read_terms()
+        self.log.warning(
+            "This wait was ended by a user. Nothing was cancelled: the Classic API offers no way to. Remotely, the work "
+            "on the template %s of the virtual server %s (%s) goes on; find it under Devices > Manage > Images, or by "
+            "its name sealift-%s. Clearing this task takes the wait up again.",
+            terms.template_id,
+            terms.guest_id,
+            terms.hostname,
+            terms.export_id,
+        )
+
+    async def _verdict(self, snapshots: AsyncIterator[Any]) -> AsyncIterator[Verdict]:
+        began = datetime.now(UTC)
+        terms = self._read_terms()
+        if int(self.attempt) > 1:
+            terms = terms.model_copy(update={"started_at": began})
+        judge = self._judge(terms)
+        interest = Interest(
+            guest_id=terms.guest_id, template_id=terms.template_id, place=self._place(terms)
+        )
+        key = self.shared_stream_key()
+        token = register(key, interest)
+        told = ""
+        try:
+            async for snapshot in snapshots:
+                if interest not in snapshot.asked:
+                    continue
+                verdict = self._observe(judge, snapshot, interest)
+                if verdict is None:
+                    if judge.progress != told:
+                        told = judge.progress
+                        self.log.info("%s: %s", terms.hostname, told)
+                    continue
+                if verdict.kind == "failed" and self.deferred_by_worker:
+                    await self._settle(began)
+                yield verdict
+                return
+        finally:
+            unregister(key, token)
+
+    async def _settle(self, began: datetime) -> None:
+        left = SETTLE_SECONDS - (datetime.now(UTC) - began).total_seconds()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    def _read_terms(self) -> WaitTerms:
+        from pydantic import ValidationError
+
+        from sealift.exports.waiting import WaitTerms
+
+        value = json.loads(self.terms) if self.terms else None
+        try:
+            return WaitTerms.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(
+                f"The task before this wait left nothing to wait for (XCom: {value!r}). Clear that task, then this one."
+            ) from error
+
+    def _place(self, terms: WaitTerms) -> Place | None:
+        if not self.waits_for_objects:
+            return None
+        stem = terms.expected_keys[0].rpartition("/")[0]
+        return Place(cos_conn_id=self.cos_conn_id, bucket=terms.bucket, prefix=f"{stem}/disk-")
+
+    def _judge(self, terms: WaitTerms) -> Any:
+        raise NotImplementedError
+
+    def _observe(self, judge: Any, snapshot: Snapshot, interest: Interest) -> Verdict | None:
+        raise NotImplementedError
+
+
+class CaptureWaitTrigger(AccountWaitTrigger):
+    """Waits until a server is back online after its capture; the waiting task holds its offline slot until then."""
+
+    def _judge(self, terms: WaitTerms) -> CaptureJudge:
+        from sealift.exports.waiting import CaptureJudge
+
+        return CaptureJudge(terms)
+
+    def _observe(self, judge: Any, snapshot: Snapshot, interest: Interest) -> Verdict | None:
+        verdict: Verdict | None = judge.observe(
+            template=snapshot.templates.get(interest.template_id or 0),
+            guest=snapshot.guests.get(interest.guest_id or 0),
+            now=snapshot.taken_at,
+        )
+        return verdict
+
+
+class TemplateWaitTrigger(CaptureWaitTrigger):
+    """Waits until a template is whole: children, sizes, and no transaction, seen on two polls in a row."""
+
+    def _judge(self, terms: WaitTerms) -> TemplateJudge:  # type: ignore[override]  # judges of one shape
+        from sealift.exports.waiting import TemplateJudge
+
+        return TemplateJudge(terms)
+
+
+class ExportWaitTrigger(AccountWaitTrigger):
+    """Waits until an export is over: no transaction left, and every expected object there with a size."""
+
+    waits_for_objects = True
+
+    def _judge(self, terms: WaitTerms) -> ExportJudge:
+        from sealift.exports.waiting import ExportJudge
+
+        return ExportJudge(terms)
+
+    def _observe(self, judge: Any, snapshot: Snapshot, interest: Interest) -> Verdict | None:
+        template = snapshot.templates.get(interest.template_id or 0)
+        assert interest.place is not None
+        objects = snapshot.objects.get(interest.place)
+        if objects is None:
+            if template is None or not template.transactions_left:
+                # The bucket could not be listed: nothing is known, and nothing may be concluded.
+                return None
+            objects = ()
+        verdict: Verdict | None = judge.observe(template=template, objects=objects, now=snapshot.taken_at)
+        return verdict
+
+
+class SlotTrigger(BaseTrigger):
+    """Waits a while before a capture looks for a free offline slot, or an open window, again.
+
+    :param until: when to look again (UTC, ISO 8601).
+    """
+
+    def __init__(self, *, until: str) -> None:
+        super().__init__()
+        self.until = until
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Give what it takes to make this trigger again."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"until": self.until}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Sleep until the time has come, and never less than Airflow needs to forget the deferring process."""
+        left = (datetime.fromisoformat(self.until) - datetime.now(UTC)).total_seconds()
+        await asyncio.sleep(max(left, SETTLE_SECONDS))
+        yield TriggerEvent({"status": "look-again"})
+
+
+def _payload(verdict: Verdict) -> dict[str, Any]:
+    return {"status": verdict.kind, "reason": verdict.reason.value, "sentence": verdict.sentence}

@@ -1,0 +1,167 @@
+"""The shared poll, run by Airflow's own shared-stream manager: one loop for many waits, and no error that fails one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import structlog
+from airflow.triggers.base import BaseEventTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.shared_stream import SharedStreamManager
+
+from sealift.classic.errors import ClassicAuthError, ClassicBadReplyError, ClassicRateLimitedError
+from sealift.provider.triggers import account
+from sealift.provider.triggers.waits import CaptureWaitTrigger, ExportWaitTrigger, TemplateWaitTrigger
+
+from .conftest import FakeClassic, busy_template, idle_guest, terms, whole_template
+
+pytestmark = pytest.mark.airflow
+
+INTERVAL = 0.02
+
+
+class Runner:
+    """Runs triggers as the triggerer does: subscribe, filter, unsubscribe."""
+
+    def __init__(self) -> None:
+        self.manager = SharedStreamManager(
+            log=structlog.get_logger(), max_subscriber_queue=1024, ack_timeout=300.0, cohort_grace_period=0.0
+        )
+        self._ids = iter(range(1, 10_000))
+
+    def start(self, trigger: BaseEventTrigger) -> asyncio.Task[list[TriggerEvent]]:
+        return asyncio.create_task(self._run(next(self._ids), trigger))
+
+    async def _run(self, trigger_id: int, trigger: BaseEventTrigger) -> list[TriggerEvent]:
+        key = trigger.shared_stream_key()
+        assert key is not None
+        stream: AsyncIterator[Any] = self.manager.subscribe(trigger_id=trigger_id, trigger=trigger, key=key)
+        try:
+            return [event async for event in trigger.filter_shared_stream(stream)]
+        finally:
+            await self.manager.unsubscribe(trigger_id, key)
+
+    async def stop(self) -> None:
+        await self.manager.stop_all()
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[Runner]:
+    one = Runner()
+    yield one
+    await one.stop()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for a named state, with a deadline."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def template_wait(guest_id: int, template_id: int, **changes: Any) -> TemplateWaitTrigger:
+    return TemplateWaitTrigger(
+        classic_conn_id="ibm_classic_default",
+        terms=terms(guest_id, template_id, **changes).model_dump_json(),
+        poll_interval=INTERVAL,
+    )
+
+
+async def finished(*tasks: Awaitable[list[TriggerEvent]]) -> list[list[TriggerEvent]]:
+    async with asyncio.timeout(20):
+        return list(await asyncio.gather(*tasks))
+
+
+async def test_many_waits_share_one_poll_whose_connection_lives_in_the_database(
+    runner: Runner, hooked: FakeClassic
+) -> None:
+    count = 40
+    tasks = []
+    for guest_id in range(1, count + 1):
+        hooked.templates[guest_id * 100] = busy_template(guest_id * 100)
+        hooked.guests[guest_id] = idle_guest(guest_id)
+        tasks.append(runner.start(template_wait(guest_id, guest_id * 100)))
+    await until(lambda: any(len(call) == count for call in hooked.template_calls))
+    before = len(hooked.template_calls)
+    await until(lambda: len(hooked.template_calls) >= before + 3)
+    assert all(call == sorted(g * 100 for g in range(1, count + 1)) for call in hooked.template_calls[before:])
+    assert len(hooked.template_calls) - len(hooked.guest_calls) in {0, 1}
+    for guest_id in range(1, count + 1):
+        hooked.templates[guest_id * 100] = whole_template(guest_id * 100)
+    events = await finished(*tasks)
+    assert all(len(one) == 1 and isinstance(one[0], TaskSuccessEvent) for one in events)
+    assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == frozenset()
+    await until(lambda: hooked.closed == 1)
+
+
+async def test_late_subscriber_is_not_judged_by_a_snapshot_that_did_not_ask_for_it(
+    runner: Runner, hooked: FakeClassic
+) -> None:
+    hooked.templates = {100: busy_template(100), 200: whole_template(200)}
+    hooked.guests = {1: idle_guest(1), 2: idle_guest(2)}
+    early = runner.start(template_wait(1, 100))
+    await until(lambda: len(hooked.template_calls) >= 2)
+    # Without grace, a snapshot without template 200 would at once count as "vanished".
+    late = runner.start(template_wait(2, 200, grace_seconds=0.0))
+    (events,) = await finished(late)
+    assert isinstance(events[0], TaskSuccessEvent)
+    assert not early.done()
+    hooked.templates[100] = whole_template(100)
+    await finished(early)
+
+
+async def test_poll_errors_are_survived_by_every_wait(runner: Runner, hooked: FakeClassic) -> None:
+    hooked.templates = {100: whole_template(100)}
+    hooked.guests = {1: idle_guest(1)}
+    hooked.errors = [
+        ClassicRateLimitedError("Rate limit exceeded."),
+        ClassicBadReplyError("ids that nobody asked for"),
+        ClassicAuthError("Invalid API token."),
+    ]
+    task = runner.start(template_wait(1, 100))
+    (events,) = await finished(task)
+    assert isinstance(events[0], TaskSuccessEvent)
+    assert len(hooked.template_calls) >= 5, "three failures, then two polls in a row that saw it idle"
+    assert hooked.closed >= 1, "after a refused key, the connection is read again"
+
+
+async def test_a_wait_that_fails_resumes_its_task_with_a_reason_and_a_sentence(
+    runner: Runner, hooked: FakeClassic
+) -> None:
+    hooked.guests = {1: idle_guest(1)}
+    task = runner.start(template_wait(1, 100, grace_seconds=0.0))
+    (events,) = await finished(task)
+    payload = events[0].payload
+    assert payload["status"] == "failed"
+    assert payload["reason"] == "template-vanished"
+    assert "host1" in payload["sentence"]
+    assert "100" in payload["sentence"]
+    assert json.loads(json.dumps(payload)) == payload
+
+
+async def test_cancelling_a_wait_leaves_no_interest_behind(runner: Runner, hooked: FakeClassic) -> None:
+    hooked.templates = {100: busy_template(100)}
+    hooked.guests = {1: idle_guest(1)}
+    task = runner.start(template_wait(1, 100))
+    await until(lambda: len(hooked.template_calls) >= 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == frozenset()
+
+
+async def test_run_without_a_shared_stream_gives_the_same_verdict(hooked: FakeClassic) -> None:
+    hooked.templates = {100: whole_template(100)}
+    hooked.guests = {1: idle_guest(1)}
+    async with asyncio.timeout(20):
+        events = [event async for event in template_wait(1, 100).run()]
+    assert [event.payload["status"] for event in events] == ["done"]
+
+
+@pytest.mark.parametrize("cls", [CaptureWaitTrigger, TemplateWaitTrigger, ExportWaitTrigger])
+def test_all_waits_of_an_account_share_a_key(cls: type[CaptureWaitTrigger]) -> None:
+    trigger = cls(classic_conn_id="c", terms=terms().model_dump_json(), poll_interval=15.0)
+    assert trigger.shared_stream_key() == ("sealift-account", "c", 15.0)
