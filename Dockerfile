@@ -3,17 +3,18 @@
 FROM apache/airflow:3.3.2-python3.11
 
 # The lock pins every distribution with its hashes, so the image holds exactly what the tests ran on.
-COPY --chown=airflow:0 requirements.lock /opt/airflow/sealift/
-RUN pip install --no-cache-dir --require-hashes --requirement /opt/airflow/sealift/requirements.lock
+COPY --chown=airflow:0 requirements.lock /opt/airflow/
+RUN pip install --no-cache-dir --require-hashes --requirement /opt/airflow/requirements.lock
 
-# The package itself is installed, not only put on the path: Airflow finds connection types by a distribution's entry point.
-COPY --chown=airflow:0 pyproject.toml build_metadata.py requirements.txt README.md LICENSE /opt/airflow/sealift/
-COPY --chown=airflow:0 include /opt/airflow/sealift/include
-RUN pip install --no-cache-dir --no-deps /opt/airflow/sealift
-
+COPY --chown=airflow:0 pyproject.toml build_metadata.py requirements.txt README.md LICENSE /opt/airflow/
+COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 dags /opt/airflow/dags
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 
-# Triggers must be importable in the triggerer, which does not load DAG folders.
-ENV PYTHONPATH=/opt/airflow/sealift/include
+# Being on the path is not enough: Airflow finds connection types by the entry point of an installed distribution. The
+# distribution refers to the folder above, so that there is one copy of the code.
+RUN pip install --no-cache-dir --no-deps --editable /opt/airflow
+
+# The triggerer imports triggers from here; it does not load DAG folders.
+ENV PYTHONPATH=/opt/airflow/include
 USER airflow
