@@ -1,0 +1,39 @@
+"""Looking again: what a step does after a lost reply, until what happened is certain or patience ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from sealift.exports.ports import Clock, Sleep
+
+T = TypeVar("T")
+
+LOOK_AGAIN: Final[tuple[float, ...]] = (1, 2, 4, 8, 15, 30, 60)
+"""Seconds between looks: two minutes in all. A template's children show 5 to 30 s late in recorded replies."""
+
+
+def utc_now() -> datetime:
+    """Tell the present time, in UTC."""
+    return datetime.now(UTC)
+
+
+def look_again(look: Callable[[], T | None], *, sleep: Sleep, waits: Sequence[float] = LOOK_AGAIN) -> T | None:
+    """Look at once and after each wait until something is found.
+
+    :param look: returns what it found, or None. What it raises ends the looking.
+    :param waits: seconds before each further look.
+    """
+    found = look()
+    for wait in waits:
+        if found is not None:
+            break
+        sleep(wait)
+        found = look()
+    return found
+
+
+real_sleep: Sleep = time.sleep
+real_clock: Clock = utc_now

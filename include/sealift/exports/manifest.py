@@ -1,0 +1,164 @@
+"""The manifest: the record that makes an export done. It is written last, once, and never overwritten."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from sealift.exports.errors import LedgerError
+from sealift.exports.ports import CosApi
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class ManifestModel(BaseModel):
+    """Base of the manifest's parts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ManifestGuest(ManifestModel):
+    """The virtual server that was exported, as it was when the plan was made."""
+
+    id: int = Field(description="The virtual server's id")
+    hostname: str = Field(description="Its host name")
+    domain: str | None = Field(default=None, description="Its domain")
+    datacenter: str | None = Field(default=None, description="Its data center")
+    dedicated_host_id: int | None = Field(default=None, description="Id of the dedicated host that it ran on")
+    dedicated_host_name: str | None = Field(default=None, description="Name of the dedicated host that it ran on")
+
+
+class ManifestTemplate(ManifestModel):
+    """The image template that the export was made of."""
+
+    id: int = Field(description="The template's id")
+    name: str = Field(description="The template's name, sealift-<export id>")
+    global_identifier: str | None = Field(default=None, description="The template's global identifier")
+
+
+class ManifestCheck(ManifestModel):
+    """One check of a proof. Only passed checks are in a manifest."""
+
+    id: str = Field(description="Name of the check")
+    detail: str = Field(description="What was found")
+
+
+class ManifestDisk(ManifestModel):
+    """One disk image in the bucket."""
+
+    index: int = Field(ge=0, description="Number of the disk, in the order of the objects")
+    device: str = Field(description="The API's device number: 0 is the boot disk")
+    key: str = Field(description="The object's key")
+    size: int = Field(gt=0, description="The object's size in bytes")
+    virtual_size: int = Field(gt=0, description="Size of the disk that the image holds, in bytes")
+    capacity: float = Field(description="The captured disk's capacity, as the API gives it")
+    units: str = Field(description="Units of capacity")
+    format: str = Field(description="vhd-dynamic or vhd-fixed")
+    etag: str = Field(description="The object's ETag, without quotes; the proof read exactly this object")
+    parts: int | None = Field(default=None, description="How many parts the object was uploaded in, by its ETag")
+    part_size: int | None = Field(default=None, description="Bytes per part, where the store tells")
+    crc64nvme: str | None = Field(default=None, description="CRC-64/NVME of the whole object, where the store gives it")
+    sha256: str | None = Field(default=None, description="SHA-256 of the whole object, where it was read in full")
+    uploaded_at: AwareDatetime = Field(description="When the object was completed (its Last-Modified)")
+    footer_uuid: str = Field(description="The VHD footer's unique id")
+    creator: str = Field(description="The program that made the VHD, by its footer")
+    partition_table: str = Field(description="mbr, gpt, or none with the reason")
+    partitions: list[dict[str, Any]] = Field(default_factory=list, description="The partitions found")
+    proof_level: str = Field(description="L0 to L4: how deep the image was checked")
+    checks: list[ManifestCheck] = Field(description="What was checked, and found")
+    proof_bytes_read: int = Field(ge=0, description="Bytes of the object that the proof read")
+    proof_requests: int = Field(ge=0, description="Range reads that the proof made")
+
+
+class ManifestStorage(ManifestModel):
+    """A network storage volume of the server. Its contents are not in the images."""
+
+    id: int = Field(description="The volume's id")
+    type: str | None = Field(default=None, description="ISCSI, NAS …")
+    capacity_gb: int | None = Field(default=None, description="Capacity in GB, as the API gives it")
+    address: str | None = Field(default=None, description="Address of the storage, without credentials")
+    mount: str | None = Field(default=None, description="Mount address of file storage")
+    lun_id: str | None = Field(default=None, description="LUN of block storage")
+
+
+class ManifestRecord(ManifestModel):
+    """The configuration record beside the images."""
+
+    key: str = Field(description="The record's key")
+    size: int = Field(gt=0, description="The record's size in bytes")
+    digest: str = Field(pattern="^sha256:[0-9a-f]{64}$", description="SHA-256 of the record's bytes")
+
+
+class ManifestRun(ManifestModel):
+    """What wrote the manifest."""
+
+    dag_id: str = Field(description="The DAG")
+    run_id: str = Field(description="The DAG run")
+    try_number: int = Field(ge=0, description="Which try of the task wrote the manifest")
+    plan_id: str | None = Field(default=None, description="The plan that the run carried out")
+    sealift_version: str = Field(description="Version of Sealift")
+
+
+class Manifest(ManifestModel):
+    """One export that is done: what it holds, where, and what was proven of it."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    export_id: str = Field(description="<guest id>-<period>")
+    period: str = Field(description="The scheduled slot or the manual run that the export was for")
+    guest: ManifestGuest = Field(description="The virtual server")
+    template: ManifestTemplate = Field(description="The image template")
+    captured_at: AwareDatetime = Field(description="When the capture began, by the account; never the schedule's time")
+    exported_at: AwareDatetime = Field(description="When the last object was completed, by the bucket")
+    proven_at: AwareDatetime = Field(description="When the proof ended")
+    bucket: str = Field(description="The bucket that holds the objects")
+    region: str = Field(description="The bucket's region")
+    format: Literal["vhd", "vmdk"] = Field(description="Format of the images")
+    proof_level: str = Field(description="The lowest proof level of all disks")
+    disks: list[ManifestDisk] = Field(min_length=1, description="The images, in the order of the disks")
+    left_out: list[dict[str, str]] = Field(
+        default_factory=list, description="Devices that are not in the images (swap, metadata, CD), and why"
+    )
+    storage_not_in_image: list[ManifestStorage] = Field(
+        default_factory=list, description="Attached network storage, whose contents are not in the images"
+    )
+    record: ManifestRecord = Field(description="The configuration record")
+    run: ManifestRun = Field(description="What wrote the manifest")
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all images."""
+        return sum(disk.size for disk in self.disks)
+
+    def same_export(self, other: Manifest) -> bool:
+        """Say whether two manifests speak of the same images; who proved them, and when, may differ."""
+
+        def substance(manifest: Manifest) -> tuple[object, ...]:
+            disks = [(disk.key, disk.size, disk.etag, disk.virtual_size, disk.footer_uuid) for disk in manifest.disks]
+            return (manifest.export_id, manifest.template.id, manifest.bucket, disks, manifest.record.digest)
+
+        return substance(self) == substance(other)
+
+
+def parse_manifest(body: bytes, *, bucket: str, key: str) -> Manifest:
+    """Read a manifest's bytes.
+
+    :raises LedgerError: they are not a manifest.
+    """
+    try:
+        return Manifest.model_validate_json(body)
+    except ValidationError as error:
+        raise LedgerError(
+            f"{bucket}/{key} is not a manifest that this version of Sealift can read "
+            f"({error.errors(include_url=False)[0]['msg']}). Look at who wrote it; Sealift neither trusts nor "
+            "overwrites it."
+        ) from error
+
+
+def read_manifest(cos: CosApi, *, bucket: str, key: str) -> Manifest | None:
+    """Read a manifest from the bucket, or return None where there is none.
+
+    :raises LedgerError: what is there is not a manifest.
+    """
+    body = cos.read(bucket, key)
+    return None if body is None else parse_manifest(body, bucket=bucket, key=key)

@@ -1,0 +1,333 @@
+"""The last step: prove what the export left in the bucket, record the server's configuration, and write the manifest.
+
+The order is the point: every disk is proven before the record is written, and the manifest is written last, by a
+conditional put. Whatever ends this step early leaves no manifest, and without manifest nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from sealift import __version__
+from sealift.classic.errors import ClassicNotFoundError
+from sealift.classic.models import Template
+from sealift.cos.errors import CosNotFoundError, CosPreconditionError
+from sealift.cos.models import ObjectInfo, PutOutcome
+from sealift.cos.source import ObjectSource
+from sealift.exports import names
+from sealift.exports.errors import (
+    LedgerError,
+    ManifestConflictError,
+    OutcomeUnknownError,
+    ProofError,
+    ServerGoneError,
+    StepError,
+    TemplateMissingError,
+)
+from sealift.exports.jsontext import canonical_json, digest
+from sealift.exports.looking import real_clock, real_sleep
+from sealift.exports.manifest import (
+    Manifest,
+    ManifestCheck,
+    ManifestDisk,
+    ManifestGuest,
+    ManifestRecord,
+    ManifestRun,
+    ManifestTemplate,
+    parse_manifest,
+    read_manifest,
+)
+from sealift.exports.plan import PlanItem
+from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
+from sealift.exports.record import ConfigurationRecord, build_record, parse_record
+from sealift.exports.settings import PlanSettings
+from sealift.images.proof import DiskProof, ProofFailed, prove_vhd
+from sealift.images.source import RangeSource
+
+SECOND_LOOK_SECONDS: Final = 5.0
+"""Time between the two looks at the objects: an upload that replaces one would change its ETag."""
+
+OpenSource = Callable[[str, ObjectInfo], RangeSource]
+"""Opens an object (bucket, and what a HEAD showed) for range reads pinned to its ETag."""
+
+
+class Recorded(BaseModel):
+    """What the last step leaves.
+
+    :param disks: how many disks were proven.
+    :param bytes: size of all objects.
+    :param already: the manifest existed already; nothing was written.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    manifest_key: str
+    export_id: str
+    proof_level: str
+    disks: int
+    bytes: int
+    already: bool
+
+
+def prove_and_record(
+    *,
+    classic: ClassicApi,
+    cos: CosApi,
+    item: PlanItem,
+    settings: PlanSettings,
+    template_id: int,
+    dag_id: str,
+    run_id: str,
+    try_number: int,
+    plan_id: str | None = None,
+    captured_at: datetime | None = None,
+    clock: Clock = real_clock,
+    sleep: Sleep = real_sleep,
+    second_look_seconds: float = SECOND_LOOK_SECONDS,
+    open_source: OpenSource | None = None,
+) -> Recorded:
+    """Prove every disk at L0 and L1, write the configuration record, then the manifest.
+
+    :param captured_at: when the capture began, if known better than from the template's creation date.
+    :param clock: tells the time, in UTC; the manifest's times are true times.
+    :param second_look_seconds: time between the two looks of L0.
+    :param open_source: opens an object for range reads; a :class:`sealift.cos.source.ObjectSource` if not given.
+    :returns: the manifest's key and what it says. If the manifest exists already, that one.
+    :raises ProofError: an object is missing, changes, or is not a sound image; no manifest is written.
+    :raises ManifestConflictError: a manifest of this export exists and speaks of other images.
+    """
+    bucket = settings.bucket
+    key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=item.period)
+    existing = read_manifest(cos, bucket=bucket, key=key)
+    if existing is not None:
+        return _recorded(_checked(existing, item, bucket, key), key, already=True)
+
+    template = classic.template_states([template_id]).get(template_id)
+    began = captured_at or (template.create_date if template else None)
+    if began is None:
+        raise TemplateMissingError(
+            f"The account does not show template {template_id} of {item.name}, so that the time of the capture is not "
+            "known. A retry looks again."
+        )
+    objects = _prove_presence(cos, item, bucket, sleep=sleep, seconds=second_look_seconds)
+    opener = open_source or (lambda where, info: ObjectSource(client=cos, bucket=where, key=info.key, info=info))
+    disks = [
+        _prove_disk(item, index, info, bucket, opener=opener, presence=_presence_checks(info, second_look_seconds))
+        for index, info in enumerate(objects)
+    ]
+    proven_at = clock()
+    record, record_body = _write_record(classic, cos, item, bucket)
+    manifest = Manifest(
+        export_id=item.export_id,
+        period=item.period,
+        guest=ManifestGuest(
+            id=item.guest_id,
+            hostname=item.hostname,
+            domain=item.domain,
+            datacenter=item.datacenter,
+            dedicated_host_id=item.dedicated_host_id,
+            dedicated_host_name=item.dedicated_host_name,
+        ),
+        template=_template(template, template_id, item),
+        captured_at=began,
+        exported_at=max(info.last_modified for info in objects),
+        proven_at=proven_at,
+        bucket=bucket,
+        region=settings.region,
+        format="vhd",
+        proof_level=min(disk.proof_level for disk in disks),
+        disks=disks,
+        left_out=[{"device": one.device, "reason": one.reason} for one in item.left_out],
+        storage_not_in_image=record.storage_not_in_image(),
+        record=ManifestRecord(key=names.record_key(item.images), size=len(record_body), digest=digest(record_body)),
+        run=ManifestRun(
+            dag_id=dag_id, run_id=run_id, try_number=try_number, plan_id=plan_id, sealift_version=__version__
+        ),
+    )
+    return _write_manifest(cos, manifest, item, bucket, key)
+
+
+def _prove_presence(cos: CosApi, item: PlanItem, bucket: str, *, sleep: Sleep, seconds: float) -> list[ObjectInfo]:
+    """L0: every expected object is there with a size, none that was not expected, and a second look sees the same."""
+    first = _look(cos, item, bucket)
+    sleep(seconds)
+    second = _look(cos, item, bucket)
+    for before, after in zip(first, second, strict=True):
+        if (before.etag, before.size) != (after.etag, after.size):
+            raise ProofError(
+                f"{bucket}/{after.key} of {item.name} changed between two looks ({before.size} bytes, ETag "
+                f"{before.etag}; then {after.size} bytes, ETag {after.etag}): something still writes it. Wait until "
+                "no export of the template runs, then clear this task.",
+                check_id="etag-stable",
+                key=after.key,
+            )
+    return second
+
+
+def _look(cos: CosApi, item: PlanItem, bucket: str) -> list[ObjectInfo]:
+    expected = item.disk_keys
+    strange = sorted({one.key for one in cos.list(bucket, names.disks_prefix(item.images))} - set(expected))
+    if strange:
+        raise ProofError(
+            f"{bucket} holds {', '.join(strange)}, which the export of {item.name} with {len(expected)} disks should "
+            "not have left: which object holds which disk is then not certain. Compare the sizes with the server's "
+            "disks, and report this case.",
+            check_id="no-unexpected-object",
+            key=strange[0],
+        )
+    found = []
+    for key in expected:
+        info = cos.head(bucket, key)
+        if info is None or info.size <= 0:
+            state = "is missing" if info is None else "is empty"
+            raise ProofError(
+                f"{bucket}/{key} of {item.name} {state}: the export is not whole. Clear the export task, which "
+                "submits the same template again, without a new capture.",
+                check_id="object-present",
+                key=key,
+            )
+        found.append(info)
+    return found
+
+
+def _presence_checks(info: ObjectInfo, seconds: float) -> list[ManifestCheck]:
+    return [
+        ManifestCheck(id="object-present", detail=f"{info.key} is there and has {info.size} bytes"),
+        ManifestCheck(id="etag-stable", detail=f"ETag {info.etag} in two looks, {seconds:g} s apart"),
+    ]
+
+
+def _prove_disk(
+    item: PlanItem, index: int, info: ObjectInfo, bucket: str, *, opener: OpenSource, presence: list[ManifestCheck]
+) -> ManifestDisk:
+    planned = item.disks[index]
+    try:
+        proof: DiskProof = prove_vhd(
+            opener(bucket, info),
+            expected_capacity_bytes=planned.capacity_bytes or None,
+            boot_disk=planned.device == "0",
+        )
+    except ProofFailed as error:
+        raise ProofError(
+            f"{bucket}/{info.key}, disk {planned.device} of {item.name}, is not a sound image: {error.detail}. No "
+            "manifest was written. Delete the object and clear the export task to export the same template again.",
+            check_id=error.check_id,
+            key=info.key,
+        ) from error
+    except (CosPreconditionError, CosNotFoundError) as error:
+        raise ProofError(
+            f"{bucket}/{info.key} of {item.name} was replaced or deleted while it was being proven. No manifest was "
+            f"written. Wait until nothing writes it, then clear this task. ({error})",
+            check_id="etag-stable",
+            key=info.key,
+        ) from error
+    return ManifestDisk(
+        index=index,
+        device=planned.device,
+        key=info.key,
+        size=info.size,
+        virtual_size=proof.virtual_size,
+        capacity=planned.capacity,
+        units=planned.units,
+        format=proof.format,
+        etag=info.etag,
+        parts=info.parts,
+        part_size=info.part_size,
+        crc64nvme=info.crc64nvme,
+        uploaded_at=info.last_modified,
+        footer_uuid=proof.footer_uuid,
+        creator=proof.creator,
+        partition_table=proof.partition_table,
+        partitions=proof.partitions,
+        proof_level=str(proof.level),
+        checks=[*presence, *(ManifestCheck(id=one.id, detail=one.detail) for one in proof.checks)],
+        proof_bytes_read=proof.bytes_read,
+        proof_requests=proof.requests,
+    )
+
+
+def _write_record(classic: ClassicApi, cos: CosApi, item: PlanItem, bucket: str) -> tuple[ConfigurationRecord, bytes]:
+    """Write the configuration record, or take the one that an earlier try of this export wrote.
+
+    The first one stays: another worker may be about to write a manifest with its digest, and it is the one that is
+    nearer to the capture.
+    """
+    key = names.record_key(item.images)
+    try:
+        record = build_record(classic, item.guest_id)
+    except ClassicNotFoundError as error:
+        written = cos.read(bucket, key)
+        if written is not None:
+            return _own(parse_record(written, bucket=bucket, key=key), item, bucket, key), written
+        raise ServerGoneError(
+            f"The account does not know {item.name} any more, so that its configuration cannot be recorded. Its disks "
+            f"are in {bucket}/{item.images}/ and sound, but without record there is no manifest. ({error})"
+        ) from error
+    if cos.put_if_absent(bucket, key, record.body) is not PutOutcome.EXISTS_DIFFERENT:
+        return record, record.body
+    written = cos.read(bucket, key)
+    if written is None:
+        raise OutcomeUnknownError(f"{bucket}/{key} of {item.name} came and went. A retry writes it again.")
+    return _own(parse_record(written, bucket=bucket, key=key), item, bucket, key), written
+
+
+def _own(record: ConfigurationRecord, item: PlanItem, bucket: str, key: str) -> ConfigurationRecord:
+    if record.guest_id != item.guest_id:
+        raise LedgerError(
+            f"{bucket}/{key} is the record of virtual server {record.guest_id}, not of {item.name}. Look at who wrote "
+            "it, delete it, then clear the task."
+        )
+    return record
+
+
+def _write_manifest(cos: CosApi, manifest: Manifest, item: PlanItem, bucket: str, key: str) -> Recorded:
+    outcome = cos.put_if_absent(bucket, key, canonical_json(manifest))
+    if outcome is not PutOutcome.EXISTS_DIFFERENT:
+        return _recorded(manifest, key, already=outcome is PutOutcome.EXISTS_SAME)
+    body = cos.read(bucket, key)
+    if body is None:
+        raise OutcomeUnknownError(f"The manifest {bucket}/{key} came and went. A retry proves the export again.")
+    other = _checked(parse_manifest(body, bucket=bucket, key=key), item, bucket, key)
+    if not manifest.same_export(other):
+        raise ManifestConflictError(
+            f"{bucket}/{key} was written by run {other.run.run_id} (try {other.run.try_number}) for template "
+            f"{other.template.id}, and speaks of other images than those that this run proved for {item.name} "
+            f"(template {manifest.template.id}). It was left as it is: compare the two, then delete what is wrong."
+        )
+    return _recorded(other, key, already=True)
+
+
+def _checked(manifest: Manifest, item: PlanItem, bucket: str, key: str) -> Manifest:
+    if manifest.export_id != item.export_id:
+        raise LedgerError(
+            f"{bucket}/{key} is the manifest of {manifest.export_id}, not of {item.export_id}. Look at who wrote it."
+        )
+    return manifest
+
+
+def _template(template: Template | None, template_id: int, item: PlanItem) -> ManifestTemplate:
+    if template is not None and template.name != item.template_name:
+        raise StepError(
+            f"Template {template_id} is named {template.name!r}, not {item.template_name!r}: it is not the template of "
+            f"this export of {item.name}. No manifest was written."
+        )
+    return ManifestTemplate(
+        id=template_id,
+        name=item.template_name,
+        global_identifier=template.global_identifier if template else None,
+    )
+
+
+def _recorded(manifest: Manifest, key: str, *, already: bool) -> Recorded:
+    return Recorded(
+        manifest_key=key,
+        export_id=manifest.export_id,
+        proof_level=manifest.proof_level,
+        disks=len(manifest.disks),
+        bytes=manifest.total_bytes,
+        already=already,
+    )

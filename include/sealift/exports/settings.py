@@ -1,0 +1,126 @@
+"""The settings of a plan: where exports go, how many servers may be offline. They hold connection ids, no secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from sealift.exports import names
+from sealift.exports.errors import SettingsError
+from sealift.exports.window import Window
+
+FORMATS: Final = ("vhd", "vmdk")
+
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)?|[a-z]{3}\d{2}")
+
+
+def _blank(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+class PlanSettings(BaseModel):
+    """How a run exports.
+
+    Deadlines are worked out from the size of the disks (see :mod:`sealift.exports.deadlines`); the ``…_minutes``
+    fields replace what is worked out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classic_conn_id: str = Field(min_length=1, description="Connection of type ibm_classic")
+    cos_conn_id: str = Field(min_length=1, description="Connection of type ibm_cos")
+    bucket: Annotated[str, BeforeValidator(_lower)] = Field(description="Bucket that the images are exported to")
+    region: Annotated[str, BeforeValidator(_lower)] = Field(description="The bucket's region, as us-south")
+    prefix: str = Field(default="", description="What all keys begin with; may be empty")
+    format: Annotated[Literal["vhd", "vmdk"], BeforeValidator(_lower)] = Field(
+        default="vhd", description="Format of the exported images"
+    )
+    wave_size: int = Field(default=50, ge=1, le=100, description="Most servers in one wave (one DAG run)")
+    max_offline: int = Field(default=5, ge=1, description="Most servers of the account offline for capture at once")
+    window: Annotated[Window | None, BeforeValidator(_blank)] = Field(
+        default=None, description="Times in which captures may start; none means any time"
+    )
+    outside_window: Literal["wait", "refuse"] = Field(
+        default="wait", description="What a capture does that comes up outside the window"
+    )
+    dry_run: bool = Field(default=False, description="Write the plan and stop")
+    bucket_create: bool = Field(default=False, description="Create the bucket if it does not exist")
+    capture_now: bool = Field(
+        default=False,
+        description="In a run for a past slot, capture servers as they are now where no template is found",
+    )
+    waive: list[str] = Field(default_factory=list, description="Ids of refusing rules to treat as warnings")
+    capture_deadline_minutes: float | None = Field(default=None, gt=0, description="Longest wait for a template")
+    export_deadline_minutes: float | None = Field(default=None, gt=0, description="Longest wait for an export")
+    stuck_minutes: float | None = Field(
+        default=None, gt=0, description="A transaction whose status does not change for so long is stuck"
+    )
+    grace_minutes: float | None = Field(
+        default=None, gt=0, description="How long something may be missing before it counts as gone"
+    )
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Self:
+        """Read settings from a DAG's params.
+
+        :raises SettingsError: a setting is missing, unknown, out of range or malformed; the message names each.
+        """
+        try:
+            return cls.model_validate(dict(params))
+        except ValidationError as error:
+            parts = [
+                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+                for problem in error.errors(include_url=False)
+            ]
+            raise SettingsError("The settings cannot be used. " + "; ".join(parts)) from error
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _known_format(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.strip().lower() not in FORMATS:
+            raise ValueError(f"the format {value!r} is not supported; use vhd or vmdk")
+        return value
+
+    @field_validator("bucket")
+    @classmethod
+    def _bucket_name(cls, value: str) -> str:
+        if not _BUCKET.fullmatch(value) or ".." in value:
+            raise ValueError(
+                f"{value!r} is no bucket name; COS takes 3 to 63 lower-case letters, digits, '.' and '-', beginning "
+                "and ending with a letter or digit"
+            )
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _region_name(cls, value: str) -> str:
+        if not _REGION.fullmatch(value):
+            raise ValueError(f"{value!r} is no region; write it as us-south or eu-de, without a storage class")
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        try:
+            return names.normal_prefix(value)
+        except SettingsError as error:
+            raise ValueError(error.message) from error
+
+    @field_validator("waive")
+    @classmethod
+    def _waivable(cls, value: list[str]) -> list[str]:
+        from sealift.exports.rules import RULES
+
+        waivable = [rule.id for rule in RULES if rule.waivable]
+        for rule in value:
+            if rule not in waivable:
+                raise ValueError(f"the rule {rule!r} cannot be waived; these can: {', '.join(waivable)}")
+        return sorted(set(value))

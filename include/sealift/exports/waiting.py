@@ -1,0 +1,430 @@
+"""When a wait is over, and how: judges that look at snapshots of the account and the bucket.
+
+A judge is fed what a poll saw (``None`` for what the poll did not show) and the time at which it saw it, and answers
+with a verdict or with nothing yet. It calls nothing, and what it remembers only shortens its way: a judge that is made
+anew after a restart comes to the same verdict, at most a grace period later.
+
+Three habits hold for all of them. Nothing counts as idle until two polls in a row have seen it so (a transaction can
+follow another with a gap between, terraform-provider-softlayer #47). Nothing counts as gone until it has been missing
+for a grace period (a page can move under a poll). And a transaction's age is taken from the account's own dates, so
+that a restart does not make a stuck one young again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from sealift.classic.models import GuestState, Template, Transaction
+from sealift.cos.models import ObjectInfo
+from sealift.exports.plan import PlanItem
+from sealift.exports.settings import PlanSettings
+
+IDLE_POLLS = 2
+"""How many polls in a row must see something idle before it is."""
+
+
+class ReasonCode(StrEnum):
+    """Why a wait ended. Travels in a trigger's event; the verdict's sentence says it of one server."""
+
+    CAPTURED = "captured"
+    """The capture is over and the server is back as it was."""
+    CAPTURED_LEFT_STOPPED = "captured-left-stopped"
+    """The capture is over, but the server, which ran before, does not run."""
+    TEMPLATE_READY = "template-ready"
+    """The template is whole: children, sizes, and no transaction, seen twice."""
+    EXPORTED = "exported"
+    """Every expected object is there with a size, and no transaction is left."""
+    TEMPLATE_VANISHED = "template-vanished"
+    """The account has not shown the template for longer than the grace period."""
+    GUEST_VANISHED = "guest-vanished"
+    """The account has not shown the server for longer than the grace period."""
+    NO_CHILDREN = "no-children"
+    """The template has no transaction left and no copy in any data center."""
+    ZERO_SIZE = "zero-size"
+    """The template has no transaction left, and a copy of it has no size."""
+    OBJECTS_MISSING = "objects-missing"
+    """The export's transaction is gone, and objects are missing."""
+    STUCK = "stuck"
+    """A transaction's status has not changed for longer than the limit."""
+    SLOW = "slow"
+    """The deadline has passed while the transaction still moves."""
+    NOTHING_HAPPENED = "nothing-happened"
+    """The deadline has passed, and no transaction explains what the wait was for."""
+
+
+class Verdict(BaseModel):
+    """How a wait ended.
+
+    :param kind: done or failed.
+    :param reason: why, for programs.
+    :param sentence: why, for people: names the server, the template, the last transaction and what to do.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["done", "failed"]
+    reason: ReasonCode
+    sentence: str
+
+
+class WaitTerms(BaseModel):
+    """Whom a wait is for and how long it may last: small, without secrets, made of JSON (triggers carry it).
+
+    :param started_at: when the wait began; a retry begins anew, a restarted triggerer does not.
+    :param was_running: whether the server ran before its capture.
+    :param expected_keys: the objects that an export must leave.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    export_id: str
+    guest_id: int
+    hostname: str
+    template_id: int
+    started_at: AwareDatetime
+    deadline_seconds: float = Field(gt=0)
+    stuck_seconds: float = Field(gt=0)
+    grace_seconds: float = Field(ge=0)
+    was_running: bool = True
+    bucket: str = ""
+    expected_keys: list[str] = Field(default_factory=list)
+
+
+def capture_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:
+    """Make the terms for a :class:`CaptureJudge` or :class:`TemplateJudge`."""
+    return _terms(item, settings, template_id, started_at, item.capture_deadline(settings))
+
+
+def export_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:
+    """Make the terms for an :class:`ExportJudge`."""
+    return _terms(item, settings, template_id, started_at, item.export_deadline(settings))
+
+
+class _Judge:
+    """What all judges share: idle counting, missing-since marks, stuck transactions and the deadline."""
+
+    what = "wait"
+
+    def __init__(self, terms: WaitTerms) -> None:
+        self.terms = terms
+        self.progress = "No poll has answered yet."
+        self._idle_polls = 0
+        self._last_poll: datetime | None = None
+        self._since: dict[str, datetime] = {}
+        self._last_transaction: Transaction | None = None
+        self._status_seen: tuple[tuple[int, str | None], datetime] | None = None
+
+    # Names and times, for sentences
+
+    @property
+    def _who(self) -> str:
+        terms = self.terms
+        return f"{terms.hostname} (virtual server {terms.guest_id}, template {terms.template_id})"
+
+    def _transaction_words(self, now: datetime) -> str:
+        last = self._last_transaction
+        if last is None:
+            return "No transaction was seen."
+        status = last.status_friendly_name or last.status_name or "status not told"
+        age = _words(now - self._status_changed_at(last, now))
+        return f"The last transaction seen is {last.id}, {status!r}, unchanged for {age}."
+
+    # Counting
+
+    def _new_poll(self, now: datetime) -> bool:
+        """Take note of a poll; a snapshot that was seen already (a late subscriber gets it again) is no new poll."""
+        if self._last_poll is not None and now <= self._last_poll:
+            return False
+        self._last_poll = now
+        return True
+
+    def _idle(self, idle: bool) -> bool:
+        self._idle_polls = self._idle_polls + 1 if idle else 0
+        return self._idle_polls >= IDLE_POLLS
+
+    def _lasting(self, mark: str, holds: bool, now: datetime, seconds: float | None = None) -> bool:
+        """Say whether a state has been seen in every poll for longer than the grace period."""
+        if not holds:
+            self._since.pop(mark, None)
+            return False
+        since = self._since.setdefault(mark, now)
+        return now - since >= timedelta(seconds=self.terms.grace_seconds if seconds is None else seconds)
+
+    # Transactions
+
+    def _note(self, transactions: Sequence[Transaction], now: datetime) -> None:
+        if not transactions:
+            return
+        self._last_transaction = transactions[0]
+        mark = (transactions[0].id, transactions[0].status_name)
+        if self._status_seen is None or self._status_seen[0] != mark:
+            self._status_seen = (mark, now)
+
+    def _status_changed_at(self, transaction: Transaction, now: datetime) -> datetime:
+        told = transaction.status_change_date or transaction.modify_date or transaction.create_date
+        if told is not None and told.tzinfo is not None:
+            return min(told, now)
+        return self._status_seen[1] if self._status_seen else now
+
+    def _overdue(self, busy: bool, now: datetime) -> Verdict | None:
+        """Judge a wait that goes on: stuck if the status stands still, slow or fruitless once the deadline is past."""
+        terms = self.terms
+        last = self._last_transaction if busy else None
+        if last is not None:
+            still = now - self._status_changed_at(last, now)
+            # A status that stood still before this wait began is old news, not this wait's: count from its start.
+            still = min(still, now - terms.started_at)
+            if still >= timedelta(seconds=terms.stuck_seconds):
+                return self._failed(
+                    ReasonCode.STUCK,
+                    f"The {self.what} of {self._who} is stuck. {self._transaction_words(now)} It goes on "
+                    "remotely: the API offers no cancel. Open a support case with IBM that names it; when it has "
+                    "ended, clear this task, which takes up the same template.",
+                )
+        if now - terms.started_at < timedelta(seconds=terms.deadline_seconds):
+            return None
+        waited = _words(now - terms.started_at)
+        if last is not None:
+            return self._failed(
+                ReasonCode.SLOW,
+                f"The {self.what} of {self._who} is slow: not done after {waited}. {self._transaction_words(now)} It "
+                "still moves and goes on remotely: clear this task to wait on, or set a longer deadline.",
+            )
+        return self._failed(
+            ReasonCode.NOTHING_HAPPENED,
+            f"The {self.what} of {self._who} did not end within {waited}. {self.progress} "
+            f"{self._transaction_words(now)} Clear this task to wait on, or look at the template in the console.",
+        )
+
+    def _done(self, reason: ReasonCode, sentence: str) -> Verdict:
+        return Verdict(kind="done", reason=reason, sentence=sentence)
+
+    def _failed(self, reason: ReasonCode, sentence: str) -> Verdict:
+        return Verdict(kind="failed", reason=reason, sentence=sentence)
+
+    def _vanished(self, now: datetime) -> Verdict:
+        return self._failed(
+            ReasonCode.TEMPLATE_VANISHED,
+            f"The account has not shown the template of {self._who} for "
+            f"{_words(now - self._since['template missing'])}: deleted, or the connection's user may not see it. "
+            "Look for it under Devices > Manage > Images. If it is gone, start a new run, which captures anew.",
+        )
+
+
+class CaptureJudge(_Judge):
+    """Waits until a server is no longer offline for its capture; until then it holds its offline slot.
+
+    Right after the submission no transaction may be visible yet, so that an idle server alone proves nothing: the
+    transaction must have been seen, or the template be whole, or the grace period be over.
+    """
+
+    what = "capture"
+
+    def __init__(self, terms: WaitTerms) -> None:
+        super().__init__(terms)
+        self._transaction_seen = False
+
+    def observe(self, *, template: Template | None, guest: GuestState | None, now: datetime) -> Verdict | None:
+        """Look at a poll.
+
+        :param template: the export's template, or None where the poll did not show it.
+        :param guest: the server, or None where the poll did not show it.
+        :param now: when the poll was made.
+        :returns: the verdict, or None to go on waiting.
+        """
+        if not self._new_poll(now):
+            return None
+        if self._lasting("guest missing", guest is None, now):
+            return self._failed(
+                ReasonCode.GUEST_VANISHED,
+                f"The account has not shown the virtual server of {self._who} for "
+                f"{_words(now - self._since['guest missing'])}: it was cancelled, or the connection's user may not see "
+                "it. If its template is whole, clear wait_for_template to export it all the same.",
+            )
+        if self._lasting("template missing", template is None, now):
+            return self._vanished(now)
+        transaction = guest.active_transaction if guest else None
+        self._note([transaction] if transaction else [], now)
+        self._transaction_seen = self._transaction_seen or transaction is not None
+        begun = (
+            self._transaction_seen
+            or _whole(template)
+            or now - self.terms.started_at >= timedelta(seconds=self.terms.grace_seconds)
+        )
+        idle = self._idle(guest is not None and transaction is None)
+        if guest is None:
+            self.progress = "The last poll did not show the server."
+        elif transaction is not None:
+            self.progress = f"The capture runs. {self._transaction_words(now)}"
+        else:
+            self.progress = "No transaction is active on the server."
+            running = guest.power_state == "RUNNING"
+            if idle and begun and (running or not self.terms.was_running):
+                return self._done(ReasonCode.CAPTURED, f"The capture of {self._who} is over; the server is back.")
+            if self._lasting("stopped", idle and begun and not running, now):
+                return self._done(
+                    ReasonCode.CAPTURED_LEFT_STOPPED,
+                    f"The capture of {self._who} is over, but the server, which ran before, is now "
+                    f"{guest.power_state or 'in a power state that is not told'}. Start it if it should run.",
+                )
+            self.progress += "" if running or not self.terms.was_running else " It is not running yet."
+        return self._overdue(transaction is not None, now)
+
+
+class TemplateJudge(_Judge):
+    """Waits until a template is whole: children, sizes known, no transaction on it or on the server, seen twice."""
+
+    what = "template"
+
+    def observe(self, *, template: Template | None, guest: GuestState | None, now: datetime) -> Verdict | None:
+        """Look at a poll; parameters and result as for :meth:`CaptureJudge.observe`."""
+        if not self._new_poll(now):
+            return None
+        if self._lasting("template missing", template is None, now):
+            return self._vanished(now)
+        # A server that is gone for good holds nothing up: its template stands by itself.
+        guest_gone = self._lasting("guest missing", guest is None, now)
+        transactions = _transactions(template)
+        if guest is not None and guest.active_transaction is not None:
+            transactions = [*transactions, guest.active_transaction]
+        self._note(transactions, now)
+        left = template.transactions_left if template else []
+        busy = bool(transactions or left)
+        known = template is not None and not busy and (guest is not None or guest_gone)
+        idle = self._idle(known and _whole(template))
+        if template is None:
+            self.progress = "The last poll did not show the template."
+        elif busy:
+            self.progress = f"The template is being made. {self._transaction_words(now)}"
+        elif not template.children:
+            self.progress = "The template has no copy in any data center yet."
+        elif not _sized(template):
+            self.progress = "The template's sizes are not known yet."
+        else:
+            self.progress = "The template is whole."
+            if idle:
+                return self._done(ReasonCode.TEMPLATE_READY, f"The template of {self._who} is whole.")
+        if self._lasting("empty", known and template is not None and not template.children, now):
+            return self._failed(
+                ReasonCode.NO_CHILDREN,
+                f"The template of {self._who} has no transaction left and no copy in any data center: the capture "
+                f"failed. {self._transaction_words(now)} Look at the server, delete the template, and start a new run.",
+            )
+        if self._lasting("zero", known and template is not None and not _sized(template), now):
+            return self._failed(
+                ReasonCode.ZERO_SIZE,
+                f"The template of {self._who} has no transaction left, and its copy in "
+                f"{', '.join(_unsized(template))} has no size: the capture failed. {self._transaction_words(now)} Look "
+                "at the server, delete the template, and start a new run.",
+            )
+        return self._overdue(busy, now)
+
+
+class ExportJudge(_Judge):
+    """Waits until an export is over: no transaction left, and every expected object there with a size, seen twice."""
+
+    what = "export"
+
+    def observe(self, *, template: Template | None, objects: Sequence[ObjectInfo], now: datetime) -> Verdict | None:
+        """Look at a poll.
+
+        :param template: the export's template, or None where the poll did not show it.
+        :param objects: what the bucket holds under the export's ``disk-`` prefix.
+        :param now: when the poll was made.
+        :returns: the verdict, or None to go on waiting.
+        """
+        if not self._new_poll(now):
+            return None
+        terms = self.terms
+        sizes = {one.key: one.size for one in objects}
+        missing = [key for key in terms.expected_keys if sizes.get(key, 0) <= 0]
+        there = len(terms.expected_keys) - len(missing)
+        transactions = _transactions(template)
+        self._note(transactions, now)
+        busy = bool(transactions or (template and template.transactions_left))
+        template_gone = self._lasting("template missing", template is None, now)
+        # An object shows only when its upload is complete: with all of them there, a deleted template takes nothing.
+        known = not busy and (template is not None or template_gone)
+        idle = self._idle(known and not missing)
+        self.progress = f"{there} of {len(terms.expected_keys)} objects are there. {self._transaction_words(now)}"
+        if idle:
+            return self._done(
+                ReasonCode.EXPORTED,
+                f"The export of {self._who} is over: {there} of {there} objects are in {terms.bucket}.",
+            )
+        if template_gone and missing:
+            return self._vanished(now)
+        settled = now - terms.started_at >= timedelta(seconds=terms.grace_seconds)
+        if self._lasting("objects missing", template is not None and not busy and bool(missing), now) and settled:
+            others = sorted(set(sizes) - set(terms.expected_keys))
+            strange = f" There are others that were not expected: {', '.join(others)}." if others else ""
+            return self._failed(
+                ReasonCode.OBJECTS_MISSING,
+                f"The export of {self._who} has no transaction left, and {terms.bucket} does not hold "
+                f"{', '.join(missing)}: the export failed.{strange} {self._transaction_words(now)} Check that the key "
+                "of the COS connection may write to the bucket, then clear the export task: it submits the same "
+                "template again, without a new capture.",
+            )
+        return self._overdue(busy, now)
+
+
+def _terms(
+    item: PlanItem, settings: PlanSettings, template_id: int, started_at: datetime, deadline: timedelta
+) -> WaitTerms:
+    from sealift.exports import deadlines
+
+    return WaitTerms(
+        export_id=item.export_id,
+        guest_id=item.guest_id,
+        hostname=item.hostname,
+        template_id=template_id,
+        started_at=started_at,
+        deadline_seconds=deadline.total_seconds(),
+        stuck_seconds=deadlines.stuck_after(deadline, settings.stuck_minutes).total_seconds(),
+        grace_seconds=deadlines.grace(settings.grace_minutes).total_seconds(),
+        was_running=item.power_state in {None, "RUNNING"},
+        bucket=settings.bucket,
+        expected_keys=item.disk_keys,
+    )
+
+
+def _transactions(template: Template | None) -> list[Transaction]:
+    if template is None:
+        return []
+    return [one for one in (template.transaction, *(child.transaction for child in template.children)) if one]
+
+
+def _sized(template: Template) -> bool:
+    return not _unsized(template)
+
+
+def _unsized(template: Template | None) -> list[str]:
+    return [
+        child.datacenter or f"child {child.id}"
+        for child in (template.children if template else [])
+        if not child.block_devices_disk_space_total or child.block_devices_disk_space_total <= 0
+    ]
+
+
+def _whole(template: Template | None) -> bool:
+    return (
+        template is not None
+        and bool(template.children)
+        and not template.transactions_left
+        and not _transactions(template)
+        and _sized(template)
+    )
+
+
+def _words(age: timedelta) -> str:
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 1:
+        return f"{int(age.total_seconds())} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
