@@ -1,0 +1,193 @@
+"""The SDK's client, made the way that keeps accounts, keys and retries apart, and its errors turned into ours."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import os
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sealift.cos.errors import CosAuthError, CosError
+from sealift.cos.iam import IamTokens
+from sealift.cos.redact import Redactor
+from sealift.cos.verdict import Doing, error_for
+
+
+class Connection:
+    """Makes calls of one endpoint with one key, each exactly once. May be used by many threads.
+
+    :param region: as ``us-south``.
+    :param endpoint_url: the endpoint.
+    :param service_instance_id: the CRN of the service instance, where known.
+    :param tokens: where tokens come from; None for an HMAC key.
+    :param access_key_id: the HMAC key's id.
+    :param secret_access_key: the HMAC key's secret.
+    :param timeout: seconds to wait for the connection, and then for each piece of a reply.
+    :param verify: False, True, or the path of a CA bundle.
+    :param redact: takes the secrets out of messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        endpoint_url: str,
+        service_instance_id: str | None,
+        tokens: IamTokens | None,
+        access_key_id: str | None,
+        secret_access_key: str | None,
+        timeout: float,
+        verify: bool | str,
+        redact: Redactor,
+    ) -> None:
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._service_instance_id = service_instance_id
+        self._tokens = tokens
+        self._access_key_id = access_key_id
+        self._secret_access_key = secret_access_key
+        self._timeout = timeout
+        self._verify = verify
+        self._redact = redact
+        self._lock = threading.Lock()
+        self._s3: Any = None
+
+    def __repr__(self) -> str:
+        return f"Connection({self._endpoint_url}, {self.key_kind} key)"
+
+    @property
+    def key_kind(self) -> str:
+        """``IAM`` or ``HMAC``."""
+        return "IAM" if self._tokens else "HMAC"
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        with self._lock:
+            s3, self._s3 = self._s3, None
+        if s3 is not None:
+            s3.close()
+
+    def call(self, operation: str, doing: Doing, **params: Any) -> dict[str, Any]:
+        """Make a call, once; a second time only where the store refused a token that was not fresh.
+
+        :param operation: the SDK's name of it.
+        :param doing: what it is for, for messages.
+        :param params: as the SDK takes them.
+        :returns: the SDK's reply.
+        :raises CosError: without a cause or context, which could hold a request.
+        """
+        s3 = self._opened()
+        failure: CosAuthError
+        stale = self._tokens.current if self._tokens is not None else ""
+        try:
+            return self._call(s3, operation, doing, params)
+        except CosAuthError as error:
+            failure = error.with_traceback(None)
+        if self._tokens is not None and self._tokens.drop(stale):
+            # A machine that slept, or a clock that is wrong: nothing was done, and a new token may do.
+            return self._call(s3, operation, doing, params)
+        raise failure
+
+    def _call(self, s3: Any, operation: str, doing: Doing, params: Mapping[str, Any]) -> dict[str, Any]:
+        with self.errors(doing):
+            reply: dict[str, Any] = getattr(s3, operation)(**params)
+        return reply
+
+    @contextlib.contextmanager
+    def errors(self, doing: Doing) -> Iterator[None]:
+        """Raise our own errors in the place of the SDK's.
+
+        :raises CosError: without a cause or context, which could hold a request.
+        """
+        import ibm_botocore.exceptions as sdk
+
+        failure: CosError | None = None
+        try:
+            yield
+        except CosError as error:  # from IAM, in the middle of the SDK
+            failure = error.with_traceback(None)
+        except (sdk.BotoCoreError, sdk.ClientError, OSError, ET.ParseError) as error:
+            failure = error_for(error, doing=doing, redact=self._redact)
+        if failure is not None:
+            failure.__cause__ = failure.__context__ = None
+            raise failure
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._s3 is None:
+                self._s3 = self._open()
+            return self._s3
+
+    def _open(self) -> Any:
+        import ibm_boto3.session
+        import ibm_botocore.session
+        from ibm_botocore.config import Config
+
+        # The SDK logs whole requests at DEBUG, with the bearer token in them.
+        sdk_log = logging.getLogger("ibm_botocore")
+        if sdk_log.level == logging.NOTSET:
+            sdk_log.setLevel(logging.INFO)
+        nowhere = {
+            name: (None, None, default, None)
+            for name, default in {
+                "profile": None,
+                "config_file": os.devnull,
+                "credentials_file": os.devnull,
+                "cos_credentials_file": os.devnull,
+            }.items()
+        }
+        # A session of its own: ibm_boto3's default session hands the last client's instance id to all clients. And one
+        # that reads neither AWS_PROFILE nor the files of another cloud's tools.
+        session = ibm_boto3.session.Session(botocore_session=ibm_botocore.session.Session(session_vars=nowhere))
+        host = urlsplit(self._endpoint_url).hostname or ""
+        config = Config(
+            signature_version="oauth" if self._tokens else "s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=self._timeout,
+            read_timeout=self._timeout,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=16,
+            response_checksum_validation="when_required",
+            proxies={} if is_loopback(host) else None,
+        )
+        keys: dict[str, Any] = {"token_manager": self._tokens}
+        if self._tokens is None:
+            keys = {"aws_access_key_id": self._access_key_id, "aws_secret_access_key": self._secret_access_key}
+        s3 = session.client(
+            "s3",
+            region_name=self._region,
+            endpoint_url=self._endpoint_url,
+            ibm_service_instance_id=self._service_instance_id,
+            config=config,
+            verify=self._verify,
+            **keys,
+        )
+        s3.meta.events.register("before-parameter-build.s3.PutObject", _take_condition)
+        s3.meta.events.register("before-call.s3.PutObject", _send_condition)
+        return s3
+
+
+def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    """The SDK's model of PutObject lacks IfNoneMatch: take it out before it is refused as unknown."""
+    condition = params.pop("IfNoneMatch", None)
+    if condition is not None:
+        context["sealift_if_none_match"] = condition
+
+
+def _send_condition(params: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
+    """… and send it as the header that it is, before the request is signed."""
+    if "sealift_if_none_match" in context:
+        params["headers"]["If-None-Match"] = context["sealift_if_none_match"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is on this machine, where no proxy is of use."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,159 @@
+"""Access tokens from IBM Cloud IAM, for the SDK.
+
+The SDK's own token manager asks a refused key three times with a second between, keeps a thread and an exit handler per
+client for ever, and logs tracebacks. This one asks once for a refused key, retries what may pass, renews a token in the
+call that finds it old, and keeps using the old one as long as it is valid.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sealift.cos.errors import CosAuthError, CosError, CosTransientError, CosUnreachableError
+from sealift.cos.redact import Redactor
+from sealift.cos.retrying import Retries
+
+DEFAULT_ENDPOINT = "https://iam.cloud.ibm.com/identity/token"
+_GRANT = "urn:ibm:params:oauth:grant-type:apikey"
+# The authorization that IBM's own clients send with the api-key grant; it identifies nobody.
+_CLIENT = ("bx", "bx")
+# A token is renewed when this part of its life is left; IAM's live for an hour.
+_RENEW_AT = 0.2
+
+
+class IamTokens:
+    """Gets, keeps and renews the access token of one API key. May be used by many threads.
+
+    It has the two methods that the SDK calls on a token manager.
+
+    :param endpoint: the token endpoint; a bare host gets ``/identity/token`` appended.
+    :param api_key: the IBM Cloud API key.
+    :param timeout: seconds to wait for the connection, and then for the reply.
+    :param verify: False, True, or the path of a CA bundle.
+    :param retries: how passing failures are tried again.
+    :param clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        api_key: str,
+        timeout: float,
+        verify: bool | str,
+        retries: Retries,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        endpoint = endpoint.rstrip("/")
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"the IAM endpoint must be like {DEFAULT_ENDPOINT}, not {endpoint!r}")
+        self.endpoint = endpoint if parts.path else f"{endpoint}/identity/token"
+        self._loopback = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
+        self._api_key = api_key
+        self._timeout = timeout
+        self._verify = verify
+        self._retries = retries
+        self._clock = clock
+        self._redact = Redactor([api_key])
+        self._lock = threading.Lock()
+        self._token = ""
+        self._renew_at = self._expires_at = clock()
+
+    def __repr__(self) -> str:
+        return f"IamTokens({self.endpoint})"
+
+    def set_from_config(self, config: Any) -> None:
+        """Called by the SDK with its configuration, of which nothing is needed here."""
+
+    def get_token(self) -> str:
+        """A valid access token.
+
+        :raises CosAuthError: where IAM refuses the key.
+        :raises CosUnreachableError: where IAM does not answer.
+        """
+        failure: CosError
+        with self._lock:
+            now = self._clock()
+            if self._token and now < self._renew_at:
+                return self._token
+            try:
+                token, lifetime = self._retries.run(self._ask)
+            except CosError as error:
+                if error.retryable and self._token and now < self._expires_at:
+                    return self._token
+                failure = error
+            else:
+                self._token = token
+                self._expires_at = now + lifetime
+                self._renew_at = now + lifetime * (1 - _RENEW_AT)
+                return token
+        raise failure
+
+    @property
+    def current(self) -> str:
+        """The token that is held now, or an empty text."""
+        with self._lock:
+            return self._token
+
+    def drop(self, token: str) -> bool:
+        """Forget a token that the store has refused.
+
+        :param token: the token as it was before the call that was refused.
+        :returns: whether there was one to forget, so that a new one may help.
+        """
+        with self._lock:
+            if not token or token != self._token:
+                return False
+            self._token = ""
+            return True
+
+    def _ask(self) -> tuple[str, float]:
+        import requests
+
+        failure: CosError
+        try:
+            with requests.Session() as session:
+                session.trust_env = not self._loopback
+                response = session.post(
+                    self.endpoint,
+                    data={"grant_type": _GRANT, "response_type": "cloud_iam", "apikey": self._api_key},
+                    headers={"Accept": "application/json"},
+                    auth=_CLIENT,
+                    timeout=self._timeout,
+                    verify=self._verify,
+                    allow_redirects=False,
+                )
+        except requests.ConnectionError as error:
+            why = (
+                "its certificate is not trusted" if isinstance(error, requests.exceptions.SSLError) else "no connection"
+            )
+            failure = CosUnreachableError(f"IAM at {self.endpoint} cannot be reached: {why}")
+        except requests.RequestException as error:
+            failure = CosTransientError(f"IAM at {self.endpoint} did not answer in full ({type(error).__name__})")
+        else:
+            try:
+                body = response.json()
+            except ValueError:
+                body = None
+            return self._token_in(response.status_code, body)
+        raise failure
+
+    def _token_in(self, status: int, body: Any) -> tuple[str, float]:
+        fields: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+        code = str(fields.get("errorCode") or "") or None
+        words = self._redact(str(fields.get("errorMessage") or "no reason given"))
+        if status == 200:
+            token, lifetime = fields.get("access_token"), fields.get("expires_in")
+            if isinstance(token, str) and token and isinstance(lifetime, (int, float)) and lifetime > 0:
+                return token, float(lifetime)
+            raise CosError(f"IAM at {self.endpoint} sent no token: is this the token endpoint?")
+        if status in (400, 401, 403):
+            raise CosAuthError(f"IAM refused the API key ({words}): check the key and that it is not locked", code=code)
+        if status in (408, 429) or status >= 500:
+            raise CosTransientError(f"IAM at {self.endpoint} failed for now (HTTP {status}, {words})", code=code)
+        raise CosError(f"IAM at {self.endpoint} answered with HTTP {status}: is this the token endpoint?", code=code)

@@ -1,0 +1,54 @@
+"""What Sealift reads of the object store, as typed models."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class PutOutcome(StrEnum):
+    """What a conditional put found."""
+
+    CREATED = "created"
+    EXISTS_SAME = "exists, with the same bytes"
+    EXISTS_DIFFERENT = "exists, with other bytes"
+
+
+class CosModel(BaseModel):
+    """Base of all models here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObjectInfo(CosModel):
+    """An object as a listing or a HEAD shows it.
+
+    :param size: in bytes.
+    :param etag: without quotes; ``<hex>-<n>`` where the object came in n parts.
+    :param crc64nvme: the checksum of the whole object, base64, where the store keeps one and was asked by HEAD.
+    :param part_size: bytes per part, where it was asked for and the store tells.
+    """
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+    crc64nvme: str | None = None
+    part_size: int | None = None
+    version_id: str | None = None
+
+    @property
+    def parts(self) -> int | None:
+        """How many parts the object was uploaded in, by its ETag; None where it came in one piece."""
+        _, dash, count = self.etag.rpartition("-")
+        return int(count) if dash and count.isdigit() else None
+
+
+class MultipartUpload(CosModel):
+    """An upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    initiated: datetime | None = None

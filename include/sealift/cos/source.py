@@ -1,0 +1,62 @@
+"""An object in a bucket as a source of bytes that is read by ranges, without downloading it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sealift.cos.errors import CosError
+from sealift.cos.models import ObjectInfo
+
+
+class ReadsRanges(Protocol):
+    """The one call of the client that is needed here."""
+
+    def read_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str | None = None) -> bytes:
+        """See :meth:`sealift.cos.client.CosClient.read_range`."""
+        ...
+
+
+class ObjectSource:
+    """Reads ranges of one version of an object, and counts what it read.
+
+    :param client: the object store.
+    :param bucket: the bucket.
+    :param key: the object.
+    :param info: what the store said of the object; every read demands that its ETag is still the same.
+    """
+
+    def __init__(self, *, client: ReadsRanges, bucket: str, key: str, info: ObjectInfo) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._etag = info.etag
+        self._size = info.size
+        self.bytes_read = 0
+        self.requests = 0
+
+    @property
+    def size(self) -> int:
+        """Length of the object in bytes."""
+        return self._size
+
+    def __repr__(self) -> str:
+        return f"ObjectSource({self._bucket}/{self._key}, {self._size} bytes)"
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset``.
+
+        :raises CosError: where the object does not have all of these bytes.
+        :raises CosPreconditionError: where the object was replaced since.
+        """
+        if offset < 0 or length < 0 or offset + length > self._size:
+            raise CosError(
+                f"object {self._key} has {self._size} bytes; bytes {offset} to {offset + length} were asked for",
+                bucket=self._bucket,
+                key=self._key,
+            )
+        if length == 0:
+            return b""
+        data = self._client.read_range(self._bucket, self._key, start=offset, length=length, if_match=self._etag)
+        self.requests += 1
+        self.bytes_read += len(data)
+        return data

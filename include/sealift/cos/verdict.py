@@ -1,0 +1,131 @@
+"""Turns the SDK's exceptions into the errors that a caller can act on, without any secret in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sealift.cos.errors import (
+    CosAuthError,
+    CosConflictError,
+    CosError,
+    CosNotFoundError,
+    CosPermissionError,
+    CosPreconditionError,
+    CosRegionError,
+    CosTransientError,
+    CosUnreachableError,
+)
+from sealift.cos.redact import Redactor
+
+_BY_CODE: dict[str, type[CosError]] = {
+    "AccessDenied": CosPermissionError,
+    "AllAccessDisabled": CosPermissionError,
+    "AuthorizationHeaderMalformed": CosRegionError,
+    "BucketAlreadyExists": CosConflictError,
+    "BucketAlreadyOwnedByYou": CosConflictError,
+    "BucketNotEmpty": CosConflictError,
+    "ConditionalRequestConflict": CosConflictError,
+    "ExpiredToken": CosAuthError,
+    "IllegalLocationConstraintException": CosRegionError,
+    "InternalError": CosTransientError,
+    "InvalidAccessKeyId": CosAuthError,
+    "InvalidLocationConstraint": CosRegionError,
+    "InvalidToken": CosAuthError,
+    "NoSuchBucket": CosNotFoundError,
+    "NoSuchKey": CosNotFoundError,
+    "NoSuchUpload": CosNotFoundError,
+    "NoSuchVersion": CosNotFoundError,
+    "OperationAborted": CosConflictError,
+    "PermanentRedirect": CosRegionError,
+    "PreconditionFailed": CosPreconditionError,
+    "RequestTimeout": CosTransientError,
+    "RequestTimeTooSkewed": CosAuthError,
+    "ServiceUnavailable": CosTransientError,
+    "SignatureDoesNotMatch": CosAuthError,
+    "SlowDown": CosTransientError,
+}
+
+# Where the reply has no body, as to a HEAD, the status is all there is.
+_BY_STATUS: dict[int, type[CosError]] = {
+    301: CosRegionError,
+    307: CosRegionError,
+    401: CosAuthError,
+    403: CosPermissionError,
+    404: CosNotFoundError,
+    408: CosTransientError,
+    409: CosConflictError,
+    412: CosPreconditionError,
+    429: CosTransientError,
+    501: CosError,
+}
+
+_SENTENCES: dict[type[CosError], str] = {
+    CosAuthError: "the object store refused the key ({words}): check it",
+    CosPermissionError: "the key may not {doing} ({words}): give it a role on this bucket that allows it",
+    CosRegionError: "the object store says that this is the wrong region to {doing} ({words})",
+    CosTransientError: "the object store failed for now to {doing} ({words})",
+    CosUnreachableError: "the object store at {endpoint} cannot be reached: {words}",
+}
+_ANY_SENTENCE = "the object store could not {doing} ({words})"
+_LONGEST_QUOTE = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doing:
+    """What was being done, for messages.
+
+    :param what: an infinitive, as ``read object a in bucket b``.
+    """
+
+    what: str
+    endpoint: str
+    bucket: str | None = None
+    key: str | None = None
+
+
+def error_for(error: BaseException, *, doing: Doing, redact: Redactor) -> CosError:
+    """The error to raise for a failure in the SDK.
+
+    :param error: what the SDK raised.
+    :param doing: what was being done.
+    :param redact: takes the secrets out of the store's words.
+    :returns: the error, ready to raise outside of the handler, so that it carries no context.
+    """
+    import ibm_botocore.exceptions as sdk
+
+    code: str | None = None
+    kind: type[CosError]
+    if isinstance(error, sdk.ClientError):
+        kind, code, words = _answered(error.response)
+    elif isinstance(error, sdk.SSLError):
+        kind, words = CosUnreachableError, "no trusted TLS connection could be made"
+    elif isinstance(error, (sdk.ConnectTimeoutError, sdk.ProxyConnectionError)):
+        kind, words = CosUnreachableError, "the connection was not accepted"
+    elif isinstance(error, sdk.EndpointConnectionError):
+        kind, words = CosUnreachableError, "no connection could be made"
+    elif isinstance(error, sdk.ReadTimeoutError):
+        kind, words = CosTransientError, "no reply came in time"
+    elif isinstance(error, (sdk.HTTPClientError, sdk.IncompleteReadError, sdk.ConnectionError, OSError)):
+        kind, words = CosTransientError, "the connection broke before the whole reply had come"
+    elif isinstance(error, (sdk.CredentialRetrievalError, sdk.NoCredentialsError)):
+        kind, words = CosAuthError, "no token could be had for it"
+    elif isinstance(error, sdk.ParamValidationError):
+        kind, words = CosError, str(error)
+    else:
+        kind, words = CosError, f"the reply is not what an object store sends: {type(error).__name__}"
+    words = " ".join(redact(words).split())[:_LONGEST_QUOTE]
+    message = _SENTENCES.get(kind, _ANY_SENTENCE).format(doing=doing.what, words=words, endpoint=doing.endpoint)
+    return kind(message, code=code, bucket=doing.bucket, key=doing.key)
+
+
+def _answered(response: Mapping[str, Any]) -> tuple[type[CosError], str | None, str]:
+    fault = response.get("Error", {})
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(fault.get("Code") or "")
+    words = str(fault.get("Message") or "") or f"HTTP {status}"
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
+    if kind is None:
+        kind = CosTransientError if status >= 500 else CosError
+    return kind, None if code.isdigit() else code or None, words
