@@ -1,0 +1,48 @@
+"""Proof of disk images at level L1: the structure of a VHD, by few and small range reads.
+
+What L1 catches: an empty, cut or padded file; a wrong, missing or zeroed footer; a damaged header copy, dynamic header
+or BAT; blocks that overlap, lie outside the file or are lost; a disk of the wrong size; a boot disk without partitions;
+a damaged GPT. What it cannot see, because only bytes of the data differ, needs L2 (every byte against a digest):
+
+- a bit that flipped inside a block's data;
+- a stretch of blocks overwritten with zeros, unless it hits one of the four bitmaps that L1 samples;
+- two equal-sized blocks exchanged, in the file or in the BAT;
+- a BAT entry set to "unallocated" whose block held only zeros in its bitmap's place as well. (If the block is still
+  there, L1 sees a stored block that no entry claims.)
+"""
+
+from __future__ import annotations
+
+from sealift.images.source import RangeSource
+from sealift.images.verdict import Check, DiskProof, ProofFailed, ProofLevel
+from sealift.images.vhd_proof import VhdProver, capacity_range
+
+__all__ = ["Check", "DiskProof", "ProofFailed", "ProofLevel", "capacity_range", "prove_vhd"]
+
+
+def prove_vhd(
+    source: RangeSource,
+    *,
+    expected_capacity_bytes: int | None,
+    boot_disk: bool = False,
+    allow_unclaimed_space: bool = False,
+) -> DiskProof:
+    """Prove a VHD at level L1.
+
+    Reads less than 400 KiB of a dynamic disk of 100 GB in about seven requests; of a disk of 2040 GiB, 4.2 MiB, because
+    its BAT alone has 4 MiB.
+
+    :param source: the image.
+    :param expected_capacity_bytes: capacity of the captured disk, in bytes, however the API's gigabytes were
+        multiplied; see :func:`capacity_range`. ``None`` if it is not known: the size is then not compared.
+    :param boot_disk: the server starts from this disk: a blank or unknown first sector is then a failure, not a remark.
+    :param allow_unclaimed_space: accept stored blocks that no BAT entry claims. They are harmless leftovers in the
+        images of a producer that lost power, but in a fresh export they are lost data.
+    :raises ProofFailed: naming every check that failed: what was found, where, and what was expected.
+    """
+    return VhdProver(
+        source,
+        expected_capacity_bytes=expected_capacity_bytes,
+        boot_disk=boot_disk,
+        allow_unclaimed_space=allow_unclaimed_space,
+    ).prove()
