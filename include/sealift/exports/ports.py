@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sealift.classic.models import BareMetalServer, Guest, GuestState, NetworkStorage, Template
 from sealift.cos.models import ObjectInfo, PutOutcome
+
+if TYPE_CHECKING:
+    from sealift.classic.client import ClassicClient
+    from sealift.cos.client import CosClient
 
 
 class ClassicApi(Protocol):
@@ -75,3 +79,10 @@ class Sleep(Protocol):
     """Waits a number of seconds; injected so that tests need not."""
 
     def __call__(self, seconds: float, /) -> None: ...
+
+
+if TYPE_CHECKING:
+
+    def _fits(classic: ClassicClient, cos: CosClient) -> tuple[ClassicApi, CosApi]:
+        """Have the type checker hold the real clients against the protocols."""
+        return classic, cos

@@ -1,0 +1,80 @@
+"""JSON Schemas of what Sealift writes to the bucket, published under docs/schemas.
+
+``python -m sealift.exports.schemas docs/schemas`` writes them; ``--check`` before the folder only says whether they are
+current (exit status 1 if not).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel
+
+from sealift.exports.manifest import Manifest
+from sealift.exports.plan import Plan, WaveSlice
+from sealift.exports.record import ConfigurationRecord
+from sealift.exports.report import RunReport, WaveReport
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
+    "manifest": (Manifest, "Manifest of an export"),
+    "configuration-record": (ConfigurationRecord, "Configuration record of a virtual server (server.json)"),
+    "plan": (Plan, "Plan of a run"),
+    "wave": (WaveSlice, "One wave's slice of a plan"),
+    "report": (RunReport, "Report of a run"),
+    "wave-report": (WaveReport, "Report of a wave"),
+}
+
+
+def schema_text(name: str) -> str:
+    """Return the text of one schema's file.
+
+    :param name: one of :data:`MODELS`.
+    """
+    model, title = MODELS[name]
+    schema = {"$schema": DIALECT, **model.model_json_schema(mode="serialization"), "title": title}
+    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write every schema into a folder and return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in MODELS:
+        path = folder / f"{name}.schema.json"
+        path.write_text(schema_text(name), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def outdated(folder: Path) -> list[str]:
+    """Name the schema files of a folder that are missing, differ from the models, or belong to no model."""
+    wanted = {f"{name}.schema.json": schema_text(name) for name in MODELS}
+    found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.schema.json")}
+    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or check the schemas; see the module's first lines."""
+    check = "--check" in arguments
+    folders = [one for one in arguments if one != "--check"]
+    if len(folders) != 1:
+        sys.stderr.write("usage: python -m sealift.exports.schemas [--check] <folder>\n")
+        return 2
+    folder = Path(folders[0])
+    if not check:
+        write_schemas(folder)
+        return 0
+    old = outdated(folder)
+    if old:
+        sys.stderr.write(f"not current: {', '.join(old)}; run python -m sealift.exports.schemas {folder}\n")
+    return 1 if old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
