@@ -47,7 +47,7 @@ def resolve(endpoint_url: str | None, *, transport: TransportName, network: Netw
         raise ValueError(f"the transport must be 'xmlrpc' or 'rest', not {transport!r}")
     if network not in _HOSTS:
         raise ValueError(f"the network must be 'public' or 'private', not {network!r}")
-    text = (endpoint_url or _HOSTS[network]).strip().rstrip("/")
+    text = (endpoint_url or _HOSTS[network]).strip()
     if "://" not in text:
         text = f"https://{text}"
     try:
@@ -59,6 +59,7 @@ def resolve(endpoint_url: str | None, *, transport: TransportName, network: Netw
         raise ValueError("the API's address must not hold a user name or key: give them as login and password")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
         raise ValueError(f"the API's address must be like https://api.softlayer.com, not {text!r}")
+    text = text.rstrip("/")
     chosen = next((name for name in _PATHS if f"/{name}" in parts.path), None)
     if chosen is None:
         chosen = transport

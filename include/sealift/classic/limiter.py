@@ -18,7 +18,7 @@ _LARGEST_BURST = 8
 class Limiter:
     """An even rate with a small burst (a token bucket kept as the time at which it will be full again).
 
-    :param rate: requests per second, above 0 and below 50.
+    :param rate: requests per second, above 0 and below 50; above 48, 48 are meant.
     :param clock: seconds, never going back.
     :param sleep: waits for seconds.
     :raises ValueError: where the rate is out of range.
@@ -40,8 +40,9 @@ class Limiter:
         self._set_rate(rate)
 
     def _set_rate(self, rate: float) -> None:
-        self.rate = rate
-        self.burst = max(1, min(_LARGEST_BURST, int(API_LIMIT_PER_SECOND - 1 - rate)))
+        # Rate and burst together stay one below the limit, so that rounding cannot add the fiftieth request.
+        self.rate = min(rate, API_LIMIT_PER_SECOND - 2)
+        self.burst = max(1, min(_LARGEST_BURST, int(API_LIMIT_PER_SECOND - 1 - self.rate)))
 
     def slow_to(self, rate: float) -> None:
         """Lower the rate, where another client of the account asks for less; never raise it."""
