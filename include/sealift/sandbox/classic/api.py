@@ -130,7 +130,7 @@ class ClassicApi:
                 "at": api_time(self._world.clock.now()),
                 "service": call.service,
                 "method": call.method,
-                "id": int(call.init_id) if str(call.init_id).isdigit() else call.init_id,
+                "id": int(str(call.init_id)) if str(call.init_id).isdigit() else call.init_id,
                 "args": _without_secrets(call.args),
                 "user": call.user.get("username"),
                 "error": error,
