@@ -286,3 +286,9 @@ CORPUS = (
 def damage(request: pytest.FixtureRequest) -> Damage:
     """Each damage of the corpus in turn."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def corpus() -> dict[str, Damage]:
+    """All damages by name."""
+    return {damage.name: damage for damage in CORPUS}

@@ -29,7 +29,7 @@ def prove_vhd(
 ) -> DiskProof:
     """Prove a VHD at level L1.
 
-    Reads less than 400 KiB of a dynamic disk of 100 GB in about seven requests; of a disk of 2040 GiB, 4.2 MiB, because
+    Reads less than 400 KiB of a dynamic disk of 100 GB in at most eight requests; of one of 2040 GiB 4.2 MiB, because
     its BAT alone has 4 MiB.
 
     :param source: the image.
