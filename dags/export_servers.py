@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task_group
+
 from sealift.provider.operators.capture import CaptureImageOperator
 from sealift.provider.operators.export import ExportImageOperator
 from sealift.provider.operators.prove import ProveExportOperator

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pendulum
 from airflow.sdk import DAG
+
 from sealift.provider.operators.plan import PlanExportsOperator
 from sealift.provider.operators.report import PlanReportOperator
 from sealift.provider.operators.wave import ExportWaveOperator

@@ -1,4 +1,4 @@
-"""Fixtures of the provider's tests: a throwaway Airflow home, terms of a wait, and a client that answers from memory."""
+"""Fixtures of the provider's tests: terms of a wait, and a Classic API client that answers from memory."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ async def runner() -> AsyncIterator[Runner]:
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait for a named state, with a deadline."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the state has no event to wait for
             await asyncio.sleep(0.005)
 
 

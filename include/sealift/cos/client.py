@@ -13,6 +13,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,6 +126,15 @@ class CosClient:
 
     # --- buckets ---------------------------------------------------------------------------------------------------
 
+    def bucket_names(self) -> builtins.list[str]:
+        """The buckets that the key sees; with an IAM key, those of the client's service instance.
+
+        :raises CosAuthError: where the key is refused.
+        :raises CosPermissionError: where the key may not list buckets.
+        """
+        reply = self._call("list_buckets", what="list the buckets")
+        return [str(one["Name"]) for one in reply.get("Buckets") or []]
+
     def bucket_region(self, bucket: str) -> str:
         """The region that a bucket is in, by its location constraint.
 
@@ -209,12 +219,11 @@ class CosClient:
         folder = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
         key = f"{folder}.sealift-preflight-{uuid.uuid4().hex}"
         what = f"write to bucket {bucket}"
-        refused: str
         try:
             # Once only: were it repeated after a lost reply, an upload nobody knows of would stay.
             reply = self._once("create_multipart_upload", Doing(what=what, **self._about(bucket, key)), Key=key)
-        except CosPermissionError as error:
-            refused = error.message
+        except CosPermissionError:
+            pass
         except CosTransientError:
             for left in self.list_multipart_uploads(bucket, key):
                 self._abort(bucket, left)
@@ -224,7 +233,7 @@ class CosClient:
             return
         raise CosPermissionError(
             f"the key may read bucket {bucket!r} but not write to it: give its service ID the role Writer on this "
-            f"bucket ({refused})",
+            "bucket",
             code="AccessDenied",
             bucket=bucket,
         )
@@ -256,7 +265,7 @@ class CosClient:
             key=key,
             size=reply["ContentLength"],
             etag=_unquoted(reply["ETag"]),
-            last_modified=reply["LastModified"],
+            last_modified=reply["LastModified"].astimezone(UTC),
             crc64nvme=reply.get("ChecksumCRC64NVME"),
             version_id=reply.get("VersionId"),
         )
@@ -279,7 +288,10 @@ class CosClient:
             reply = self._call("list_objects_v2", what=f"list bucket {bucket}", bucket=bucket, Prefix=prefix, **extra)
             for one in reply.get("Contents") or []:
                 yield ObjectInfo(
-                    key=one["Key"], size=one["Size"], etag=_unquoted(one["ETag"]), last_modified=one["LastModified"]
+                    key=one["Key"],
+                    size=one["Size"],
+                    etag=_unquoted(one["ETag"]),
+                    last_modified=one["LastModified"].astimezone(UTC),
                 )
             token = reply.get("NextContinuationToken")
             if not reply.get("IsTruncated"):
@@ -365,9 +377,9 @@ class CosClient:
             if limit is not None and not ranged:
                 reply["Body"].close()
                 raise CosError(f"the object store ignored the range when asked to {doing.what}", bucket=bucket, key=key)
-            with self._connection.errors(doing), contextlib.closing(reply["Body"]) as body:
-                data: bytes = body.read()
-                return data
+            with contextlib.closing(reply["Body"]) as body:
+                data: bytes = self._connection.guarded(doing, body.read)
+            return data
 
         return self._retries.run(whole)
 

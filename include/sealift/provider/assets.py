@@ -10,4 +10,4 @@ def exported_asset() -> Asset:
 
     :returns: the asset.
     """
-    return Asset(name="sealift_exported", uri="sealift://exported", group="sealift")
+    return Asset(name="sealift_exported", group="sealift")

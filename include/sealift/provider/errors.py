@@ -5,11 +5,11 @@ from __future__ import annotations
 from airflow.sdk.exceptions import AirflowException
 
 
-class ConnectionProblem(AirflowException):  # noqa: N818 - a problem of the set-up, not a fault of the program
+class ConnectionProblem(AirflowException):
     """A connection is missing or cannot work as it is written. No retry helps until a person changes it."""
 
 
-class WaitEnded(AirflowException):  # noqa: N818
+class WaitEnded(AirflowException):
     """A wait ended badly.
 
     :param sentence: what happened, to which server, and what to do.
@@ -30,5 +30,5 @@ class WaitFailedForGood(WaitEnded):
     """A wait ended badly, and no other try can end better."""
 
 
-class ServersFailed(AirflowException):  # noqa: N818
+class ServersFailed(AirflowException):
     """At least one server of a wave or of a plan was not exported; the message says which and why."""

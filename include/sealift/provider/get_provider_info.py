@@ -66,7 +66,7 @@ _COS_CONNECTION: dict[str, Any] = {
         },
         "endpoint_kind": {
             "label": "Endpoint kind",
-            "description": "public, private (inside Classic) or direct (inside VPC); unused where an endpoint is given.",
+            "description": "public, private (from Classic) or direct (from VPC); unused where an endpoint is given.",
             "schema": {"type": "string", "enum": ["public", "private", "direct"], "default": "public"},
         },
         "bucket": {

@@ -41,13 +41,15 @@ def object_url(*, bucket: str, key: str, region: str, endpoint: str, service_ins
     host = endpoint.split("://", 1)[-1].rstrip("/")
     if service_instance_id is None or not host.endswith("appdomain.cloud"):
         return f"{endpoint.rstrip('/')}/{quote(bucket)}/{quote(key)}"
-    query = urlencode({
-        "bucket": bucket,
-        "bucketRegion": region,
-        "endpoint": host,
-        "paneId": "bucket_overview",
-        "prefix": key,
-    })
+    query = urlencode(
+        {
+            "bucket": bucket,
+            "bucketRegion": region,
+            "endpoint": host,
+            "paneId": "bucket_overview",
+            "prefix": key,
+        }
+    )
     return f"{_CONSOLE}/objectstorage/{quote(service_instance_id, safe='')}?{query}"
 
 

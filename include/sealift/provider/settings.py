@@ -37,7 +37,7 @@ def settings() -> Settings:
     except json.JSONDecodeError as error:
         raise ValueError(f"[{SECTION}] default_params is not JSON: {error}") from error
     if not isinstance(params, dict):
-        raise ValueError(f'[{SECTION}] default_params must be a JSON object such as {{"all": true}}')
+        raise ValueError(f'[{SECTION}] default_params must be a JSON object such as {{"all": true}}')  # noqa: TRY004
     return Settings(
         schedule=conf.get(SECTION, "schedule", fallback="") or None,
         default_params=params,

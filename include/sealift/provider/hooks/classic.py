@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
@@ -87,15 +87,12 @@ class ClassicHook(BaseHook):
             "transport": choice(extra, "transport", ("xmlrpc", "rest"), conn_id),
             "network": choice(extra, "network", ("public", "private"), conn_id),
         }
-        return cast(
-            "ClassicClient",
-            ClassicClient(
-                username=connection.login,
-                api_key=connection.password,
-                endpoint_url=endpoint_of(connection),
-                timeout=number(extra, "timeout", 60.0, conn_id),
-                requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
-                verify=verify_of(extra),
-                **known,
-            ),
+        return ClassicClient(
+            username=connection.login,
+            api_key=connection.password,
+            endpoint_url=endpoint_of(connection),
+            timeout=number(extra, "timeout", 60.0, conn_id),
+            requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
+            verify=verify_of(extra),
+            **known,
         )

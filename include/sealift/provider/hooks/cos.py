@@ -1,4 +1,4 @@
-"""The hook of the connection type ``ibm_cos``: makes object store clients, and holds the key that exports write with."""
+"""The hook of the connection type ``ibm_cos``: object store clients, and the key that exports write with."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class CosHook(BaseHook):
         try:
             bucket = self.default_bucket
             if bucket is None:
-                count = len(self.client.list_buckets())
+                count = len(self.client.bucket_names())
                 return True, f"The key is good; it sees {count} bucket{'' if count == 1 else 's'}."
             self.client.preflight(bucket=bucket, region=self.region)
         except (CosError, ConnectionProblem) as error:
@@ -129,17 +129,15 @@ class CosHook(BaseHook):
         optional: dict[str, Any] = {}
         if "iam_endpoint" in extra:
             optional["iam_endpoint"] = str(extra["iam_endpoint"])
-        return cast(
-            "CosClient",
-            CosClient(
-                region=str(extra.get("region", "us-south")),
-                endpoint_url=endpoint_of(connection),
-                endpoint_kind=cast("Any", choice(extra, "endpoint_kind", ("public", "private", "direct"), conn_id)),
-                api_key=None if all(hmac.values()) else connection.password,
-                service_instance_id=extra.get("service_instance_id"),
-                timeout=number(extra, "timeout", 60.0, conn_id),
-                verify=verify_of(extra),
-                **hmac,
-                **optional,
-            ),
+        return CosClient(
+            region=str(extra.get("region", "us-south")),
+            endpoint_url=endpoint_of(connection),
+            endpoint_kind=cast("Any", choice(extra, "endpoint_kind", ("public", "private", "direct"), conn_id)),
+            api_key=None if all(hmac.values()) else connection.password,
+            service_instance_id=extra.get("service_instance_id"),
+            timeout=number(extra, "timeout", 60.0, conn_id),
+            verify=verify_of(extra),
+            access_key_id=hmac["access_key_id"],
+            secret_access_key=hmac["secret_access_key"],
+            **optional,
         )

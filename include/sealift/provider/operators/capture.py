@@ -60,7 +60,10 @@ class CaptureImageOperator(ServerStepOperator):
             self._look_again(closed.opens_at, str(closed))
         store.set(TEMPLATE_ID, captured.template_id, retention=RETENTION)
         self.log.info(
-            "%s the template %s of %s.", "Adopted" if captured.adopted else "Created", captured.template_id, self.item.name
+            "%s the template %s of %s.",
+            "Adopted" if captured.adopted else "Created",
+            captured.template_id,
+            self.item.name,
         )
         self.remember_link(TemplateLink, template_url(captured.template_id))
         self._wait_until_online(context, captured)

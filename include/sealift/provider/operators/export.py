@@ -25,7 +25,7 @@ def template_id_of(captured: str) -> int:
     value = json.loads(captured) if captured else None
     if not isinstance(value, dict) or "template_id" not in value:
         raise WaitFailedForGood(
-            "The capture left no template id. Clear the task capture of this server: it finds its template or makes it.",
+            "The capture left no template id. Clear the task capture of this server: it finds the template or makes it.",
             reason="no-template",
         )
     return int(value["template_id"])
@@ -34,7 +34,8 @@ def template_id_of(captured: str) -> int:
 class ExportImageOperator(ServerStepOperator):
     """Starts the export of a template, unless its objects or its transaction are there already.
 
-    :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as JSON, templated.
+    :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as
+        JSON, templated.
     """
 
     template_fields: Sequence[str] = (*ServerStepOperator.template_fields, "captured")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class ProveExportOperator(ServerStepOperator):
     """Proves each disk of an export, saves the configuration record, and writes the manifest that makes it done.
 
-    :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as JSON, templated.
+    :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as
+        JSON, templated.
     """
 
     template_fields: Sequence[str] = (*ServerStepOperator.template_fields, "captured")
@@ -58,7 +59,7 @@ class ProveExportOperator(ServerStepOperator):
             settings.bucket,
             recorded.manifest_key,
         )
-        where = {
+        where: dict[str, Any] = {
             "bucket": settings.bucket,
             "region": settings.region,
             "endpoint": self.cos.client.endpoint_url,

@@ -31,7 +31,12 @@ class ExportWaveOperator(BaseOperator):
     ui_color = "#e8f0fe"
 
     def __init__(
-        self, *, wave: dict[str, Any], trigger_dag_id: str = "export_servers", poll_interval: float = 15.0, **kwargs: Any
+        self,
+        *,
+        wave: dict[str, Any],
+        trigger_dag_id: str = "export_servers",
+        poll_interval: float = 15.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.wave = wave

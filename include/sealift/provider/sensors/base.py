@@ -69,9 +69,10 @@ class AccountSensor(BaseSensorOperator):
 
         :param context: the task's context.
         """
-        from airflow.sdk.module_loading import import_string
+        from importlib import import_module
 
-        trigger_cls = import_string(self.trigger_path)
+        module, _, name = self.trigger_path.rpartition(".")
+        trigger_cls = getattr(import_module(module), name)
         self.defer(
             trigger=trigger_cls(
                 classic_conn_id=self.classic_conn_id,

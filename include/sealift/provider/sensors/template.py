@@ -10,7 +10,8 @@ from sealift.provider.sensors.base import AccountSensor
 class ImageTemplateSensor(AccountSensor):
     """Waits until a template is whole: children, sizes, and no transaction, seen on two polls in a row.
 
-    :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as JSON, templated.
+    :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as
+        JSON, templated.
     """
 
     trigger_path = "sealift.provider.triggers.waits.TemplateWaitTrigger"

@@ -1,8 +1,8 @@
 """One poll per account and triggerer, however many servers wait.
 
-Every wait registers what it waits for. One loop per connection asks for all of it in pages of at most 100 ids, lists the
-objects of exports whose transactions are gone, and hands the same full snapshot to all waits, each of which judges for
-itself. Nothing in the loop can fail a wait: an error is logged and the next look comes later.
+Every wait registers what it waits for. One loop per connection asks for all of it in pages of at most 100 ids, lists
+the objects of exports whose transactions are gone, and hands the same full snapshot to all waits, each of which judges
+for itself. Nothing in the loop can fail a wait: an error is logged and the next look comes later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sealift.classic.errors import ClassicAuthError, ClassicError
 from sealift.cos.errors import CosError

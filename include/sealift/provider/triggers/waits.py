@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sealift.exports.waiting import CaptureJudge, ExportJudge, TemplateJudge, Verdict, WaitTerms
 
 SETTLE_SECONDS: Final = 30.0
-"""A task that deferred from a worker is not resumed in one sooner: Airflow 3.3 can read the end of the deferring process
-late, and then fails a task that is queued or running again (apache/airflow #67287, #71580, #72716)."""
+"""A task that deferred from a worker is not resumed in one sooner: Airflow 3.3 can read the end of the deferring
+process late, and then fails a task that is queued or running again (apache/airflow #67287, #71580, #72716)."""
 
 
 class AccountWaitTrigger(BaseEventTrigger):
@@ -47,7 +47,7 @@ class AccountWaitTrigger(BaseEventTrigger):
         cos_conn_id: str = "",
         deferred_by_worker: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.classic_conn_id = classic_conn_id
         self.terms = terms
         self.poll_interval = poll_interval
@@ -81,9 +81,7 @@ class AccountWaitTrigger(BaseEventTrigger):
         :returns: snapshots, for ever.
         """
         conn_id, interval = str(kwargs["classic_conn_id"]), float(kwargs["poll_interval"])
-        poll = AccountPoll(
-            key=("sealift-account", conn_id, interval), classic_conn_id=conn_id, poll_interval=interval
-        )
+        poll = AccountPoll(key=("sealift-account", conn_id, interval), classic_conn_id=conn_id, poll_interval=interval)
         async for snapshot in poll.snapshots():
             yield snapshot
 
@@ -111,8 +109,8 @@ class AccountWaitTrigger(BaseEventTrigger):
         """Say what goes on remotely: the API offers no cancel, so nothing is cancelled."""
         terms = self._read_terms()
         self.log.warning(
-            "This wait was ended by a user. Nothing was cancelled: the Classic API offers no way to. Remotely, the work "
-            "on the template %s of the virtual server %s (%s) goes on; find it under Devices > Manage > Images, or by "
+            "This wait was ended by a user. Nothing was cancelled: the Classic API offers no way to. Remotely, the "
+            "work on the template %s of the virtual server %s (%s) goes on; find it under Devices > Manage > Images, or by "
             "its name sealift-%s. Clearing this task takes the wait up again.",
             terms.template_id,
             terms.guest_id,
@@ -126,9 +124,7 @@ class AccountWaitTrigger(BaseEventTrigger):
         if int(self.attempt) > 1:
             terms = terms.model_copy(update={"started_at": began})
         judge = self._judge(terms)
-        interest = Interest(
-            guest_id=terms.guest_id, template_id=terms.template_id, place=self._place(terms)
-        )
+        interest = Interest(guest_id=terms.guest_id, template_id=terms.template_id, place=self._place(terms))
         key = self.shared_stream_key()
         token = register(key, interest)
         told = ""
@@ -236,7 +232,7 @@ class SlotTrigger(BaseTrigger):
     """
 
     def __init__(self, *, until: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.until = until
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

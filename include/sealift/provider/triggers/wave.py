@@ -24,7 +24,7 @@ class WaveRunTrigger(BaseTrigger):
     """
 
     def __init__(self, *, dag_id: str, run_id: str, poll_interval: float = 15.0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dag_id = dag_id
         self.run_id = run_id
         self.poll_interval = poll_interval

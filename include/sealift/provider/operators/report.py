@@ -1,0 +1,183 @@
+"""Reports: what became of each server of a wave, and of a whole plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseOperator
+
+from sealift.provider.errors import ServersFailed
+from sealift.provider.failures import FAILURE_KEY
+from sealift.provider.hooks.cos import CosHook
+from sealift.provider.links import Linked, PlanLink, object_url
+from sealift.provider.operators.plan import PLAN_KEY
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from sealift.exports.plan import WaveSlice
+    from sealift.exports.report import ServerOutcome, TaskFailure
+
+STEPS: Final = ("capture", "wait_for_template", "export", "wait_for_export", "prove_and_record")
+
+_WORDLESS: Final = {
+    "failed": "The task failed without leaving words: its worker may have been killed. Its log says more.",
+    "upstream_failed": "The task did not run, because one before it failed.",
+    "skipped": "The task was skipped by hand.",
+    "removed": "The task was removed from the run.",
+}
+
+
+class WaveReportOperator(BaseOperator):
+    """Writes a wave's report, after all of its servers have ended, and fails if any of them failed.
+
+    :param group_id: the mapped task group of the servers' steps.
+    :param wave_key: key of the wave in the bucket, templated.
+    :param bucket: bucket of the plan, templated.
+    :param cos_conn_id: connection of the type ``ibm_cos``, templated.
+    """
+
+    template_fields: Sequence[str] = ("wave_key", "bucket", "cos_conn_id")
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        group_id: str = "export",
+        wave_key: str = "{{ params.wave_key }}",
+        bucket: str = "{{ params.bucket }}",
+        cos_conn_id: str = "{{ params.cos_conn_id }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.group_id = group_id
+        self.wave_key = wave_key
+        self.bucket = bucket
+        self.cos_conn_id = cos_conn_id
+
+    def execute(self, context: Context) -> str:
+        """Make and write the report.
+
+        :param context: the task's context.
+        :returns: the report's key.
+        :raises ServersFailed: if any server failed; the message says which and why.
+        """
+        from sealift.exports.plan import read_wave
+        from sealift.exports.report import make_wave_report, write_wave_report
+
+        cos = CosHook(self.cos_conn_id).client
+        wave = read_wave(cos, bucket=self.bucket, key=self.wave_key)
+        ti = context["ti"]
+        report = make_wave_report(
+            cos=cos,
+            wave=wave,
+            failures=self._failures(ti, wave),
+            run_id=ti.run_id,
+            now=datetime.now(UTC),
+        )
+        key = write_wave_report(cos, report, bucket=self.bucket, prefix=wave.settings.prefix)
+        for one in report.outcomes:
+            self.log.info("%s", line_of(one))
+        if report.failed:
+            raise ServersFailed(_failed_words(report.failed, f"{self.bucket}/{key}"))
+        return key
+
+    def _failures(self, ti: Any, wave: WaveSlice) -> dict[int, TaskFailure]:
+        """Find, for each server whose steps did not all succeed, the first step that did not, and its words."""
+        from sealift.exports.report import TaskFailure
+
+        states: Mapping[str, str | None] = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=[f"{self.group_id}.{step}" for step in STEPS], run_ids=[ti.run_id]
+        ).get(ti.run_id, {})
+        failures: dict[int, TaskFailure] = {}
+        for index, item in enumerate(wave.items):
+            for step in STEPS:
+                state = states.get(f"{self.group_id}.{step}_{index}")
+                if state == "success":
+                    continue
+                said = ti.xcom_pull(task_ids=f"{self.group_id}.{step}", key=FAILURE_KEY, map_indexes=index) or {}
+                words = said.get("words") or _WORDLESS.get(
+                    str(state), f"The task is {state or 'not started'}, though all of its wave should have ended."
+                )
+                failures[item.guest_id] = TaskFailure(task=step, words=str(words), rule=said.get("rule"))
+                break
+        return failures
+
+
+class PlanReportOperator(BaseOperator, Linked):
+    """Writes one report over all waves of a plan, and fails if any server failed.
+
+    :param plan_task_id: the task that made the plan.
+    """
+
+    operator_extra_links = (PlanLink(),)
+    ui_color = "#e8f0fe"
+
+    def __init__(self, *, plan_task_id: str = "make_plan", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan_task_id = plan_task_id
+
+    def execute(self, context: Context) -> str:
+        """Make and write the report.
+
+        :param context: the task's context.
+        :returns: the report's key; the plan's in a dry run.
+        :raises ServersFailed: if any server failed, or if there is no plan.
+        """
+        from sealift.exports.plan import read_plan
+        from sealift.exports.report import make_run_report, read_wave_reports, write_run_report
+
+        where = context["ti"].xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY)
+        if not where:
+            raise ServersFailed(
+                f"There is no plan to report on: the task {self.plan_task_id} failed. Its log says what to change; "
+                "nothing was captured."
+            )
+        hook = CosHook(where["cos_conn_id"])
+        plan = read_plan(hook.client, bucket=where["bucket"], key=where["key"])
+        key = str(where["key"])
+        if plan.settings.dry_run:
+            self.log.info("This was a dry run: the plan is at %s/%s.", plan.settings.bucket, key)
+        else:
+            report = make_run_report(
+                cos=hook.client, plan=plan, waves=read_wave_reports(hook.client, plan), now=datetime.now(UTC)
+            )
+            key = write_run_report(hook.client, report, prefix=plan.settings.prefix)
+            for one in report.outcomes:
+                self.log.info("%s", line_of(one))
+            self.log.info("%s", report.summary)
+        self.remember_link(
+            PlanLink,
+            object_url(
+                bucket=plan.settings.bucket,
+                key=key,
+                region=plan.settings.region,
+                endpoint=hook.client.endpoint_url,
+                service_instance_id=hook.service_instance_id,
+            ),
+        )
+        if not plan.settings.dry_run and report.failed:
+            raise ServersFailed(_failed_words(report.failed, f"{plan.settings.bucket}/{key}"))
+        return key
+
+
+def line_of(outcome: ServerOutcome) -> str:
+    """Put one server's outcome into a line for the log.
+
+    :param outcome: the outcome.
+    :returns: the line.
+    """
+    name = f"{outcome.hostname or 'unknown'} ({outcome.server} server {outcome.id}): {outcome.kind.value}"
+    if outcome.manifest_key:
+        return f"{name}, {outcome.disks} disks, {outcome.bytes} bytes, {outcome.proof_level}, {outcome.manifest_key}"
+    at = f" at {outcome.task}" if outcome.task else ""
+    return f"{name}{at}. {outcome.words or ''}".strip()
+
+
+def _failed_words(failed: Sequence[ServerOutcome], where: str) -> str:
+    count = f"{len(failed)} server{'' if len(failed) == 1 else 's'} failed"
+    first = "; ".join(line_of(one) for one in failed[:5])
+    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+    return f"{count}: {first}{more}. The whole report is at {where}."

@@ -1,0 +1,129 @@
+"""The DAG files: they import, quickly, without the network, and are wired as the docs say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+pytestmark = pytest.mark.airflow
+
+FILES = ("plan_exports", "export_servers")
+
+PARSE = """
+import json, socket, sys, time
+import airflow.sdk, airflow.configuration
+def refuse(*args, **kwargs):
+    raise AssertionError(f"a DAG file opened a connection while it was parsed: {args[1:]}")
+socket.socket.connect = refuse
+socket.create_connection = refuse
+before = set(sys.modules)
+start = time.process_time()
+source = open(sys.argv[1]).read()
+exec(compile(source, sys.argv[1], "exec"), {"__name__": "dag_file", "__file__": sys.argv[1]})
+print(json.dumps({"seconds": time.process_time() - start, "modules": sorted(set(sys.modules) - before)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def dagbag(project_root: Path) -> DagBag:
+    return DagBag(dag_folder=str(project_root / "dags"))
+
+
+def test_dags_import(dagbag: DagBag) -> None:
+    assert dagbag.import_errors == {}
+    assert set(dagbag.dags) == set(FILES)
+
+
+@pytest.mark.parametrize("dag_id", FILES)
+def test_dags_say_what_they_are(dagbag: DagBag, dag_id: str) -> None:
+    dag = dagbag.dags[dag_id]
+    assert dag.doc_md
+    assert dag.description
+    assert {"sealift", "ibm-cloud"} <= set(dag.tags)
+    assert dag.schedule is None, "no schedule unless somebody sets one"
+    for task in dag.tasks:
+        assert task.owner == "data-platform"
+        assert task.retries >= 2
+
+
+def parsed(project_root: Path, dag_id: str) -> dict[str, Any]:
+    runs = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", PARSE, str(project_root / "dags" / f"{dag_id}.py")],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                env=dict(os.environ),
+            ).stdout.splitlines()[-1]
+        )
+        for _ in range(3)
+    ]
+    return min(runs, key=lambda run: run["seconds"])
+
+
+@pytest.mark.parametrize("dag_id", FILES)
+def test_parsing_costs_under_a_second_of_cpu_and_opens_no_connection(project_root: Path, dag_id: str) -> None:
+    run = parsed(project_root, dag_id)
+    assert run["seconds"] < 1.0, "CPU seconds over the bare Airflow import, the best of three"
+    heavy = {"SoftLayer", "ibm_boto3", "ibm_botocore", "boto3", "sealift.sandbox"} & set(run["modules"])
+    assert not heavy
+
+
+def test_the_way_of_one_server(dagbag: DagBag) -> None:
+    dag = dagbag.dags["export_servers"]
+    chain = ["capture", "wait_for_template", "export", "wait_for_export", "prove_and_record"]
+    for before, after in itertools.pairwise(chain):
+        assert f"export.{after}" in dag.get_task(f"export.{before}").downstream_task_ids
+    weights = [dag.get_task(f"export.{name}").priority_weight for name in chain]
+    assert weights == sorted(weights), "finishing work goes before starting work"
+    assert dag.get_task("summarise").trigger_rule == "all_done"
+
+
+@pytest.mark.parametrize("task_id", ["export.wait_for_template", "export.wait_for_export"])
+def test_the_waits_start_in_the_triggerer(dagbag: DagBag, task_id: str) -> None:
+    task = dagbag.dags["export_servers"].get_task(task_id)
+    assert task.start_from_trigger is True
+    kwargs = task.start_trigger_args.trigger_kwargs
+    assert "map_indexes=ti.map_index" in kwargs["terms"], "without it the triggerer would wait for ever"
+    assert set(kwargs) - {"poll_interval"} <= set(task.template_fields)
+
+
+def test_the_trigger_form_has_fields_with_schemas(dagbag: DagBag) -> None:
+    params = dagbag.dags["plan_exports"].params
+    schemas = {name: params.get_param(name).schema for name in params}
+    assert schemas["format"]["enum"] == ["vhd", "vmdk"]
+    assert schemas["wave_size"]["maximum"] == 100
+    assert schemas["max_offline"]["minimum"] == 1
+    assert schemas["dry_run"]["type"] == "boolean"
+    assert schemas["ids"]["items"] == {"type": "integer"}
+    assert all("section" in schema and "title" in schema for schema in schemas.values())
+    assert params["all"] is False, "nothing is selected unless somebody says so"
+
+
+def test_schedule_and_defaults_come_from_the_settings(
+    project_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SEALIFT__SCHEDULE", "0 2 * * 6")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DEFAULT_PARAMS", '{"tags": ["export"], "bucket": "images"}')
+    bag = DagBag(dag_folder=str(project_root / "dags" / "plan_exports.py"))
+    assert bag.import_errors == {}
+    dag = bag.dags["plan_exports"]
+    assert dag.schedule == "0 2 * * 6"
+    assert dag.params["tags"] == ["export"]
+    assert dag.params["bucket"] == "images"
+
+
+def test_an_unknown_default_is_named(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DEFAULT_PARAMS", '{"buckett": "images"}')
+    bag = DagBag(dag_folder=str(project_root / "dags" / "plan_exports.py"))
+    assert "buckett" in str(bag.import_errors)

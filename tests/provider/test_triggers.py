@@ -1,0 +1,140 @@
+"""Every trigger of the provider survives the way through the metadata database, and carries no secret."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+from typing import Any
+
+import pytest
+from airflow.sdk.module_loading import import_string
+from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
+
+import sealift.provider.triggers
+from sealift.provider.triggers import waits
+from sealift.provider.triggers.wave import WaveRunTrigger
+from sealift.provider.waits import FINAL_REASONS, raise_unless_done
+
+from .conftest import terms
+
+pytestmark = pytest.mark.airflow
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    name: {
+        "classic_conn_id": "one",
+        "cos_conn_id": "two",
+        "terms": terms().model_dump_json(),
+        "poll_interval": 15.0,
+        "attempt": 2,
+        "deferred_by_worker": True,
+    }
+    for name in ("CaptureWaitTrigger", "TemplateWaitTrigger", "ExportWaitTrigger")
+} | {
+    "SlotTrigger": {"until": "2026-01-01T00:00:00+00:00"},
+    "WaveRunTrigger": {"dag_id": "export_servers", "run_id": "plan.wave-0000", "poll_interval": 15.0},
+}
+
+
+def concrete_triggers() -> list[type[BaseTrigger]]:
+    found = []
+    for module in pkgutil.iter_modules(sealift.provider.triggers.__path__):
+        loaded = importlib.import_module(f"sealift.provider.triggers.{module.name}")
+        for _, cls in inspect.getmembers(loaded, inspect.isclass):
+            if (
+                issubclass(cls, BaseTrigger)
+                and cls.__module__ == loaded.__name__
+                and cls.__name__ != "AccountWaitTrigger"
+            ):
+                found.append(cls)
+    return found
+
+
+def test_the_examples_are_all_triggers_there_are() -> None:
+    assert {cls.__name__ for cls in concrete_triggers()} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("cls", concrete_triggers(), ids=lambda cls: cls.__name__)
+def test_round_trip(cls: type[BaseTrigger]) -> None:
+    first = cls(**EXAMPLES[cls.__name__])
+    path, kwargs = first.serialize()
+    again = import_string(path)(**json.loads(json.dumps(kwargs)))
+    assert type(again) is cls
+    assert again.serialize() == (path, kwargs)
+    assert kwargs == EXAMPLES[cls.__name__]
+
+
+@pytest.mark.parametrize("cls", concrete_triggers(), ids=lambda cls: cls.__name__)
+def test_kwargs_name_no_secret(cls: type[BaseTrigger]) -> None:
+    names = set(inspect.signature(cls.__init__).parameters) - {"self"}
+    assert not [name for name in names if "key" in name or "password" in name or "secret" in name]
+
+
+@pytest.mark.parametrize(
+    ("state", "event"), [("success", TaskSuccessEvent), ("failed", TaskFailedEvent)], ids=["success", "failed"]
+)
+async def test_a_wave_ends_its_task_in_the_run_s_own_state(
+    state: str, event: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = iter(["queued", "running", state])
+    monkeypatch.setattr(
+        "sealift.provider.triggers.wave.RuntimeTaskInstance.get_dagrun_state",
+        staticmethod(lambda _dag_id, _run_id: next(states)),
+    )
+    trigger = WaveRunTrigger(dag_id="export_servers", run_id="r", poll_interval=0.0)
+    events = [one async for one in trigger.run()]
+    assert [type(one) for one in events] == [event]
+
+
+async def test_a_slot_is_not_looked_for_before_airflow_forgot_the_deferring_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(waits.asyncio, "sleep", sleep)
+    events = [one async for one in waits.SlotTrigger(until="2020-01-01T00:00:00+00:00").run()]
+    assert slept == [waits.SETTLE_SECONDS]
+    assert events[0].payload == {"status": "look-again"}
+
+
+async def test_marking_a_wait_failed_says_what_goes_on_remotely(capsys: pytest.CaptureFixture[str]) -> None:
+    trigger = waits.TemplateWaitTrigger(classic_conn_id="one", terms=terms(7, 70).model_dump_json(), poll_interval=1.0)
+    await trigger.on_kill()
+    said = capsys.readouterr().out
+    assert "Nothing was cancelled" in said
+    assert "70" in said
+    assert "host7" in said
+
+
+def test_terms_that_nobody_left_are_explained() -> None:
+    trigger = waits.TemplateWaitTrigger(classic_conn_id="one", terms="null", poll_interval=1.0)
+    with pytest.raises(ValueError, match="Clear that task"):
+        trigger._read_terms()
+
+
+def test_reasons_that_are_final_are_reasons_that_exist() -> None:
+    from sealift.exports.waiting import ReasonCode
+
+    assert {reason.value for reason in ReasonCode} >= FINAL_REASONS
+
+
+def test_an_event_that_is_done_raises_nothing() -> None:
+    raise_unless_done({"status": "done", "reason": "template-ready", "sentence": "."})
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ({"status": "failed", "reason": "slow", "sentence": "It is slow."}, "WaitFailed"),
+        ({"status": "failed", "reason": "zero-size", "sentence": "It is empty."}, "WaitFailedForGood"),
+        (None, "WaitFailed"),
+    ],
+)
+def test_an_event_that_failed_raises_what_it_says(event: dict[str, Any] | None, error: str) -> None:
+    with pytest.raises(Exception, match=r"\[") as raised:
+        raise_unless_done(event)
+    assert type(raised.value).__name__ == error
