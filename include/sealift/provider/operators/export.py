@@ -25,7 +25,7 @@ def template_id_of(captured: str) -> int:
     value = json.loads(captured) if captured else None
     if not isinstance(value, dict) or "template_id" not in value:
         raise WaitFailedForGood(
-            "The capture left no template id. Clear the task capture of this server: it finds the template or makes it.",
+            "The capture left no template id. Clear this server's task capture: it finds the template or makes one.",
             reason="no-template",
         )
     return int(value["template_id"])

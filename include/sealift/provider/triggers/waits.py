@@ -110,8 +110,8 @@ class AccountWaitTrigger(BaseEventTrigger):
         terms = self._read_terms()
         self.log.warning(
             "This wait was ended by a user. Nothing was cancelled: the Classic API offers no way to. Remotely, the "
-            "work on the template %s of the virtual server %s (%s) goes on; find it under Devices > Manage > Images, or by "
-            "its name sealift-%s. Clearing this task takes the wait up again.",
+            "work on the template %s of the virtual server %s (%s) goes on; find it under Devices > Manage > "
+            "Images, or by its name sealift-%s. Clearing this task takes the wait up again.",
             terms.template_id,
             terms.guest_id,
             terms.hostname,
