@@ -114,6 +114,17 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+def port_is_free(port: int) -> bool:
+    """Tell whether nothing listens on a port of loopback."""
+    with socket.socket() as each:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            each.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def tail(log: Path, lines: int = 30) -> str:
     """Read the end of a log; a log that is not there yet is empty."""
     try:
