@@ -4,11 +4,11 @@ What L1 catches: an empty, cut or padded file; a wrong, missing or zeroed footer
 or BAT; blocks that overlap, lie outside the file or are lost; a disk of the wrong size; a boot disk without partitions;
 a damaged GPT. What it cannot see, because only bytes of the data differ, needs L2 (every byte against a digest):
 
-- a bit that flipped inside a block's data;
-- a stretch of blocks overwritten with zeros, unless it hits one of the four bitmaps that L1 samples;
-- two equal-sized blocks exchanged, in the file or in the BAT;
-- a BAT entry set to "unallocated" whose block held only zeros in its bitmap's place as well. (If the block is still
-  there, L1 sees a stored block that no entry claims.)
+- a bit that flipped in a block's data or in its bitmap;
+- data overwritten with zeros, unless that blanks one of the at most four bitmaps that L1 samples;
+- two blocks exchanged, in the file or in the BAT;
+- a BAT entry set to "unallocated" in a file from which the block is gone too. (A block that is still there is found as
+  space that holds data and belongs to no entry.)
 """
 
 from __future__ import annotations
