@@ -188,7 +188,7 @@ def _handler(api: ScriptedApi) -> type[BaseHTTPRequestHandler]:
                 return
             self.wfile.write(data)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _serve
+        do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - http.server's names
 
     return Handler
 

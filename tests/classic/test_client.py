@@ -20,6 +20,8 @@ from sealift.classic.errors import (
 
 Api = Any  # tests/classic/conftest.py's ScriptedApi
 
+SYSTEM = {"keyName": "SYSTEM"}
+
 # A virtual server as the service sends it (shape: the ibmcloud plugin's recorded getObject replies).
 GUEST: dict[str, Any] = {
     "id": 124929698,
@@ -36,11 +38,11 @@ GUEST: dict[str, Any] = {
             "id": 1,
             "device": "0",
             "mountType": "Disk",
-            "diskImage": {"id": 11, "capacity": 100, "units": "GB", "metadataFlag": False, "type": {"keyName": "SYSTEM"}},
+            "diskImage": {"id": 11, "capacity": 100, "units": "GB", "metadataFlag": False, "type": SYSTEM},
         },
         {"id": 2, "device": "1", "mountType": "Disk", "diskImage": {"id": 12, "type": {"keyName": "SWAP"}}},
         {"id": 3, "device": "3", "mountType": "CD", "diskImageId": None},
-        {"id": 4, "device": "7", "mountType": "Disk", "diskImage": {"id": 14, "metadataFlag": True, "type": {"keyName": "SYSTEM"}}},
+        {"id": 4, "device": "7", "mountType": "Disk", "diskImage": {"id": 14, "metadataFlag": True, "type": SYSTEM}},
     ],
     "tagReferences": [{"id": 5, "tag": {"id": 6, "name": "nightly"}}],
     "operatingSystem": {"id": 7, "passwords": [{"username": "root", "password": "PLANTED-root"}]},
@@ -291,7 +293,7 @@ def test_account_id(api: Api, client: ClassicClient) -> None:
     api.answers(api.ok({"id": 307608}))
     assert client.account_id() == 307608
     api.answers(api.ok({}))
-    with pytest.raises(ClassicBadReplyError, match="SoftLayer_Account::getObject.* id"):
+    with pytest.raises(ClassicBadReplyError, match=r"SoftLayer_Account::getObject.* id"):
         client.account_id()
 
 
@@ -403,7 +405,9 @@ def test_nothing_of_the_machine_gets_in(
     api: Api, make_client: Callable[..., ClassicClient], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     """Neither the SoftLayer package's files and variables, nor ~/.netrc, nor a proxy on the way to this machine."""
-    conf = "[softlayer]\nusername = intruder\napi_key = INTRUDER\nendpoint_url = http://127.0.0.1:9/rest/v3.1\ntimeout=1\n"
+    conf = (
+        "[softlayer]\nusername = intruder\napi_key = INTRUDER\nendpoint_url = http://127.0.0.1:9/rest/v3.1\ntimeout=1\n"
+    )
     (tmp_path / ".softlayer").write_text(conf)
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login intruder password INTRUDER\n")
     (tmp_path / ".netrc").chmod(0o600)
@@ -453,6 +457,6 @@ def test_importing_the_client_is_cheap() -> None:
 
 def test_not_found(api: Api, client: ClassicClient) -> None:
     api.answers(api.fault("Unable to find object with id of '1'.", "SoftLayer_Exception_ObjectNotFound", status=404))
-    with pytest.raises(ClassicNotFoundError, match="SoftLayer_Virtual_Guest::getObject.*Unable to find"):
+    with pytest.raises(ClassicNotFoundError, match=r"SoftLayer_Virtual_Guest::getObject.*Unable to find"):
         client.guest_detail(1)
     assert len(api.seen) == 1

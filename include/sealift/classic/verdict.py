@@ -96,6 +96,8 @@ _PASSING_STATUSES = frozenset({408, 502, 503, 504, 599})
 # The XML-RPC specification's codes for a server that failed, as the SoftLayer package sorts them.
 _SERVER_FAILED = frozenset({"-32300", "-32400", "-32500", "-32603"})
 _LONGEST_QUOTE = 300
+# Nothing shorter is a key, and taking it out would make a message unreadable.
+_SHORTEST = 4
 
 
 class Redactor:
@@ -108,7 +110,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str], *, username: str = "") -> None:
         spellings: set[str] = set()
         for secret in secrets:
-            if not secret:
+            if len(secret) < _SHORTEST:
                 continue
             spellings |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), escape(secret)}
             spellings |= {json.dumps(secret)[1:-1], repr(secret)[1:-1]}

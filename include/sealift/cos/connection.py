@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import logging
 import os
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sealift.cos.errors import CosAuthError, CosError
 from sealift.cos.iam import IamTokens
 from sealift.cos.redact import Redactor
 from sealift.cos.verdict import Doing, error_for
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -94,28 +95,29 @@ class Connection:
         raise failure
 
     def _call(self, s3: Any, operation: str, doing: Doing, params: Mapping[str, Any]) -> dict[str, Any]:
-        with self.errors(doing):
-            reply: dict[str, Any] = getattr(s3, operation)(**params)
+        reply: dict[str, Any] = self.guarded(doing, lambda: getattr(s3, operation)(**params))
         return reply
 
-    @contextlib.contextmanager
-    def errors(self, doing: Doing) -> Iterator[None]:
-        """Raise our own errors in the place of the SDK's.
+    def guarded(self, doing: Doing, action: Callable[[], T]) -> T:
+        """Do something with the SDK, and raise our own errors in the place of its.
 
+        :param doing: what it is for, for messages.
+        :param action: what to do.
+        :returns: what the action returns.
         :raises CosError: without a cause or context, which could hold a request.
         """
         import ibm_botocore.exceptions as sdk
 
-        failure: CosError | None = None
+        failure: CosError
         try:
-            yield
+            return action()
         except CosError as error:  # from IAM, in the middle of the SDK
             failure = error.with_traceback(None)
         except (sdk.BotoCoreError, sdk.ClientError, OSError, ET.ParseError) as error:
             failure = error_for(error, doing=doing, redact=self._redact)
-        if failure is not None:
-            failure.__cause__ = failure.__context__ = None
-            raise failure
+        # Outside of the handlers, so that it has no context; a context manager could not do this.
+        failure.__cause__ = failure.__context__ = None
+        raise failure
 
     def _opened(self) -> Any:
         with self._lock:

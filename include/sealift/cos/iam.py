@@ -129,9 +129,8 @@ class IamTokens:
                     allow_redirects=False,
                 )
         except requests.ConnectionError as error:
-            why = (
-                "its certificate is not trusted" if isinstance(error, requests.exceptions.SSLError) else "no connection"
-            )
+            no_tls = isinstance(error, requests.exceptions.SSLError)
+            why = "no trusted TLS connection could be made" if no_tls else "no connection could be made"
             failure = CosUnreachableError(f"IAM at {self.endpoint} cannot be reached: {why}")
         except requests.RequestException as error:
             failure = CosTransientError(f"IAM at {self.endpoint} did not answer in full ({type(error).__name__})")

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
+# Nothing shorter is a key, and taking it out would make a message unreadable.
+_SHORTEST = 4
+
 
 class Redactor:
     """Replaces secrets by ``***``, in all the spellings in which a service could echo them.
@@ -17,7 +20,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str | None]) -> None:
         spellings: set[str] = set()
         for secret in secrets:
-            if secret:
+            if secret and len(secret) >= _SHORTEST:
                 spellings |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
                 spellings |= {escape(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
         # Long ones first: a short spelling may be part of a long one.
