@@ -123,10 +123,13 @@ class Selection(Criteria):
                 "dedicated_hosts, or set all to true to export every virtual server of the account."
             )
 
+    def chooses(self, server: Guest | BareMetalServer) -> bool:
+        """Say whether a server is selected, exclude aside."""
+        return self.all or server.id in self.ids or self.describes(server)
+
     def includes(self, server: Guest | BareMetalServer) -> bool:
         """Say whether a server is selected and not excluded."""
-        chosen = self.all or server.id in self.ids or self.describes(server)
-        return chosen and not (server.id in self.exclude.ids or self.exclude.describes(server))
+        return self.chooses(server) and not (server.id in self.exclude.ids or self.exclude.describes(server))
 
 
 _KINDS = ("hostnames", "domains", "tags", "datacenters", "dedicated_hosts")
@@ -184,7 +187,8 @@ def resolve(selection: Selection, classic: ClassicApi) -> Resolved:
             "ignore_unknown_ids to report such ids and go on with the others."
         )
     if not (chosen or physical or unknown):
-        raise SelectionError(_nothing_selected(selection, matched=len(guests) + len(bare_metal)))
+        fetched: list[Guest | BareMetalServer] = [*guests.values(), *bare_metal.values()]
+        raise SelectionError(_nothing_selected(selection, fitted=any(selection.chooses(one) for one in fetched)))
     return Resolved(guests=chosen, bare_metal=physical, unknown_ids=unknown, notes=_notes(selection, chosen, physical))
 
 
@@ -218,8 +222,8 @@ def _check_datacenters(selection: Selection, classic: ClassicApi) -> None:
         raise SelectionError(f"There is no data center named {name!r}. {hint}")
 
 
-def _nothing_selected(selection: Selection, *, matched: int) -> str:
-    if matched:
+def _nothing_selected(selection: Selection, *, fitted: bool) -> str:
+    if fitted:
         return (
             "The selection selects nothing: exclude leaves out every server that the other criteria choose. "
             "Narrow exclude."

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sealift.exports import names
 from sealift.exports.errors import SettingsError
@@ -81,6 +81,12 @@ class PlanSettings(BaseModel):
                 for problem in error.errors(include_url=False)
             ]
             raise SettingsError("The settings cannot be used. " + "; ".join(parts)) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_for_none(cls, value: Any) -> Any:
+        """Take None for "not given", as forms and DAG params send it."""
+        return {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else value
 
     @field_validator("format", mode="before")
     @classmethod

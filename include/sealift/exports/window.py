@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -120,21 +120,14 @@ class Window(BaseModel):
         """Return the first moment, from ``now`` on, at which a capture may start (UTC, to the minute unless now)."""
         if self.contains(now):
             return now.astimezone(UTC)
-        today = now.astimezone(self.zone).date()
-        starts = []
-        for ahead in range(9):
-            day = today + timedelta(days=ahead)
-            for span in self.spans:
-                if day.weekday() in span.days:
-                    opens = datetime.combine(day, time(span.start // 60, span.start % 60), tzinfo=self.zone)
-                    starts.append(opens.astimezone(UTC))
-        for opens in sorted(starts):
-            # In spring a span's first minutes may not exist: then it opens when the clock has jumped.
-            for minutes in range(0, 181, 15):
-                moment = opens + timedelta(minutes=minutes)
-                if moment > now and self.contains(moment):
-                    return moment
-        raise WindowError(f"The capture window {self.text!r} does not open within a week. {_HOW}")
+        # Minute by minute is exact whatever daylight saving does, and at most 21,600 steps. A weekly span that lies
+        # wholly in the hour that spring skips opens a week later.
+        moment = now.astimezone(UTC).replace(second=0, microsecond=0)
+        for _ in range(15 * _DAY_MINUTES):
+            moment += timedelta(minutes=1)
+            if self.contains(moment):
+                return moment
+        raise WindowError(f"The capture window {self.text!r} does not open within two weeks. {_HOW}")
 
     def _span(self, text: str) -> Span:
         match = _SPAN.fullmatch(text)
