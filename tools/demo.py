@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.live import Live
@@ -95,7 +96,8 @@ class Watch:
                 instances = self.stack.airflow.api.task_instances(WAVE_DAG, run_id)
             except AirflowError:  # not started yet
                 continue
-            found += progress(instances, now=datetime.now(UTC))
+            hostnames = [item.hostname for item in self.plan.slice(wave.number).items]
+            found += progress(instances, hostnames, now=datetime.now(UTC))
         return found
 
     def _refused(self) -> Mapping[str, str]:
@@ -122,14 +124,15 @@ def export(stack: DemoStack, console: Console) -> tuple[Figures, Figures]:
     wanted = due(guest for guest in stack.guests() if TAG in guest["tags"])
     conf = {"tags": [TAG], "bucket": BUCKET, "region": "us-south", "prefix": PREFIX}
     run_id = stack.airflow.api.trigger(DAG, conf)
-    console.print(f"triggered {DAG} for the servers tagged {TAG!r}: {stack.airflow.url}/dags/{DAG}", highlight=False)
+    console.print(f"triggered {DAG} for the servers tagged {TAG!r}", highlight=False)
+    console.print(f"watch it: {stack.airflow.url}/dags/{DAG}/runs/{quote(run_id)}", highlight=False, soft_wrap=True)
     watch = Watch(stack=stack, run_id=run_id, console=console)
     state = watch.until_ended()
     cos = stack.cos()
-    manifests = read_manifests(cos, bucket=BUCKET, prefix=PREFIX, plan_id=watch.plan_id)
     report = read_run_report(cos, bucket=BUCKET, key=names.report_key(prefix=PREFIX, plan_id=watch.plan_id))
     if report is None:
         raise DemoFailedError(f"The run {run_id} ended as {state} and left no report.\n{failures(stack, run_id)}")
+    manifests = read_manifests(cos, bucket=BUCKET, prefix=PREFIX, period=report.period)
     seconds = time.monotonic() - watch.begun
     console.print(result_table(list(rows(report, manifests))))
     console.print(f"in {seconds:.0f} s, by the manifests in the bucket {BUCKET}", highlight=False)
@@ -253,6 +256,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=("demo", "up", "down"))
     command = parser.parse_args(arguments).command
     console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console = Console(width=130)
     stack = DemoStack(home=STATE / ("demo" if command == "demo" else "up"), project_root=ROOT)
     if command == "down":
         stopped = [each for each in ("up", "demo") if DemoStack(home=STATE / each, project_root=ROOT).stop()]

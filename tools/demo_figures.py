@@ -50,22 +50,22 @@ def due(guests: Iterable[Mapping[str, Any]]) -> Figures:
     )
 
 
-def read_manifests(cos: CosApi, *, bucket: str, prefix: str, plan_id: str) -> dict[int, tuple[str, Manifest]]:
-    """Read the manifests that a plan's run has left.
+def read_manifests(cos: CosApi, *, bucket: str, prefix: str, period: str) -> dict[int, tuple[str, Manifest]]:
+    """Read the manifests that a run has left.
 
     :param cos: a client of the object store.
     :param bucket: the bucket.
     :param prefix: the run's prefix.
-    :param plan_id: the plan's id.
+    :param period: what the run's exports are for; a manual run's own.
     :returns: key and manifest by guest id.
     """
     found = {}
     for info in cos.list(bucket, names.manifests_prefix(prefix)):
-        body = cos.read(bucket, info.key)
-        assert body is not None, f"{info.key} was listed and is gone"
-        manifest = parse_manifest(body, bucket=bucket, key=info.key)
-        if manifest.run.plan_id == plan_id:
-            found[manifest.guest.id] = (info.key, manifest)
+        guest_id, exported = names.parse_manifest_key(info.key) or (0, "")
+        if exported == period:
+            body = cos.read(bucket, info.key)
+            assert body is not None, f"{info.key} was listed and is gone"
+            found[guest_id] = (info.key, parse_manifest(body, bucket=bucket, key=info.key))
     return found
 
 

@@ -41,22 +41,23 @@ class Progress:
     seconds: float
 
 
-def progress(instances: Iterable[Mapping[str, Any]], *, now: datetime) -> list[Progress]:
+def progress(instances: Iterable[Mapping[str, Any]], hostnames: Sequence[str], *, now: datetime) -> list[Progress]:
     """Work out each server's progress from the task instances of a wave's run.
 
     :param instances: as Airflow's REST API gives them.
+    :param hostnames: of the wave's servers, in their order.
     :param now: the time.
-    :returns: one entry for each server, in the order of the wave.
+    :returns: one entry for each server that has tasks, in the order of the wave.
     """
     servers: dict[int, dict[str, Mapping[str, Any]]] = {}
     for instance in instances:
         if instance["task_id"].startswith(GROUP) and instance["map_index"] >= 0:
             step = instance["task_id"].removeprefix(GROUP)
             servers.setdefault(instance["map_index"], {})[step] = instance
-    return [_one(index, servers[index], now) for index in sorted(servers)]
+    return [_one(hostnames[index], servers[index], now) for index in sorted(servers)]
 
 
-def _one(index: int, tasks: Mapping[str, Mapping[str, Any]], now: datetime) -> Progress:
+def _one(name: str, tasks: Mapping[str, Mapping[str, Any]], now: datetime) -> Progress:
     states = {step: (tasks.get(step) or {}).get("state") for step in STEPS}
     done = sum(state == "success" for state in states.values())
     failed = next((step for step, state in states.items() if state == "failed"), None)
@@ -70,7 +71,6 @@ def _one(index: int, tasks: Mapping[str, Mapping[str, Any]], now: datetime) -> P
         doing, state = (STEPS[step], "running") if begun else ("waiting its turn", "waiting")
         if states[step] == "up_for_retry":
             doing += ", to be tried again"
-    name = next((each["rendered_map_index"] for each in tasks.values() if each.get("rendered_map_index")), str(index))
     return Progress(name, done, doing, state, duration(tasks.values(), now=now, ended=state in ("done", "failed")))
 
 
