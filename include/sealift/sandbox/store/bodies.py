@@ -117,7 +117,7 @@ class AwsChunkedBody:
 
     def __init__(self, body: Body, *, length: int | None, signer: SigningKey | None, with_trailer: bool) -> None:
         self._lines = _Lines(body)
-        self._body, self._length, self._signer, self._with_trailer = body, length, signer, with_trailer
+        self._length, self._signer, self._with_trailer = length, signer, with_trailer
         self._previous = signer.seed if signer else ""
         self._left = 0
         self._claimed = ""
@@ -179,7 +179,7 @@ class AwsChunkedBody:
                 raise S3Error("SignatureDoesNotMatch", "The signature of the trailing headers does not match.")
         if self._length is not None and self._received != self._length:
             raise S3Error("IncompleteBody")
-        if self._body.readinto(memoryview(bytearray(1))):
+        if self._lines.readinto(memoryview(bytearray(1))):
             raise S3Error("IncompleteBody", "There are bytes behind the last chunk.")
         self._ended = True
 
