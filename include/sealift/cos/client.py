@@ -105,10 +105,11 @@ class CosClient:
             tokens = IamTokens(
                 endpoint=iam_endpoint, api_key=api_key, timeout=timeout, verify=verify, retries=self._retries
             )
+        # Given with each call that needs it; the SDK would add it to two of the three only.
+        self._instance = {"IBMServiceInstanceId": service_instance_id} if service_instance_id else {}
         self._connection = Connection(
             region=region,
             endpoint_url=self.endpoint_url,
-            service_instance_id=service_instance_id,
             tokens=tokens,
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
@@ -186,7 +187,8 @@ class CosClient:
     def _region_elsewhere(self, bucket: str) -> str | None:
         """The region of a bucket that this endpoint does not know, by the list of all the instance's buckets."""
         with contextlib.suppress(CosError):  # the answer only makes a message better; the key may well not have it
-            reply = self._call("list_buckets_extended", what="list the instance's buckets", Prefix=bucket)
+            what = "list the instance's buckets"
+            reply = self._call("list_buckets_extended", what=what, Prefix=bucket, **self._instance)
             for one in reply.get("Buckets") or []:
                 if one.get("Name") == bucket:
                     return region_of_location_constraint(one.get("LocationConstraint") or "") or None
@@ -201,6 +203,7 @@ class CosClient:
                 what=f"create bucket {bucket} in {region}",
                 bucket=bucket,
                 CreateBucketConfiguration={"LocationConstraint": constraint},
+                **self._instance,
             )
             return
         except CosConflictError as error:

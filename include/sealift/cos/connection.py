@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from sealift.cos.errors import CosAuthError, CosError
+from sealift.cos.errors import CosAuthError, CosError, CosTransientError
 from sealift.cos.iam import IamTokens
 from sealift.cos.redact import Redactor
 from sealift.cos.verdict import Doing, error_for
@@ -24,7 +24,6 @@ class Connection:
 
     :param region: as ``us-south``.
     :param endpoint_url: the endpoint.
-    :param service_instance_id: the CRN of the service instance, where known.
     :param tokens: where tokens come from; None for an HMAC key.
     :param access_key_id: the HMAC key's id.
     :param secret_access_key: the HMAC key's secret.
@@ -38,7 +37,6 @@ class Connection:
         *,
         region: str,
         endpoint_url: str,
-        service_instance_id: str | None,
         tokens: IamTokens | None,
         access_key_id: str | None,
         secret_access_key: str | None,
@@ -48,7 +46,6 @@ class Connection:
     ) -> None:
         self._region = region
         self._endpoint_url = endpoint_url
-        self._service_instance_id = service_instance_id
         self._tokens = tokens
         self._access_key_id = access_key_id
         self._secret_access_key = secret_access_key
@@ -96,6 +93,12 @@ class Connection:
 
     def _call(self, s3: Any, operation: str, doing: Doing, params: Mapping[str, Any]) -> dict[str, Any]:
         reply: dict[str, Any] = self.guarded(doing, lambda: getattr(s3, operation)(**params))
+        headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders")
+        # A reply without any header is none, and a true reply to a put names what was stored.
+        if not headers or (operation == "put_object" and not reply.get("ETag")):
+            raise CosTransientError(
+                f"the object store's reply was lost when asked to {doing.what}", bucket=doing.bucket, key=doing.key
+            )
         return reply
 
     def guarded(self, doing: Doing, action: Callable[[], T]) -> T:
@@ -107,13 +110,14 @@ class Connection:
         :raises CosError: without a cause or context, which could hold a request.
         """
         import ibm_botocore.exceptions as sdk
+        from ibm_botocore.parsers import ResponseParserError
 
         failure: CosError
         try:
             return action()
         except CosError as error:  # from IAM, in the middle of the SDK
             failure = error.with_traceback(None)
-        except (sdk.BotoCoreError, sdk.ClientError, OSError, ET.ParseError) as error:
+        except (sdk.BotoCoreError, sdk.ClientError, ResponseParserError, OSError, ET.ParseError) as error:
             failure = error_for(error, doing=doing, redact=self._redact)
         # Outside of the handlers, so that it has no context; a context manager could not do this.
         failure.__cause__ = failure.__context__ = None
@@ -129,6 +133,7 @@ class Connection:
         import ibm_boto3.session
         import ibm_botocore.session
         from ibm_botocore.config import Config
+        from ibm_botocore.handlers import add_expect_header
 
         # The SDK logs whole requests at DEBUG, with the bearer token in them.
         sdk_log = logging.getLogger("ibm_botocore")
@@ -164,11 +169,12 @@ class Connection:
             "s3",
             region_name=self._region,
             endpoint_url=self._endpoint_url,
-            ibm_service_instance_id=self._service_instance_id,
             config=config,
             verify=self._verify,
             **keys,
         )
+        # Waiting for "100 Continue", the SDK takes a connection that closes for the status of the reply before it.
+        s3.meta.events.unregister("before-call.s3", add_expect_header)
         s3.meta.events.register("before-parameter-build.s3.PutObject", _take_condition)
         s3.meta.events.register("before-call.s3.PutObject", _send_condition)
         return s3
