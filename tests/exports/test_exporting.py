@@ -1,0 +1,172 @@
+"""An export is submitted with its own URI and key, and adopted where one runs or is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sealift.classic.errors import (
+    ClassicActiveTransactionError,
+    ClassicBadReplyError,
+    ClassicError,
+    ClassicOutcomeUnknownError,
+    ClassicPermissionError,
+)
+from sealift.exports.errors import OutcomeUnknownError, StepError, TemplateMissingError
+from sealift.exports.plan import PlanItem
+from sealift.exports.steps import ExportStarted, ensure_export_started
+
+KEY = "PLANTED-ibm-api-key"
+LOST = ClassicOutcomeUnknownError("The reply was lost.", call="copyToIcos")
+
+
+@pytest.fixture
+def item(make_guest: Callable[..., Any], item_of: Callable[..., PlanItem]) -> PlanItem:
+    return item_of(make_guest(101, data_disks=1))
+
+
+@pytest.fixture
+def classic(make_guest: Callable[..., Any], make_classic: Any, item: PlanItem) -> Any:
+    account = make_classic(guests=[make_guest(101, data_disks=1)])
+    account.add_template(item.template_name)
+    return account
+
+
+@pytest.fixture
+def export(
+    classic: Any, cos: Any, item: PlanItem, time: Any, make_settings: Callable[..., Any]
+) -> Callable[..., ExportStarted]:
+    def run(template_id: int = 900) -> ExportStarted:
+        return ensure_export_started(
+            classic=classic,
+            cos=cos,
+            item=item,
+            settings=make_settings(),
+            template_id=template_id,
+            ibm_api_key=KEY,
+            sleep=time.sleep,
+        )
+
+    return run
+
+
+def fails(error: ClassicError, then: Callable[[], object] = lambda: None) -> Callable[[], None]:
+    def act() -> None:
+        then()
+        raise error
+
+    return act
+
+
+def test_an_export_is_submitted_to_the_exports_own_keys(
+    export: Callable[..., ExportStarted], classic: Any, item: PlanItem
+) -> None:
+    started = export()
+
+    assert started == ExportStarted(template_id=900, export_id=item.export_id, keys=item.disk_keys, adopted=False)
+    uri = f"cos://us-south/sealift-exports/{item.images}/disk.vhd"
+    assert classic.calls[-1] == ("export_template", (900, uri, KEY))
+
+
+def test_an_export_that_is_proven_already_is_not_submitted_again(
+    export: Callable[..., ExportStarted], classic: Any, cos: Any, period: str
+) -> None:
+    cos.store(f"nightly/manifests/101/{period}.json", b"{}")
+
+    assert export().adopted
+    assert classic.count("export_template") == 0
+
+
+def test_an_export_whose_objects_are_all_there_is_adopted(
+    export: Callable[..., ExportStarted], classic: Any, cos: Any, item: PlanItem
+) -> None:
+    cos.store(item.disk_keys[0], b"x")
+    cos.store(item.disk_keys[1], b"")
+    assert not export().adopted
+    cos.store(item.disk_keys[1], b"x")
+    classic.templates.clear()
+
+    assert export().adopted
+    assert classic.count("export_template") == 1
+
+
+def test_an_export_that_runs_is_adopted(
+    export: Callable[..., ExportStarted], classic: Any, make_template: Callable[..., Any], item: PlanItem
+) -> None:
+    classic.templates[900] = make_template(900, item.template_name, busy=True)
+
+    assert export().adopted
+    assert classic.count("export_template") == 0
+
+
+def test_a_template_that_does_not_show_or_is_another_is_refused(
+    export: Callable[..., ExportStarted], classic: Any
+) -> None:
+    other = classic.add_template("sealift-102-20261123T0200Z")
+
+    with pytest.raises(TemplateMissingError, match="template 4711") as caught:
+        export(4711)
+    assert caught.value.retryable
+    with pytest.raises(StepError, match="not 'sealift-101"):
+        export(other.id)
+    assert classic.count("export_template") == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [LOST, ClassicBadReplyError("copyToIcos answered null."), ClassicActiveTransactionError("Busy.")],
+    ids=["lost", "not true", "busy"],
+)
+def test_a_lost_or_strange_reply_is_settled_by_looking(
+    export: Callable[..., ExportStarted],
+    classic: Any,
+    make_template: Callable[..., Any],
+    item: PlanItem,
+    error: ClassicError,
+) -> None:
+    def runs() -> None:
+        classic.templates[900] = make_template(900, item.template_name, busy=True)
+
+    classic.export_acts = [fails(error, runs)]
+
+    assert export().adopted
+    assert classic.count("export_template") == 1
+
+
+def test_a_lost_reply_that_looking_does_not_settle_is_retryable(
+    export: Callable[..., ExportStarted], classic: Any, time: Any
+) -> None:
+    classic.export_acts = [fails(LOST)]
+
+    with pytest.raises(OutcomeUnknownError, match="A retry looks again") as caught:
+        export()
+
+    assert caught.value.retryable
+    assert sum(time.slept) == 120
+    assert not export().adopted
+
+
+@pytest.mark.parametrize(
+    "error", [ClassicBadReplyError("copyToIcos answered false."), ClassicPermissionError("You may not.")]
+)
+def test_anything_but_true_is_a_failure_in_the_apis_own_words(
+    export: Callable[..., ExportStarted], classic: Any, error: ClassicError
+) -> None:
+    classic.export_acts = [fails(error)]
+
+    with pytest.raises(type(error)) as caught:
+        export()
+
+    assert caught.value is error
+
+
+def test_the_key_is_in_no_message(export: Callable[..., ExportStarted], classic: Any, caplog: Any) -> None:
+    classic.export_acts = [fails(LOST)]
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        export()
+
+    assert KEY not in str(caught.value)
+    assert KEY not in caplog.text
