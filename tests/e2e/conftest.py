@@ -1,0 +1,148 @@
+"""One sandbox and one real Airflow for all end-to-end tests, started once and stopped whatever happens."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealift.exports import names
+from sealift.sandbox import Sandbox
+from tools.airflow_rest import AirflowRest
+from tools.local_airflow import LocalAirflow
+
+DAGS = ("plan_exports", "export_servers")
+# Recognisable, and good for writing: the secrets test searches for it.
+EXPORT_KEY = "PLANTED-export-api-key-for-writing"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything here, and allow for the start that the first test waits for."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.airflow)
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@dataclass
+class Ran:
+    """One ended run of plan_exports."""
+
+    house: House
+    run_id: str
+    state: str
+    bucket: str
+    prefix: str
+
+    @property
+    def plan_id(self) -> str:
+        return names.plan_id_for(dag_id="plan_exports", run_id=self.run_id)
+
+    @property
+    def wave_run_id(self) -> str:
+        return names.wave_run_id(plan_id=self.plan_id, number=0)
+
+    @property
+    def period(self) -> str:
+        return names.period_of_run(self.run_id)
+
+    def plan(self) -> dict[str, Any]:
+        return self.house.read_json(self.bucket, names.plan_key(prefix=self.prefix, plan_id=self.plan_id))
+
+    def report(self) -> dict[str, Any]:
+        return self.house.read_json(self.bucket, names.report_key(prefix=self.prefix, plan_id=self.plan_id))
+
+    def outcomes(self) -> dict[str, dict[str, Any]]:
+        return {one["hostname"]: one for one in self.report()["outcomes"]}
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """Manifests of this run by host name."""
+        found = {}
+        for stored in self.house.sandbox.store.list(self.bucket, names.manifests_prefix(self.prefix)):
+            if names.parse_manifest_key(stored.key) == (int(stored.key.split("/")[-2]), self.period):
+                manifest = self.house.read_json(self.bucket, stored.key)
+                found[manifest["guest"]["hostname"]] = manifest
+        return found
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """One task instance of plan_exports."""
+        (found,) = [
+            one for one in self.house.api.task_instances("plan_exports", self.run_id) if one["task_id"] == task_id
+        ]
+        return found
+
+    def log(self, task_id: str) -> str:
+        """The log of a task's last try."""
+        return self.house.api.log("plan_exports", self.run_id, task_id, try_number=self.task(task_id)["try_number"])
+
+
+@dataclass
+class House:
+    """The running programs."""
+
+    sandbox: Sandbox
+    airflow: LocalAirflow
+    counted: int = field(default=0)
+
+    @property
+    def api(self) -> AirflowRest:
+        return self.airflow.api
+
+    def start_plan(self, **conf: Any) -> Ran:
+        """Trigger plan_exports with a prefix of its own."""
+        self.counted += 1
+        conf = {"bucket": self.sandbox.bucket, "region": "us-south", "prefix": f"e2e-{self.counted}", **conf}
+        run_id = self.api.trigger("plan_exports", conf)
+        return Ran(self, run_id, "running", conf["bucket"], conf["prefix"])
+
+    def plan(self, **conf: Any) -> Ran:
+        """Trigger plan_exports and wait for its end."""
+        ran = self.start_plan(**conf)
+        ran.state = self.api.wait("plan_exports", ran.run_id, seconds=300)
+        return ran
+
+    def read_json(self, bucket: str, key: str) -> Any:
+        """Read an object as the store keeps it, without Sealift's own client in between."""
+        path = self.sandbox.store.path_of(bucket, key)
+        assert path is not None, f"{bucket}/{key} does not exist"
+        return json.loads(path.read_text())
+
+    def calls(self) -> Counter[str]:
+        """How often each call that changes something was made."""
+        return Counter(one["method"] for one in self.sandbox.writes())
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Iterator[House]:
+    """A sandbox over TLS, and Airflow with connections to it in its metadata database."""
+    root = tmp_path_factory.mktemp("house")
+    airflow = LocalAirflow(
+        home=root / "airflow",
+        project_root=project_root,
+        settings={
+            "AIRFLOW__SEALIFT__POLL_INTERVAL": "1",
+            "AIRFLOW__SEALIFT__RETRIES": "1",
+            "AIRFLOW__SEALIFT__RETRY_DELAY": "2",
+        },
+    )
+    with airflow, Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox:
+        sandbox.identity.add_api_key(key=EXPORT_KEY, name="exporter", roles={"*": "Writer"})
+        airflow.wait_until_ready(dags=DAGS)
+        for connection_id, fields in sandbox.connections().items():
+            if fields["conn_type"] == "ibm_cos":
+                fields["extra"]["export_api_key"] = EXPORT_KEY
+            airflow.add_connection(connection_id, **fields)
+        yield House(sandbox, airflow)
+    assert airflow.running() == [], "Airflow left processes behind"
+
+
+@pytest.fixture(scope="session")
+def exported(house: House) -> Ran:
+    """The main run: all six servers of the scenario, by their tag."""
+    return house.plan(tags=["demo"])

@@ -1,0 +1,161 @@
+"""The whole way of six servers through a real Airflow, judged by what is in the bucket and account afterwards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealift.sandbox.disks import build_raw
+from sealift.sandbox.imaging import disk_spec
+
+EXPORTED = {"web-01": 1, "db-01": 4, "win-01": 1, "batch-01": 1, "files-01": 1}
+STEPS = {"capture", "wait_for_template", "export", "wait_for_export", "prove_and_record"}
+WAITS = {"wait_for_template", "wait_for_export"}
+
+
+@pytest.fixture(scope="module")
+def tasks(exported) -> dict[tuple[str, int], dict[str, Any]]:
+    """The wave's task instances of the servers, by step and map index."""
+    instances = exported.house.api.task_instances("export_servers", exported.wave_run_id)
+    return {
+        (one["task_id"].removeprefix("export."), one["map_index"]): one for one in instances if one["map_index"] >= 0
+    }
+
+
+def test_every_server_ends_as_it_should(exported) -> None:
+    assert exported.state == "success", exported.outcomes()
+    outcomes = exported.outcomes()
+    assert {name for name, one in outcomes.items() if one["kind"] == "exported"} == set(EXPORTED)
+    legacy = outcomes["legacy-01"]
+    assert (legacy["kind"], legacy["rule"]) == ("not exportable", "active-transaction")
+    assert len(outcomes) == 6
+
+
+def test_the_bucket_holds_what_the_manifests_name_and_nothing_else(exported) -> None:
+    manifests = exported.manifests()
+    assert {name: len(one["disks"]) for name, one in manifests.items()} == EXPORTED
+    named = {disk["key"] for one in manifests.values() for disk in one["disks"]}
+    named |= {one["record"]["key"] for one in manifests.values()}
+    stored = {one.key: one for one in exported.house.sandbox.store.list(exported.bucket, f"{exported.prefix}/images/")}
+    assert set(stored) == named
+    for manifest in manifests.values():
+        assert manifest["proof_level"] == "L1"
+        for disk in manifest["disks"]:
+            assert stored[disk["key"]].size == disk["size"]
+            assert stored[disk["key"]].etag == disk["etag"]
+
+
+def test_the_bytes_that_come_out_are_the_disks_that_went_in(exported, tmp_path: Path) -> None:
+    house = exported.house
+    guests = {one["hostname"]: one for one in house.sandbox.world.guests.values()}
+    compared = 0
+    for hostname, manifest in exported.manifests().items():
+        sources = sorted(guests[hostname]["_disks"], key=lambda disk: int(disk["device"]))
+        for source, disk in zip(sources, manifest["disks"], strict=True):
+            assert source["device"] == disk["device"]
+            raw = tmp_path / "disk.raw"
+            build_raw(disk_spec(source, house.sandbox.switches.as_dict()["gigabyte"]), raw)
+            image = house.sandbox.store.path_of(exported.bucket, disk["key"])
+            command = ["qemu-img", "compare", "-f", "raw", "-F", "vpc", raw, image]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{disk['key']}: {done.stdout}{done.stderr}"
+            compared += 1
+    assert compared == 8
+
+
+def test_the_manifests_tell_what_each_server_is_there_for(exported) -> None:
+    manifests = exported.manifests()
+    assert manifests["web-01"]["guest"]["dedicated_host_name"] == "dedicated-01"
+    assert manifests["db-01"]["guest"]["dedicated_host_name"] is None
+    assert [disk["device"] for disk in manifests["db-01"]["disks"]] == ["0", "2", "4", "5"]
+    (partition,) = manifests["win-01"]["disks"][0]["partitions"]
+    assert "07" in json.dumps(partition) or 7 in partition.values()
+    assert {one["type"] for one in manifests["files-01"]["storage_not_in_image"]} == {"ISCSI", "NAS"}
+    assert manifests["web-01"]["storage_not_in_image"] == []
+    for manifest in manifests.values():
+        assert {one["device"] for one in manifest["left_out"]} == {"1", "3", "7"}, "swap, CD and metadata"
+        assert manifest["captured_at"] < manifest["exported_at"] < manifest["proven_at"]
+        assert manifest["run"]["run_id"] == exported.wave_run_id
+
+
+def test_each_server_was_captured_once_and_exported_once(exported) -> None:
+    templates = [one for one in exported.house.sandbox.templates() if one["name"].endswith(exported.period)]
+    assert sorted(one["name"] for one in templates) == sorted(
+        f"sealift-{manifest['export_id']}" for manifest in exported.manifests().values()
+    )
+
+
+def test_every_step_of_every_server_is_a_mapped_task_with_its_name(exported, tasks: dict[Any, Any]) -> None:
+    assert set(tasks) == {(step, index) for step in STEPS for index in range(len(EXPORTED))}
+    assert {one["state"] for one in tasks.values()} == {"success"}
+    for index in range(len(EXPORTED)):
+        shown = {tasks[step, index]["rendered_map_index"] for step in STEPS - WAITS}
+        assert len(shown) == 1
+        assert shown <= set(EXPORTED)
+
+
+def test_the_waits_never_started_a_worker(tasks: dict[Any, Any]) -> None:
+    for (step, index), one in tasks.items():
+        # Airflow sets these three when a worker takes a task up.
+        worker = (one["pid"], one["hostname"] or None, one["queued_when"])
+        if step in WAITS:
+            assert worker == (None, None, None), f"{step} of {index} ran in a worker"
+        else:
+            assert None not in worker
+
+
+def test_nothing_was_tried_twice(exported, tasks: dict[Any, Any]) -> None:
+    assert {one["try_number"] for one in tasks.values()} == {1}
+    plan = exported.house.api.task_instances("plan_exports", exported.run_id)
+    assert {one["try_number"] for one in plan} == {1}
+
+
+def test_xcoms_hand_on_ids_and_keys_only(exported) -> None:
+    for dag_id, run_id in (("plan_exports", exported.run_id), ("export_servers", exported.wave_run_id)):
+        xcoms = exported.house.api.xcoms(dag_id, run_id)
+        assert xcoms
+        for one in xcoms:
+            text = json.dumps(one["value"])
+            assert len(text) < 1500, f"{one['task_id']} hands on {len(text)} characters: {text[:300]}"
+            for contents in ("footer_uuid", "partitions", "proof_bytes_read", "blockDevices"):
+                assert contents not in text
+
+
+def test_the_links_lead_to_the_template_the_object_and_the_manifest(exported, tasks: dict[Any, Any]) -> None:
+    api = exported.house.api
+    manifest = next(iter(exported.manifests().values()))
+    index = next(i for i in range(5) if tasks["capture", i]["rendered_map_index"] == manifest["guest"]["hostname"])
+
+    def links(task_id: str) -> dict[str, str]:
+        path = f"dags/export_servers/dagRuns/{exported.wave_run_id}/taskInstances/{task_id}/links"
+        return api.request("GET", path, params={"map_index": index})["extra_links"]
+
+    assert any(str(manifest["template"]["id"]) in (link or "") for link in links("export.capture").values())
+    proven = list(links("export.prove_and_record").values())
+    assert any((link or "").endswith(manifest["disks"][0]["key"]) for link in proven)
+    assert any(f"manifests/{manifest['guest']['id']}/" in (link or "") for link in proven)
+
+
+def test_clearing_a_whole_wave_captures_and_exports_nothing_again(exported) -> None:
+    house = exported.house
+    before, manifests = house.calls(), exported.manifests()
+    house.api.clear("export_servers", exported.wave_run_id, ["read_wave"])
+    assert house.api.wait("export_servers", exported.wave_run_id, seconds=300) == "success"
+    assert house.calls() == before
+    assert exported.manifests() == manifests
+    tries = [one["try_number"] for one in house.api.task_instances("export_servers", exported.wave_run_id)]
+    assert max(tries) >= 2, "the tasks did run again"
+
+
+def test_a_dry_run_writes_the_plan_and_stops(house) -> None:
+    before = house.calls()
+    ran = house.plan(tags=["demo"], dry_run=True)
+    assert ran.state == "success"
+    assert [item["hostname"] for item in ran.plan()["items"] if item["outcome"] == "export"] == list(EXPORTED)
+    assert house.calls() == before
+    assert ran.manifests() == {}
+    assert not list(house.sandbox.store.list(ran.bucket, f"{ran.prefix}/images/"))
