@@ -171,6 +171,20 @@ def test_bad_input_ends_before_the_plan(
     assert plan().plan_id == "p"
 
 
+def test_the_inventory_of_a_bare_metal_server_loses_the_notes_that_speak_of_secrets(
+    make_bare_metal: Callable[..., Any], make_classic: Any, plan_of: Callable[..., Plan]
+) -> None:
+    metal = make_bare_metal(9, inventory={"memoryCapacity": 64, "notes": "rack 7\nroot password: PLANTED"})
+
+    plan = plan_of(make_classic(bare_metal=[metal]))
+
+    assert plan.items == []
+    assert plan.bare_metal[0].inventory == {
+        "memoryCapacity": 64,
+        "notes": "rack 7\n[left out: looks like a secret]",
+    }
+
+
 def test_a_past_slot_adopts_what_was_captured_then_and_skips_the_rest_with_the_reason(
     make_guest: Callable[..., Any], make_classic: Any, plan_of: Callable[..., Plan], period: str
 ) -> None:

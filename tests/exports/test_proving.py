@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from sealift.classic.errors import ClassicTransientError
 from sealift.classic.models import NetworkStorage
@@ -24,6 +25,7 @@ from sealift.exports.errors import (
 from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.manifest import Manifest, parse_manifest
 from sealift.exports.plan import PlanItem
+from sealift.exports.schemas import schema_text
 from sealift.exports.steps import Recorded, prove_and_record
 
 BUCKET = "sealift-exports"
@@ -113,12 +115,15 @@ def test_a_proven_export_has_a_record_and_a_manifest_with_true_times(
     assert 0 < first.proof_bytes_read < 2**20
 
 
-def test_the_manifest_is_canonical_json(prove: Callable[..., Recorded], bucket: Any) -> None:
+def test_manifest_and_record_are_canonical_json_and_fit_their_schemas(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem
+) -> None:
     prove()
-    body = bucket.objects[MANIFEST][0]
 
-    assert canonical_json(json.loads(body)) == body
-    assert body.endswith(b"}\n")
+    for key, name in ((MANIFEST, "manifest"), (f"{item.images}/server.json", "configuration-record")):
+        body = bucket.objects[key][0]
+        assert canonical_json(json.loads(body)) == body
+        Draft202012Validator(json.loads(schema_text(name))).validate(json.loads(body))
 
 
 def test_running_it_again_returns_what_is_recorded(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.classic.models import NetworkStorage
@@ -255,11 +255,13 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(json_values)
-def test_picking_takes_named_plain_values_only(value: Any) -> None:
-    picked = pick({"a": value, "b": {"c": value}, "d": [{"c": value}, value]}, [("e",), ("b", "x"), ("d", "x")])
+def test_picking_takes_plain_values_at_named_paths_only(value: Any) -> None:
+    plain = isinstance(value, str | int)
 
-    assert PLANTED not in str(picked) or PLANTED in str(value)
-    assert set(picked) <= {"b", "d"}
-    assert pick({"a": {"b": 1, "c": PLANTED}}, [("a", "b")]) == {"a": {"b": 1}}
+    assert pick({"a": value, "b": PLANTED}, [("a",)]) == ({"a": value} if plain else {})
+    under = pick({"a": value}, [("a", "id")])
+    kept = under.get("a", [])
+    for one in kept if isinstance(kept, list) else [kept]:
+        assert set(one) == {"id"}
+        assert isinstance(one["id"], str | int)

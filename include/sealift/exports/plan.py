@@ -21,6 +21,7 @@ from sealift.exports.disks import LeftOutDisk, PlannedDisk, left_out_disks, plan
 from sealift.exports.errors import PlanError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.ports import ClassicApi, CosApi
+from sealift.exports.redact import redact_text
 from sealift.exports.rules import Finding, Severity
 from sealift.exports.selection import Selection, resolve
 from sealift.exports.settings import PlanSettings
@@ -334,8 +335,14 @@ def _bare_metal(server: BareMetalServer) -> BareMetalItem:
         domain=server.domain,
         datacenter=server.datacenter,
         findings=[rules.bare_metal_finding(server)],
-        inventory=server.inventory,
+        inventory=_without_secrets(server.inventory),
     )
+
+
+def _without_secrets(inventory: dict[str, Any]) -> dict[str, Any]:
+    """Look at the words of the one free text that the inventory mask asks for."""
+    notes = inventory.get("notes")
+    return {**inventory, "notes": redact_text(notes)} if isinstance(notes, str) else inventory
 
 
 def plan_summary(plan: Plan) -> Mapping[str, int]:
