@@ -42,7 +42,7 @@ with DAG(
     schedule=_settings.schedule,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    max_active_runs=1,
+    max_active_runs=4,
     params=plan_params(_settings.default_params),
     tags=["sealift", "ibm-cloud", "export"],
     default_args={
