@@ -69,7 +69,7 @@ class Slcli:
         """Capture a guest through slcli and wait for the end."""
         words = ["vs", "capture", self.guest(hostname), "-n", name, *(["--all"] if all_disks else [])]
         number = int(self.json(*words)["transaction_id"])  # slcli prints the image's id under that label
-        self.box.wait_until(lambda: self.idle(), timeout=60, what="the capture")
+        self.box.wait_until(self.idle, timeout=60, what="the capture")
         return number
 
     def idle(self) -> bool:
