@@ -405,10 +405,8 @@ def test_nothing_of_the_machine_gets_in(
     api: Api, make_client: Callable[..., ClassicClient], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     """Neither the SoftLayer package's files and variables, nor ~/.netrc, nor a proxy on the way to this machine."""
-    conf = (
-        "[softlayer]\nusername = intruder\napi_key = INTRUDER\nendpoint_url = http://127.0.0.1:9/rest/v3.1\ntimeout=1\n"
-    )
-    (tmp_path / ".softlayer").write_text(conf)
+    # Were it read, the second section of the same name would be an error.
+    (tmp_path / ".softlayer").write_text("[softlayer]\nusername = intruder\napi_key = INTRUDER\n[softlayer]\n")
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login intruder password INTRUDER\n")
     (tmp_path / ".netrc").chmod(0o600)
     for name, value in {

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import struct
+import subprocess
+import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
-from sealift.classic.limiter import API_LIMIT_PER_SECOND, Limiter, shared_limiter
+from sealift.classic.limiter import (
+    API_LIMIT_PER_SECOND,
+    InFile,
+    InMemory,
+    Limiter,
+    _state_of_machine,
+    shared_limiter,
+)
 
 
 class FakeTime:
@@ -85,3 +98,45 @@ def test_clients_of_one_account_share_a_limiter_and_the_lowest_rate_holds() -> N
 def test_a_rate_that_the_api_would_refuse_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="below 50"):
         Limiter(rate=rate)
+
+
+TAKE = """
+import json, sys, time
+from pathlib import Path
+from sealift.classic.limiter import InFile, Limiter
+limiter = Limiter(rate=40.0, sleep=lambda seconds: None, state=InFile(path=Path(sys.argv[1])))
+granted = []
+for _ in range(40):
+    now = time.monotonic()
+    granted.append(now + limiter.acquire())
+print(json.dumps(granted))
+"""
+
+
+def test_processes_of_one_machine_share_the_rate(tmp_path: Path) -> None:
+    """Four processes that ask as fast as they can; each notes when it may go on, without waiting for it."""
+    workers = [
+        subprocess.Popen([sys.executable, "-c", TAKE, str(tmp_path / "rate")], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    taken = sorted(moment for one in workers for moment in json.loads(one.communicate(timeout=60)[0]))
+    assert [one.returncode for one in workers] == [0, 0, 0, 0]
+    assert len(taken) == 160
+    assert most_in_a_second(taken) < API_LIMIT_PER_SECOND
+    assert taken[-1] - taken[0] > 2.5, "160 requests at 40 in a second"
+
+
+def test_a_damaged_or_foreign_state_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "rate"
+    for content in (b"", b"abc", struct.pack("<d", 1e12), struct.pack("<d", float("nan"))):
+        path.write_bytes(content)
+        limiter = Limiter(rate=10.0, state=InFile(path=path))
+        assert limiter.acquire() == 0.0
+
+
+def test_without_a_usable_folder_each_process_keeps_to_the_rate_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    assert isinstance(_state_of_machine("h", "a"), InMemory)

@@ -1,0 +1,107 @@
+"""The wire below the client: what leaves the machine for a host that is not this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from requests.adapters import BaseAdapter
+
+from sealift.classic.endpoints import TransportName, resolve
+from sealift.classic.transport import Wire
+from sealift.classic.wire import Call, ProblemKind, WireProblem
+
+WRITE = Call(service="Virtual_Guest", method="createArchiveTemplate", identifier=1, args=("n", []), write=True)
+
+
+class Recording(BaseAdapter):
+    """Notes what would be sent, and answers as told."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+        self.sent: list[requests.PreparedRequest] = []
+        self.settings: list[dict[str, Any]] = []
+
+    def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:  # type: ignore[override]
+        self.sent.append(request)
+        self.settings.append(settings)
+        response = requests.Response()
+        response.status_code = 200
+        response.url = request.url or ""
+        response._content = self.body
+        response.headers["SoftLayer-Total-Items"] = "many"
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def recorded(transport: TransportName) -> tuple[Wire, Recording]:
+    endpoint = resolve("https://classic.example", transport=transport, network="public")
+    wire = Wire(endpoint=endpoint, username="SL1", api_key="PLANTED-key", timeout=12.5, verify="/some/ca.pem")
+    body = (
+        b"[1, 2]"
+        if transport == "rest"
+        else (
+            b"<methodResponse><params><param><value><array><data><value><int>1</int></value><value><int>2</int></value>"
+            b"</data></array></value></param></params></methodResponse>"
+        )
+    )
+    adapter = Recording(body)
+    wire._session.mount("https://", adapter)
+    return wire, adapter
+
+
+def test_netrc_has_no_say(
+    recorded: tuple[Wire, Recording], transport: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine classic.example login intruder password INTRUDER\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    wire, adapter = recorded
+    wire.send(Call(service="Account", method="getObject"))
+    (sent,) = adapter.sent
+    if transport == "xmlrpc":
+        assert "Authorization" not in sent.headers
+    else:
+        assert sent.headers["Authorization"] == requests.auth._basic_auth_str("SL1", "PLANTED-key")
+
+
+def test_timeout_and_trust_are_passed_on(recorded: tuple[Wire, Recording], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    wire, adapter = recorded
+    wire.send(WRITE)
+    (settings,) = adapter.settings
+    assert settings["timeout"] == 12.5
+    assert settings["verify"] == "/some/ca.pem"
+
+
+def test_a_total_that_is_no_number_counts_as_missing(recorded: tuple[Wire, Recording]) -> None:
+    wire, _ = recorded
+    reply = wire.send(Call(service="Account", method="getVirtualGuests", limit=100))
+    assert (reply.value, reply.total) == ([1, 2], None)
+
+
+def test_arguments_do_not_show_in_a_call() -> None:
+    call = Call(service="Virtual_Guest", method="x", args=({"ibmApiKey": "PLANTED"},))
+    assert "PLANTED" not in repr(call)
+    assert call.name == "SoftLayer_Virtual_Guest::x"
+
+
+def test_proxies_of_the_environment_are_used_for_other_hosts_only(
+    transport: TransportName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    endpoint = resolve("https://classic.example", transport=transport, network="public")
+    wire = Wire(endpoint=endpoint, username="SL1", api_key="PLANTED-key", timeout=5, verify=True)
+    with pytest.raises(WireProblem) as caught:
+        wire.send(WRITE)
+    assert caught.value.kind is ProblemKind.NEVER_SENT
+    assert "proxy" in caught.value.text
+    wire.close()
