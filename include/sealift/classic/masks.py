@@ -16,7 +16,7 @@ TRANSACTION = (
     "id,createDate,modifyDate,statusChangeDate,elapsedSeconds,"
     "transactionGroup[name],transactionStatus[name,friendlyName]"
 )
-SOFTWARE = "id,softwareLicense[id,softwareDescription[manufacturer,name,version,referenceCode]]"
+SOFTWARE = "id,softwareLicense[id,softwareDescription[id,manufacturer,name,version,referenceCode]]"
 BLOCK_DEVICE = (
     "id,device,mountType,mountMode,bootableFlag,hotPlugFlag,"
     "diskImage[id,capacity,units,name,description,metadataFlag,type[keyName]]"
@@ -42,7 +42,7 @@ GUEST_STATE = f"mask[id,status[keyName],powerState[keyName],activeTransaction[{T
 # What `ibmcloud sl vs detail` shows, without the passwords and the user data that other clients fetch along.
 GUEST_DETAIL = (
     "mask[id,globalIdentifier,fullyQualifiedDomainName,hostname,domain,createDate,modifyDate,provisionDate,notes,"
-    "dedicatedAccountHostOnlyFlag,transientGuestFlag,privateNetworkOnlyFlag,localDiskFlag,hourlyBillingFlag,"
+    "postInstallScriptUri,placementGroupId,dedicatedAccountHostOnlyFlag,transientGuestFlag,privateNetworkOnlyFlag,localDiskFlag,hourlyBillingFlag,"
     "primaryBackendIpAddress,primaryIpAddress,maxCpu,maxMemory,"
     "networkComponents[id,status,speed,maxSpeed,name,macAddress,primaryIpAddress,port,"
     "primarySubnet[id,addressSpace,networkIdentifier,cidr,gateway,netmask],"
@@ -53,7 +53,7 @@ GUEST_DETAIL = (
     "blockDeviceTemplateGroup[id,name,globalIdentifier],"
     f"operatingSystem[{SOFTWARE}],softwareComponents[{SOFTWARE}],"
     "billingItem[id,package[id,keyName],children[description,categoryCode],orderItem[id,preset[keyName]]],"
-    f"{TAGS},networkVlans[id,vlanNumber,networkSpace],dedicatedHost[id,name],placementGroup[id,name]]"
+    f"{TAGS},networkVlans[id,name,vlanNumber,networkSpace],dedicatedHost[id,name],placementGroup[id,name]]"
 )
 
 BLOCK_DEVICES = f"mask[{BLOCK_DEVICE}]"

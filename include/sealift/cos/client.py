@@ -165,6 +165,12 @@ class CosClient:
             found = None
         if found is None:
             found = self._region_elsewhere(bucket)
+            if found == region:
+                raise CosRegionError(
+                    f"bucket {bucket!r} is in {region}, but the connection leads to {self.endpoint_url}, which does "
+                    f"not know it: set the connection's region (or its endpoint) to {region}",
+                    bucket=bucket,
+                )
             if found is None and create:
                 self._create_bucket(bucket, region=region)
                 found = region
