@@ -102,3 +102,42 @@ def hooked(classic: FakeClassic, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
     monkeypatch.setattr(BaseHook, "get_connection", staticmethod(not_in_environment))
     monkeypatch.setattr(ClassicHook, "_client_from", lambda _self, _connection: classic)
     return classic
+
+
+class Pushed:
+    """A task's context that remembers what was pushed and stored."""
+
+    def __init__(self, *, try_number: int = 1, stored: dict[str, Any] | None = None) -> None:
+        self.values: dict[str, Any] = {}
+        self.stored: dict[str, Any] = dict(stored or {})
+        self.try_number = try_number
+        self.dag_id, self.run_id = "export_servers", "plan.wave-0000"
+        self.outlet_events: dict[Any, Any] = {}
+
+    @property
+    def context(self) -> Any:
+        return {"ti": self, "task_state_store": self, "outlet_events": _Events(self.outlet_events), "params": {}}
+
+    def xcom_push(self, *, key: str, value: Any) -> None:
+        self.values[key] = value
+
+    def get(self, key: str) -> Any:
+        return self.stored.get(key)
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        assert retention is not None
+        self.stored[key] = value
+
+
+class _Events(dict[Any, Any]):
+    """Outlet events that exist as soon as they are asked for."""
+
+    def __init__(self, kept: dict[Any, Any]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def __missing__(self, key: Any) -> Any:
+        from types import SimpleNamespace
+
+        self.kept[key] = self[key] = SimpleNamespace(extra=None)
+        return self[key]

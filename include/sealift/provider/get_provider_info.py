@@ -35,7 +35,7 @@ _CLASSIC_CONNECTION: dict[str, Any] = {
         },
         "requests_per_second": {
             "label": "Requests per second",
-            "description": "Upper bound of this process's calls; the account's own limit is 50.",
+            "description": "Upper bound of one machine's calls; the account's own limit is 50.",
             "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 49, "default": 20},
         },
         "verify": {

@@ -68,14 +68,23 @@ class CaptureImageOperator(ServerStepOperator):
         self.remember_link(TemplateLink, template_url(captured.template_id))
         self._wait_until_online(context, captured)
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume, with what went wrong in words for the wave's report.
+
+        :param next_method: what to call.
+        :param next_kwargs: with what.
+        :param context: the task's context.
+        """
+        with recording_failure(context):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Raise what went wrong while the server was offline.
 
         :param context: the task's context.
         :param event: the trigger's payload.
         """
-        with recording_failure(context):
-            raise_unless_done(event)
+        raise_unless_done(event)
 
     def look_again(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Start over after waiting for a slot or for the window.
@@ -83,7 +92,7 @@ class CaptureImageOperator(ServerStepOperator):
         :param context: the task's context.
         :param event: the trigger's payload; there is nothing in it.
         """
-        return self.execute(context)
+        return self.step(context)
 
     def _look_again(self, until: datetime, why: str) -> None:
         from sealift.provider.triggers.waits import SlotTrigger

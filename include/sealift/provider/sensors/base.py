@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import TaskDeferralTimeout
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 from airflow.triggers.base import StartTriggerArgs
 
+from sealift.provider.errors import WaitFailed
+from sealift.provider.failures import recording_failure
 from sealift.provider.waits import raise_unless_done
 
 if TYPE_CHECKING:
@@ -86,18 +88,22 @@ class AccountSensor(BaseSensorOperator):
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, and let a lost trigger be retried: Airflow's sensors would fail for good.
+        """Resume. A trigger that broke off is retried: Airflow's own sensors would fail for good after a timeout.
 
         :param next_method: what to call.
         :param next_kwargs: with what.
         :param context: the task's context.
         """
-        try:
-            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout as error:
-            raise_unless_done({"status": "failed", "reason": "deferral-timeout", "sentence": str(error)})
+        with recording_failure(context):
+            try:
+                return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+            except (TaskDeferralError, TaskDeferralTimeout) as error:
+                raise WaitFailed(
+                    "The wait broke off in the triggerer; its log says why. Another try takes the wait up again.",
+                    reason="trigger-failed",
+                ) from error
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Raise what went wrong; the trigger ends a good wait by itself.
 
         :param context: the task's context.
@@ -105,7 +111,4 @@ class AccountSensor(BaseSensorOperator):
         :raises WaitFailed: if waiting again may help.
         :raises WaitFailedForGood: if it cannot.
         """
-        from sealift.provider.failures import recording_failure
-
-        with recording_failure(context):
-            raise_unless_done(event)
+        raise_unless_done(event)
