@@ -84,3 +84,5 @@ def test_others_on_the_network_are_turned_away(client: Any) -> None:
         body=b"", local=False,
     )  # fmt: skip
     assert answer_admin(client.box, request).status == 403
+    page = {"Origin": "http://example.com"}
+    assert client.session.get(f"{client.box.api_url}/sandbox/state", headers=page).status_code == 403

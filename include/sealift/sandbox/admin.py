@@ -23,8 +23,8 @@ _HOLD = re.compile(r"^guests/(\d+)/hold$")
 
 def answer_admin(sandbox: Sandbox, request: Request) -> Response:
     """Answer one request of a test or of the command line."""
-    if not request.local:
-        return _json(403, {"error": "the admin endpoint answers requests from this machine only"})
+    if not request.local or request.headers.get("Origin"):  # nor what a web page sends through a browser here
+        return _json(403, {"error": "the admin endpoint answers programs on this machine only"})
     path = request.path.removeprefix(PREFIX).strip("/")
     try:
         if request.method == "GET":
