@@ -388,14 +388,22 @@ def item_of(plan_of: Callable[..., Plan]) -> Callable[..., PlanItem]:
 @pytest.fixture(scope="session")
 def vhd_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A dynamic VHD of a disk of 10^9 bytes with an MBR and one Linux partition."""
-    folder: Path = tmp_path_factory.mktemp("vhd")
-    raw = folder / "disk.raw"
     entry = struct.pack("<B3sB3sII", 0x80, b"\0\0\0", 0x83, b"\0\0\0", 2048, 10**9 // 512 - 2048)
+    return _vhd(tmp_path_factory.mktemp("vhd"), bytes(446) + entry + bytes(48) + b"\x55\xaa")
+
+
+@pytest.fixture(scope="session")
+def blank_vhd_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A dynamic VHD of a disk of 10^9 bytes without a partition table."""
+    return _vhd(tmp_path_factory.mktemp("vhd"), bytes(512))
+
+
+def _vhd(folder: Path, first_sector: bytes) -> bytes:
+    raw, out = folder / "disk.raw", folder / "disk.vhd"
     with raw.open("wb") as file:
-        file.write(bytes(446) + entry + bytes(48) + b"\x55\xaa")
+        file.write(first_sector)
         file.seek(2048 * 512)
         file.write(b"sealift" * 1000)
         file.truncate(10**9)
-    out = folder / "disk.vhd"
     write_dynamic_vhd(raw=raw, out=out, uuid=UUID(int=7), timestamp=NOW)
     return out.read_bytes()

@@ -177,6 +177,21 @@ def test_nothing_is_recorded_when_a_proof_fails(
     assert bucket.writes == []
 
 
+def test_a_boot_disk_must_have_partitions_and_a_data_disk_need_not(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, blank_vhd_bytes: bytes
+) -> None:
+    boot, data = item.disk_keys
+    bucket.store(data, blank_vhd_bytes)
+    assert prove().disks == 2
+    assert manifest_in(bucket).disks[1].partition_table.startswith("none")
+
+    del bucket.objects[MANIFEST]
+    bucket.store(boot, blank_vhd_bytes)
+    with pytest.raises(ProofError, match=r"disk-0\.vhd, disk 0 of web101"):
+        prove()
+    assert MANIFEST not in bucket.objects
+
+
 def test_a_disk_of_the_wrong_size_is_not_recorded(prove: Callable[..., Recorded], bucket: Any, item: PlanItem) -> None:
     larger = [disk.model_copy(update={"capacity_bytes": 25 * 10**9, "capacity": 25}) for disk in item.disks]
 

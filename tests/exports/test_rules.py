@@ -119,12 +119,16 @@ def test_the_operating_system_is_no_third_party_software(
 
 def test_an_export_whose_template_exists_is_not_refused_for_what_hinders_captures(
     make_guest: Callable[..., Any],
+    make_software: Callable[..., Any],
     make_transaction: Callable[..., Any],
     make_classic: Any,
     plan_of: Callable[..., Any],
     period: str,
 ) -> None:
-    classic = make_classic(guests=[make_guest(101, activeTransaction=make_transaction())])
+    veeam = make_software("Veeam", "Agent", "5", "VEEAM_5")
+    hindered = make_guest(101, activeTransaction=make_transaction(), softwareComponents=[veeam])
+    classic = make_classic(guests=[hindered])
+    assert plan_of(classic).items[0].outcome is Outcome.NOT_EXPORTABLE
     classic.add_template(f"sealift-101-{period}")
 
     assert plan_of(classic).items[0].outcome is Outcome.EXPORT
