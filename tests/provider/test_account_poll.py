@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from airflow.triggers.base import BaseEventTrigger, TaskSuccessEvent, TriggerEve
 from airflow.triggers.shared_stream import SharedStreamManager
 
 from sealift.classic.errors import ClassicAuthError, ClassicBadReplyError, ClassicRateLimitedError
+from sealift.cos.errors import CosAuthError, CosTransientError
+from sealift.cos.models import ObjectInfo
+from sealift.provider.hooks.cos import CosHook
 from sealift.provider.triggers import account
 from sealift.provider.triggers.waits import CaptureWaitTrigger, ExportWaitTrigger, TemplateWaitTrigger
 
@@ -165,3 +169,63 @@ async def test_run_without_a_shared_stream_gives_the_same_verdict(hooked: FakeCl
 def test_all_waits_of_an_account_share_a_key(cls: type[CaptureWaitTrigger]) -> None:
     trigger = cls(classic_conn_id="c", terms=terms().model_dump_json(), poll_interval=15.0)
     assert trigger.shared_stream_key() == ("sealift-account", "c", 15.0)
+
+
+class FakeStore:
+    """Lists what it was given, after raising its errors."""
+
+    def __init__(self) -> None:
+        self.objects: list[ObjectInfo] = []
+        self.errors: list[Exception] = []
+        self.listed: list[tuple[str, str]] = []
+        self.closed = 0
+
+    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        self.listed.append((bucket, prefix))
+        if self.errors:
+            raise self.errors.pop(0)
+        return iter([one for one in self.objects if one.key.startswith(prefix)])
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
+    one = FakeStore()
+
+    async def client(hook: CosHook) -> FakeStore:
+        assert (hook.cos_conn_id, hook._region) == ("ibm_cos_default", "eu-de")
+        return one
+
+    monkeypatch.setattr(CosHook, "aclient", client)
+    return one
+
+
+async def test_objects_are_listed_only_once_the_transactions_are_gone_and_errors_are_survived(
+    runner: Runner, hooked: FakeClassic, store: FakeStore
+) -> None:
+    wanted = terms(1, 100)
+    (key,) = wanted.expected_keys
+    hooked.templates = {100: busy_template(100)}
+    hooked.guests = {1: idle_guest(1)}
+    store.errors = [CosTransientError("SlowDown"), CosAuthError("The key was refused.")]
+    task = runner.start(
+        ExportWaitTrigger(
+            classic_conn_id="ibm_classic_default",
+            cos_conn_id="ibm_cos_default",
+            region="eu-de",
+            terms=wanted.model_dump_json(),
+            poll_interval=INTERVAL,
+        )
+    )
+    await until(lambda: len(hooked.template_calls) >= 5)
+    assert store.listed == [], "nothing can be complete while a transaction is left"
+    hooked.templates[100] = whole_template(100)
+    await until(lambda: len(store.listed) >= 4)
+    assert not task.done(), "no object, no end"
+    assert store.closed == 2, "after an error the connection is read again"
+    assert set(store.listed) == {("images", key.removesuffix("0.vhd"))}
+    store.objects = [ObjectInfo(key=key, size=9, etag="e", last_modified=datetime.now(UTC))]
+    (events,) = await finished(task)
+    assert isinstance(events[0], TaskSuccessEvent)

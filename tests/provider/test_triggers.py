@@ -25,6 +25,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     name: {
         "classic_conn_id": "one",
         "cos_conn_id": "two",
+        "region": "eu-de",
         "terms": terms().model_dump_json(),
         "poll_interval": 15.0,
         "attempt": 2,

@@ -1,4 +1,4 @@
-"""Waves are started once however often they are tried; a wave's report finds the first step that failed, and its words."""
+"""Waves are started once however often they are tried; a wave's report finds the first step that failed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Runs:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is asked of Airflow."""
     messages: list[Any] = []
-    comms = SimpleNamespace(send=lambda message: messages.append(message))
+    comms = SimpleNamespace(send=messages.append)
     monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", comms, raising=False)
     return messages
 

@@ -153,6 +153,7 @@ def wave_params() -> dict[str, Param]:
     return {
         "wave_key": Param("", "Key of the wave in the bucket, as the plan names it.", type="string", title="Wave"),
         "bucket": Param("", "Bucket of the plan.", type="string", title="Bucket"),
+        "region": Param("", "The bucket's region; empty: the connection's.", type="string", title="Region"),
         "classic_conn_id": Param("ibm_classic_default", "Connection of the type ibm_classic.", type="string"),
         "cos_conn_id": Param("ibm_cos_default", "Connection of the type ibm_cos.", type="string"),
     }

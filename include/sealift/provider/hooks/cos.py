@@ -29,6 +29,7 @@ class CosHook(BaseHook):
 
     :param cos_conn_id: connection of the type ``ibm_cos``: password is an IAM API key, or the extra fields hold an HMAC
         pair; host is the endpoint (empty: the region's).
+    :param region: region to work in, where it is another than the connection's.
     """
 
     conn_name_attr = "cos_conn_id"
@@ -36,9 +37,10 @@ class CosHook(BaseHook):
     conn_type = "ibm_cos"
     hook_name = "IBM Cloud Object Storage"
 
-    def __init__(self, cos_conn_id: str = default_conn_name) -> None:
+    def __init__(self, cos_conn_id: str = default_conn_name, *, region: str | None = None) -> None:
         super().__init__()
         self.cos_conn_id = cos_conn_id
+        self._region = region
 
     @cached_property
     def _connection(self) -> Connection:
@@ -62,8 +64,8 @@ class CosHook(BaseHook):
 
     @property
     def region(self) -> str:
-        """The region that the connection names; ``us-south`` where it names none."""
-        return str(extra_of(self._connection).get("region", "us-south"))
+        """The region asked for, else the connection's; ``us-south`` where it names none."""
+        return self._region_of(self._connection)
 
     @property
     def default_bucket(self) -> str | None:
@@ -113,6 +115,9 @@ class CosHook(BaseHook):
             return False, str(error)
         return True, f"The key may write to the bucket {bucket!r} in {self.region}."
 
+    def _region_of(self, connection: Connection) -> str:
+        return self._region or str(extra_of(connection).get("region", "us-south"))
+
     def _client_from(self, connection: Connection) -> CosClient:
         from sealift.cos.client import CosClient
 
@@ -130,7 +135,7 @@ class CosHook(BaseHook):
         if "iam_endpoint" in extra:
             optional["iam_endpoint"] = str(extra["iam_endpoint"])
         return CosClient(
-            region=str(extra.get("region", "us-south")),
+            region=self._region_of(connection),
             endpoint_url=endpoint_of(connection),
             endpoint_kind=cast("Any", choice(extra, "endpoint_kind", ("public", "private", "direct"), conn_id)),
             api_key=None if all(hmac.values()) else connection.password,

@@ -27,9 +27,10 @@ class ServerStepOperator(BaseOperator, Linked):
     :param bucket: bucket of the plan, templated.
     :param classic_conn_id: connection of the type ``ibm_classic``, templated.
     :param cos_conn_id: connection of the type ``ibm_cos``, templated.
+    :param region: the bucket's region, templated.
     """
 
-    template_fields: Sequence[str] = ("server", "wave_key", "bucket", "classic_conn_id", "cos_conn_id")
+    template_fields: Sequence[str] = ("server", "wave_key", "bucket", "classic_conn_id", "cos_conn_id", "region")
     ui_color = "#e6f4ea"
 
     def __init__(
@@ -40,6 +41,7 @@ class ServerStepOperator(BaseOperator, Linked):
         bucket: str = "{{ params.bucket }}",
         classic_conn_id: str = "{{ params.classic_conn_id }}",
         cos_conn_id: str = "{{ params.cos_conn_id }}",
+        region: str = "{{ params.region }}",
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("map_index_template", "{{ task.server['hostname'] }}")
@@ -49,6 +51,7 @@ class ServerStepOperator(BaseOperator, Linked):
         self.bucket = bucket
         self.classic_conn_id = classic_conn_id
         self.cos_conn_id = cos_conn_id
+        self.region = region
 
     @cached_property
     def classic(self) -> ClassicHook:
@@ -58,7 +61,7 @@ class ServerStepOperator(BaseOperator, Linked):
     @cached_property
     def cos(self) -> CosHook:
         """The hook of the object store."""
-        return CosHook(self.cos_conn_id)
+        return CosHook(self.cos_conn_id, region=self.region)
 
     @cached_property
     def wave(self) -> WaveSlice:

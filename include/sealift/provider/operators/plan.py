@@ -64,7 +64,7 @@ class PlanExportsOperator(BaseOperator, Linked):
         now = datetime.now(UTC)
         slot = run.logical_date if str(run.run_type) in _SLOT_RUNS else None
         settings = self._settings(params)
-        cos = CosHook(settings.cos_conn_id)
+        cos = CosHook(settings.cos_conn_id, region=settings.region)
         plan = make_plan(
             settings=settings,
             selection=Selection.from_params(self.selection or selection_of(params)),
@@ -96,6 +96,7 @@ class PlanExportsOperator(BaseOperator, Linked):
                 "plan_id": plan.plan_id,
                 "key": key,
                 "bucket": settings.bucket,
+                "region": settings.region,
                 "cos_conn_id": settings.cos_conn_id,
             },
         )
@@ -109,6 +110,7 @@ class PlanExportsOperator(BaseOperator, Linked):
                 "conf": {
                     "wave_key": wave_key,
                     "bucket": settings.bucket,
+                    "region": settings.region,
                     "classic_conn_id": settings.classic_conn_id,
                     "cos_conn_id": settings.cos_conn_id,
                 },

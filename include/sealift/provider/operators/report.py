@@ -37,9 +37,10 @@ class WaveReportOperator(BaseOperator):
     :param wave_key: key of the wave in the bucket, templated.
     :param bucket: bucket of the plan, templated.
     :param cos_conn_id: connection of the type ``ibm_cos``, templated.
+    :param region: the bucket's region, templated.
     """
 
-    template_fields: Sequence[str] = ("wave_key", "bucket", "cos_conn_id")
+    template_fields: Sequence[str] = ("wave_key", "bucket", "cos_conn_id", "region")
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -49,6 +50,7 @@ class WaveReportOperator(BaseOperator):
         wave_key: str = "{{ params.wave_key }}",
         bucket: str = "{{ params.bucket }}",
         cos_conn_id: str = "{{ params.cos_conn_id }}",
+        region: str = "{{ params.region }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -56,6 +58,7 @@ class WaveReportOperator(BaseOperator):
         self.wave_key = wave_key
         self.bucket = bucket
         self.cos_conn_id = cos_conn_id
+        self.region = region
 
     def execute(self, context: Context) -> str:
         """Make and write the report.
@@ -67,7 +70,7 @@ class WaveReportOperator(BaseOperator):
         from sealift.exports.plan import read_wave
         from sealift.exports.report import make_wave_report, write_wave_report
 
-        cos = CosHook(self.cos_conn_id).client
+        cos = CosHook(self.cos_conn_id, region=self.region).client
         wave = read_wave(cos, bucket=self.bucket, key=self.wave_key)
         ti = context["ti"]
         report = make_wave_report(
@@ -135,7 +138,7 @@ class PlanReportOperator(BaseOperator, Linked):
                 f"There is no plan to report on: the task {self.plan_task_id} failed. Its log says what to change; "
                 "nothing was captured."
             )
-        hook = CosHook(where["cos_conn_id"])
+        hook = CosHook(where["cos_conn_id"], region=where["region"])
         plan = read_plan(hook.client, bucket=where["bucket"], key=where["key"])
         key = str(where["key"])
         if plan.settings.dry_run:

@@ -19,9 +19,10 @@ class ReadWaveOperator(BaseOperator):
     :param wave_key: key of the wave in the bucket, templated.
     :param bucket: bucket of the plan, templated.
     :param cos_conn_id: connection of the type ``ibm_cos``, templated.
+    :param region: the bucket's region, templated.
     """
 
-    template_fields: Sequence[str] = ("wave_key", "bucket", "cos_conn_id")
+    template_fields: Sequence[str] = ("wave_key", "bucket", "cos_conn_id", "region")
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -30,12 +31,14 @@ class ReadWaveOperator(BaseOperator):
         wave_key: str = "{{ params.wave_key }}",
         bucket: str = "{{ params.bucket }}",
         cos_conn_id: str = "{{ params.cos_conn_id }}",
+        region: str = "{{ params.region }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.wave_key = wave_key
         self.bucket = bucket
         self.cos_conn_id = cos_conn_id
+        self.region = region
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002
         """Read the wave.
@@ -51,7 +54,7 @@ class ReadWaveOperator(BaseOperator):
             raise InputError(
                 "This run names no wave. Trigger plan_exports instead: it makes a plan and starts its waves."
             )
-        wave = read_wave(CosHook(self.cos_conn_id).client, bucket=self.bucket, key=self.wave_key)
+        wave = read_wave(CosHook(self.cos_conn_id, region=self.region).client, bucket=self.bucket, key=self.wave_key)
         self.log.info("Wave %d of the plan %s: %d servers.", wave.number, wave.plan_id, len(wave.items))
         return [
             {"guest_id": item.guest_id, "hostname": item.hostname, "export_id": item.export_id} for item in wave.items

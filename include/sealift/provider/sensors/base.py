@@ -27,11 +27,12 @@ class AccountSensor(BaseSensorOperator):
         template must name the map index, or the triggerer waits for an answer for ever.
     :param classic_conn_id: connection of the type ``ibm_classic``, templated.
     :param cos_conn_id: connection of the type ``ibm_cos``, templated.
+    :param region: the bucket's region, templated.
     :param poll_interval: seconds between two polls of the account; waits with the same interval share one poll.
     :param start_from_trigger: whether the sensor starts in the triggerer.
     """
 
-    template_fields: Sequence[str] = ("terms", "classic_conn_id", "cos_conn_id", "attempt")
+    template_fields: Sequence[str] = ("terms", "classic_conn_id", "cos_conn_id", "region", "attempt")
     trigger_path: ClassVar[str]
     ui_color = "#eef4fb"
 
@@ -41,6 +42,7 @@ class AccountSensor(BaseSensorOperator):
         terms: str,
         classic_conn_id: str = "{{ params.classic_conn_id }}",
         cos_conn_id: str = "{{ params.cos_conn_id }}",
+        region: str = "{{ params.region }}",
         poll_interval: float = 15.0,
         start_from_trigger: bool = True,
         **kwargs: Any,
@@ -49,6 +51,7 @@ class AccountSensor(BaseSensorOperator):
         self.terms = terms
         self.classic_conn_id = classic_conn_id
         self.cos_conn_id = cos_conn_id
+        self.region = region
         self.poll_interval = poll_interval
         self.attempt = "{{ ti.try_number }}"
         self.start_from_trigger = start_from_trigger
@@ -58,6 +61,7 @@ class AccountSensor(BaseSensorOperator):
                 "terms": terms,
                 "classic_conn_id": classic_conn_id,
                 "cos_conn_id": cos_conn_id,
+                "region": region,
                 "poll_interval": poll_interval,
                 "attempt": self.attempt,
             },
@@ -82,6 +86,7 @@ class AccountSensor(BaseSensorOperator):
                 poll_interval=self.poll_interval,
                 attempt=self.attempt,
                 cos_conn_id=self.cos_conn_id,
+                region=self.region,
                 deferred_by_worker=True,
             ),
             method_name="execute_complete",

@@ -41,11 +41,13 @@ class Place:
     """Where an export's objects appear.
 
     :param cos_conn_id: connection of the type ``ibm_cos``.
+    :param region: the bucket's region; empty for the connection's.
     :param bucket: the bucket.
     :param prefix: what the keys of the export's disks begin with.
     """
 
     cos_conn_id: str
+    region: str
     bucket: str
     prefix: str
 
@@ -144,7 +146,7 @@ class AccountPoll:
         self.classic_conn_id = classic_conn_id
         self.poll_interval = poll_interval
         self._classic: ClassicClient | None = None
-        self._stores: dict[str, CosClient] = {}
+        self._stores: dict[tuple[str, str], CosClient] = {}
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """Look again and again.
@@ -187,14 +189,17 @@ class AccountPoll:
         return Snapshot(taken_at=taken_at, asked=wanted, templates=templates, guests=guests, objects=objects)
 
     async def _list(self, place: Place) -> tuple[ObjectInfo, ...] | None:
+        where = (place.cos_conn_id, place.region)
         try:
-            store = self._stores.get(place.cos_conn_id)
+            store = self._stores.get(where)
             if store is None:
-                store = self._stores[place.cos_conn_id] = await CosHook(place.cos_conn_id).aclient()
+                store = self._stores[where] = await CosHook(place.cos_conn_id, region=place.region).aclient()
             return await asyncio.to_thread(_listed, store, place)
         except (CosError, ConnectionProblem) as error:
             # A key may have been changed in the connection: the next look reads it again.
-            self._stores.pop(place.cos_conn_id, None)
+            stale = self._stores.pop(where, None)
+            if stale is not None:
+                stale.close()
             log.warning("Could not list %s/%s, looking again later: %s", place.bucket, place.prefix, error)
             return None
 
@@ -212,6 +217,8 @@ class AccountPoll:
         if self._classic is not None:
             self._classic.close()
             self._classic = None
+        while self._stores:
+            self._stores.popitem()[1].close()
 
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:

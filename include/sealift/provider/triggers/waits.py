@@ -32,6 +32,7 @@ class AccountWaitTrigger(BaseEventTrigger):
     :param poll_interval: seconds between two polls of the account.
     :param attempt: which try of the task this is; a later one counts its deadline from its own start.
     :param cos_conn_id: connection of the type ``ibm_cos``, where objects are waited for.
+    :param region: the bucket's region; empty for the connection's.
     :param deferred_by_worker: whether a worker process made this trigger.
     """
 
@@ -45,6 +46,7 @@ class AccountWaitTrigger(BaseEventTrigger):
         poll_interval: float,
         attempt: str | int = 1,
         cos_conn_id: str = "",
+        region: str = "",
         deferred_by_worker: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -53,6 +55,7 @@ class AccountWaitTrigger(BaseEventTrigger):
         self.poll_interval = poll_interval
         self.attempt = attempt
         self.cos_conn_id = cos_conn_id
+        self.region = region
         self.deferred_by_worker = deferred_by_worker
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -65,6 +68,7 @@ class AccountWaitTrigger(BaseEventTrigger):
                 "poll_interval": self.poll_interval,
                 "attempt": self.attempt,
                 "cos_conn_id": self.cos_conn_id,
+                "region": self.region,
                 "deferred_by_worker": self.deferred_by_worker,
             },
         )
@@ -167,7 +171,7 @@ class AccountWaitTrigger(BaseEventTrigger):
         if not self.waits_for_objects:
             return None
         stem = terms.expected_keys[0].rpartition("/")[0]
-        return Place(cos_conn_id=self.cos_conn_id, bucket=terms.bucket, prefix=f"{stem}/disk-")
+        return Place(cos_conn_id=self.cos_conn_id, region=self.region, bucket=terms.bucket, prefix=f"{stem}/disk-")
 
     def _judge(self, terms: WaitTerms) -> Any:
         raise NotImplementedError
