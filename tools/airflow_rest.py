@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,13 @@ class AirflowError(Exception):
 
 def _part(text: str) -> str:
     return quote(text, safe="")
+
+
+def _log_line(line: Any) -> str:
+    if not isinstance(line, dict):
+        return str(line)
+    rest = {name: value for name, value in line.items() if name not in ("event", "timestamp", "level") and value}
+    return f"{line.get('event', '')} {json.dumps(rest, ensure_ascii=False) if rest else ''}".rstrip()
 
 
 class AirflowRest:
@@ -180,13 +188,13 @@ class AirflowRest:
         return self.request("GET", path, params={"map_index": map_index})["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, *, try_number: int = 1, map_index: int = -1) -> str:
-        """Read the log of one try, as lines of text."""
+        """Read the log of one try as text: each line's message and what else it carries, as an error's detail."""
         path = f"{self._task(dag_id, run_id, task_id)}/logs/{try_number}"
         reply = self.request("GET", path, params={"map_index": map_index, "full_content": "true"})
         content = reply["content"]
         if isinstance(content, str):
             return content
-        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
+        return "\n".join(_log_line(line) for line in content)
 
     def clear(
         self, dag_id: str, run_id: str, task_ids: Sequence[str | tuple[str, int]], *, downstream: bool = True

@@ -230,6 +230,7 @@ def show(stack: DemoStack, console: Console, *, keep: bool) -> int:
     if figures is None:
         return 1
     if keep:
+        stack.let_go()
         _say_where(stack, console)
     else:
         console.print("everything that was started has been stopped", highlight=False)

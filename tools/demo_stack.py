@@ -14,7 +14,7 @@ import httpx
 
 from sealift.cos.client import CosClient
 from tools.local_airflow import LocalAirflow
-from tools.processes import StartFailedError, free_ports, marked, new_mark, port_is_free, start, stop, tail
+from tools.processes import StartFailedError, free_ports, marked, port_is_free, start, stop, tail
 
 DAGS = ("plan_exports", "export_servers")
 UI_PORT = 8080
@@ -41,7 +41,7 @@ class DemoStack:
     def running(self) -> dict[str, Any] | None:
         """Tell what runs from a former start: its addresses, or None if nothing does."""
         note = self._read_note()
-        return note if note and any(marked(mark) for mark in note["marks"]) else None
+        return note if note and marked(note["mark"]) else None
 
     def stop(self) -> bool:
         """End everything that was started from this folder, by whichever process.
@@ -51,11 +51,14 @@ class DemoStack:
         note = self._read_note()
         if note is None:
             return False
-        ran = [mark for mark in note["marks"] if marked(mark)]
-        for mark in ran:
-            stop(mark)
+        ran = bool(marked(note["mark"]))
+        stop(note["mark"])
         self.note.unlink(missing_ok=True)
-        return bool(ran)
+        return ran
+
+    def let_go(self) -> None:
+        """Leave everything running when this process ends."""
+        self.airflow.let_go()
 
     def start(self) -> None:
         """Start both at once, in a folder without a past. :meth:`wait_until_ready` tells when they can be used."""
@@ -74,8 +77,7 @@ class DemoStack:
                 "AIRFLOW__SEALIFT__RETRY_DELAY": "5",
             },
         )
-        mark = new_mark()
-        note = {"marks": [self.airflow.mark, mark], "airflow": self.airflow.url, "sandbox": self.sandbox_url}
+        note = {"mark": self.airflow.mark, "airflow": self.airflow.url, "sandbox": self.sandbox_url}
         self.note.write_text(json.dumps(note))
         self.airflow.start()
         sealift = Path(sys.executable).with_name("sealift")
@@ -85,7 +87,7 @@ class DemoStack:
         self._sandbox = start(
             [*command, *(f"--{name}={value}" for name, value in options.items())],
             env=env,
-            mark=mark,
+            mark=self.airflow.mark,
             log=self.sandbox_log,
             cwd=self.home,
         )

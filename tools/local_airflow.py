@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.airflow_rest import AirflowRest
-from tools.processes import StartFailedError, free_ports, marked, new_mark, start, stop, tail
+from tools.processes import Leash, StartFailedError, free_ports, marked, new_mark, start, stop, tail
 
 COMPONENTS = ("scheduler", "triggerer", "dag_processor")
 # What a laptop with two cores needs to be quick; none of it changes what is right.
@@ -38,6 +39,7 @@ class LocalAirflow:
     :param settings: more settings, as environment variables (``AIRFLOW__SECTION__KEY``); they win over the defaults.
     :param port: the API server's port, or 0 for a free one.
     :param dags_folder: another folder of DAGs than the project's.
+    :param mark: the mark of its processes, where others are to share it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class LocalAirflow:
         settings: Mapping[str, str] | None = None,
         port: int = 0,
         dags_folder: Path | None = None,
+        mark: str = "",
     ) -> None:
         """Choose ports and secrets; nothing is started yet."""
         self.home = home.resolve()
@@ -56,7 +59,9 @@ class LocalAirflow:
         api, worker_logs, trigger_logs = free_ports(3)
         self.port = port or api
         self.url = f"http://127.0.0.1:{self.port}"
-        self.mark = new_mark()
+        self.mark = mark or new_mark()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._leash: Leash | None = None
         self.api = AirflowRest(base_url=self.url)
         self.env = self._environment(dags_folder or self.project_root / "dags", worker_logs, trigger_logs)
         self.env.update(settings or {})
@@ -110,8 +115,9 @@ class LocalAirflow:
         return loaded
 
     def start(self) -> None:
-        """Start it, without waiting until it is ready."""
+        """Start it, without waiting until it is ready. It ends with this process, unless :meth:`let_go` is called."""
         self.home.mkdir(parents=True, exist_ok=True)
+        self._leash = Leash(self.mark)
         airflow = Path(sys.executable).with_name("airflow")
         self._process = start(
             [airflow, "standalone"], env=self.env, mark=self.mark, log=self.log, cwd=self.project_root
@@ -139,7 +145,7 @@ class LocalAirflow:
 
     def _until(self, condition: Callable[[], bool], deadline: float, trouble: str) -> None:
         while not condition():
-            if self._process.poll() is not None:
+            if self._process is not None and self._process.poll() is not None:
                 trouble = f"it ended with status {self._process.returncode}"
             elif time.monotonic() < deadline:
                 time.sleep(0.2)
@@ -164,8 +170,15 @@ class LocalAirflow:
     def stop(self) -> None:
         """End all of its processes and make sure that none is left."""
         stop(self.mark)
-        if hasattr(self, "_process"):
+        if self._process is not None:
             self._process.wait()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave it running when this process ends."""
+        if self._leash is not None:
+            self._leash.let_go()
+            self._leash = None
 
     def __enter__(self) -> Self:
         """Start it."""

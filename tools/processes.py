@@ -11,12 +11,14 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 MARK = "SEALIFT_STARTED_BY"
+LET_GO = "let go"
 
 
 class StillRunningError(Exception):
@@ -98,6 +100,28 @@ def stop(mark: str, *, patience: float = 10.0) -> None:
     raise StillRunningError(f"These processes do not end: {marked(mark)}")
 
 
+class Leash:
+    """Ends the processes with a mark when this process ends, however that comes about: a small process watches a pipe.
+
+    :param mark: as given to :func:`start`.
+    """
+
+    def __init__(self, mark: str) -> None:
+        """Start to watch."""
+        command = [sys.executable, str(Path(__file__).resolve()), mark]
+        self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+
+    def let_go(self) -> None:
+        """Leave the processes running from now on, or forget them where they have ended."""
+        self._watcher.communicate(LET_GO)
+
+
+def watch(mark: str) -> None:
+    """Do the watcher's part: wait for the word or for the end of the process that holds the pipe's other end."""
+    if sys.stdin.read() != LET_GO:
+        stop(mark)
+
+
 def free_ports(count: int) -> list[int]:
     """Find ports on loopback that nothing listens on now.
 
@@ -132,3 +156,7 @@ def tail(log: Path, lines: int = 30) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+if __name__ == "__main__":
+    watch(sys.argv[1])

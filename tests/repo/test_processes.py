@@ -62,6 +62,40 @@ def test_stop_leaves_others_alone(tmp_path: Path) -> None:
     assert other.wait(timeout=10) == -15
 
 
+def test_what_is_on_a_leash_ends_with_its_holder_even_by_sigkill(tmp_path: Path, project_root: Path) -> None:
+    mark, log = processes.new_mark(), tmp_path / "log"
+    holder = f"""
+import os, sys, time
+sys.path.insert(0, {str(project_root)!r})
+from pathlib import Path
+from tools import processes
+leash = processes.Leash({mark!r})
+command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+processes.start(command, env=os.environ, mark={mark!r}, log=Path({str(log)!r}), cwd=Path("/"))
+time.sleep(600)
+"""
+    process = subprocess.Popen([sys.executable, "-c", holder])
+    wait_for(log, "up")
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while processes.marked(mark):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_is_let_go_stays(tmp_path: Path) -> None:
+    mark = processes.new_mark()
+    leash = processes.Leash(mark)
+    command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+    process = processes.start(command, env=os.environ, mark=mark, log=tmp_path / "log", cwd=tmp_path)
+    wait_for(tmp_path / "log", "up")
+    leash.let_go()
+    assert process.poll() is None
+    processes.stop(mark)
+    process.wait(timeout=10)
+
+
 def test_what_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "marked", lambda mark: [2**22 + 1])
     monkeypatch.setattr(time, "monotonic", iter(range(0, 1000, 6)).__next__)
