@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from sealift.sandbox.classic.values import whole
 from sealift.sandbox.tls import TlsFiles
 
 _log = logging.getLogger(__name__)
@@ -134,8 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def _serve(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if self.headers.get("Transfer-Encoding") or not length.isdigit() or int(length) > _LONGEST_BODY:
+        length = whole(self.headers.get("Content-Length", "0"))
+        if self.headers.get("Transfer-Encoding") or length is None or length > _LONGEST_BODY:
             self.close_connection = True
             self._send(Response(status=HTTPStatus.LENGTH_REQUIRED))
             return
@@ -145,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             path=unquote(parts.path),
             query=parse_qs(parts.query, keep_blank_values=True),
             headers=self.headers,
-            body=self.rfile.read(int(length)),
+            body=self.rfile.read(length),
             local=ipaddress.ip_address(self.client_address[0].partition("%")[0]).is_loopback,
         )
         try:

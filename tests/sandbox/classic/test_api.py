@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import xmlrpc.client
 from typing import Any
 
@@ -120,17 +119,17 @@ def test_the_same_over_xmlrpc(client: Any, xml: Any) -> None:
 
 
 def test_more_than_the_rate_is_refused(make_sandbox: Any, rest: Any) -> None:
-    client = rest(make_sandbox(switches={"requests_per_second": 5, "rate_limit_retry_after": True}))
-    started = time.monotonic()
-    codes = []
-    while len(codes) < 8 and time.monotonic() - started < 1:
+    client = rest(make_sandbox(switches={"requests_per_second": 2, "rate_limit_retry_after": True}))
+    answers = []
+    for _ in range(50):  # however slow the machine, three of fifty come within one second
         guests(client)
-        codes.append((client.reply.status_code, client.reply.headers.get("Retry-After")))
-    assert codes[:5] == [(200, None)] * 5
-    assert set(codes[5:]) <= {(500, "1"), (200, None)}
-    assert (500, "1") in codes
-    assert client.reply.json()["error"] == "Rate limit of 5 requests for every 1 second(s) exceeded."
-    assert client.admin("counts")["peak_requests_per_second"] == 5
+        answers.append((client.reply.status_code, client.reply.headers.get("Retry-After")))
+        if client.reply.status_code != 200:
+            break
+    assert len(answers) > 2
+    assert answers == [(200, None)] * (len(answers) - 1) + [(500, "1")]
+    assert client.reply.json()["error"] == "Rate limit of 2 requests for every 1 second(s) exceeded."
+    assert client.admin("counts")["peak_requests_per_second"] == 2
     client.box.wait_until(lambda: isinstance(guests(client), list), timeout=5, what="a request within the rate")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sealift.sandbox.classic.filters import apply_filter, compile_filter
 from sealift.sandbox.classic.schema import Relation, Schema, TypeDef
@@ -155,3 +157,32 @@ def test_the_switch_decides_how_much_a_bad_clause_voids() -> None:
 
 def test_an_empty_in_of_ids_that_do_not_exist_gives_nothing() -> None:
     assert chosen({"things": {"id": {"operation": "in", "options": data(77)}}}) == []
+
+
+OPERATIONS = st.sampled_from(
+    ["in", "not in", "and", "or", "orderBy", "isDate", "lessThanDate", "betweenDate", "> sysdate - 3", "sysdate",
+     "> sysdate - 99999999999999", "^= x", "!~", "!= 1", ">", "> 7", "<= x", "is null", "", "²", "9" * 5000]
+)  # fmt: skip
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), OPERATIONS)
+JSON = st.recursive(
+    SCALARS, lambda sub: st.one_of(st.lists(sub, max_size=3), st.dictionaries(st.text(max_size=3), sub, max_size=3))
+)
+OPTIONS = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["data", "date", "startDate", "endDate", "sort", "sortOrder"])},
+        optional={"value": st.one_of(st.lists(SCALARS, max_size=3), JSON)},
+    ),
+    max_size=3,
+)
+LEAVES = st.one_of(
+    JSON, st.fixed_dictionaries({"operation": st.one_of(OPERATIONS, SCALARS)}, optional={"options": OPTIONS})
+)
+PROPERTIES = st.sampled_from(["id", "name", "flag", "size", "createDate", "note", "place", "tags", "tag", "nosuch"])
+NODES = st.dictionaries(PROPERTIES, st.one_of(LEAVES, st.dictionaries(PROPERTIES, LEAVES, max_size=2)), max_size=3)
+
+
+@given(st.one_of(JSON, NODES, st.fixed_dictionaries({"things": st.one_of(NODES, JSON)})))
+@settings(derandomize=True, deadline=None, max_examples=1500)
+def test_no_filter_whatsoever_is_an_error(raw: object) -> None:
+    for scope in ("clause", "all"):
+        assert set(chosen(raw, scope=scope)) <= set(EVERYTHING)

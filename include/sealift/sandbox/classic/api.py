@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sealift.sandbox.classic.calls import Call, Reply
 from sealift.sandbox.classic.errors import ApiError, expired_token, internal, rate_limited, unauthenticated
 from sealift.sandbox.classic.services import WRITES, Services
-from sealift.sandbox.classic.values import api_time
+from sealift.sandbox.classic.values import api_time, whole
 from sealift.sandbox.iam import TokenError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class ClassicApi:
                 "at": api_time(self._world.clock.now()),
                 "service": call.service,
                 "method": call.method,
-                "id": int(str(call.init_id)) if str(call.init_id).isdigit() else call.init_id,
+                "id": call.init_id if whole(call.init_id) is None else whole(call.init_id),
                 "args": _without_secrets(call.args),
                 "user": call.user.get("username"),
                 "error": error,
@@ -183,4 +183,4 @@ def _without_secrets(value: Any) -> Any:
         return {name: "***" if name in _SECRETS and sub else _without_secrets(sub) for name, sub in value.items()}
     if isinstance(value, list):
         return [_without_secrets(one) for one in value]
-    return value
+    return value if value is None or isinstance(value, str | int | float) else str(value)  # XML-RPC knows more types

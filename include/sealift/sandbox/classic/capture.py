@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealift.sandbox.classic import guest_views
 from sealift.sandbox.classic.errors import ApiError, active_transaction, bad_request, invalid_value
+from sealift.sandbox.classic.values import whole
 
 if TYPE_CHECKING:
     from sealift.sandbox.classic.transactions import Engine
@@ -67,7 +68,7 @@ def _devices(guest: Doc, raw: Any) -> list[Doc]:
     chosen: dict[str, Doc] = {}
     for one in raw:
         number = one.get("id") if isinstance(one, dict) else None
-        device = known.get(int(number)) if isinstance(number, int | str) and str(number).isdigit() else None
+        device = known.get(whole(number) or 0)
         if device is None:
             raise invalid_value(f"Block device '{number}' does not belong to this virtual server.")
         if device["device"] not in disks:

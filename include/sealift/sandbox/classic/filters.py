@@ -9,18 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sealift.sandbox.classic.schema import Doc, Schema, TypeDef
+from sealift.sandbox.classic.values import CENTRAL, whole
 
 if TYPE_CHECKING:
     from sealift.sandbox.world import World
 
 Test = Callable[[list[Any]], bool]
-
-CENTRAL = timezone(timedelta(hours=-6))
-"""The time zone of dates that carry none, and of all dates that the API sends by default: US Central."""
 
 _UNFILTERABLE = frozenset({"fullyQualifiedDomainName"})
 _OPERATORS = ("!*=", "!^=", "!$=", "!_=", "!~", "!=", "*=", "^=", "$=", "_=", ">=", "<=", "~", ">", "<")
@@ -117,13 +115,16 @@ def _leaf(compiled: CompiledFilter, path: tuple[str, ...], node: Mapping[str, An
     operation = node["operation"]
     options = _options(node.get("options"))
     if operation == "orderBy":
-        words = options.get("sort", ["ASC"])
-        ranks = options.get("sortOrder", [len(compiled.orders)])
-        rank = ranks[0] if isinstance(ranks[0], int) else len(compiled.orders)
-        compiled.orders.append(_Order(path=path, descending=str(words[0]).upper() == "DESC", rank=rank))
+        words = options.get("sort") or ["ASC"]
+        ranks = options.get("sortOrder") or [None]
+        rank = whole(ranks[0])
+        descending = str(words[0]).upper() == "DESC"
+        compiled.orders.append(
+            _Order(path=path, descending=descending, rank=len(compiled.orders) if rank is None else rank)
+        )
         return
     if operation == "in" and path == ("id",):
-        numbers = {int(one) for one in options.get("data", []) if str(one).strip().lstrip("-").isdigit()}
+        numbers = {number for one in options.get("data", []) if (number := whole(one)) is not None}
         if not options.get("data"):
             raise _UnsupportedError
         compiled.ids = frozenset(numbers) if compiled.ids is None else compiled.ids & numbers
@@ -204,12 +205,14 @@ def _sysdate(word: str, now: float) -> Test:
     if match is None:
         raise _UnsupportedError
     operator = match.group(1) or "="
-    days = int(match.group(3) or 0) * (-1 if match.group(2) == "-" else 1)
-    limit = datetime.fromtimestamp(now, UTC) + timedelta(days=days)
+    days = whole(match.group(3) or 0)
+    if days is None:
+        raise _UnsupportedError
+    limit = now + days * 86_400 * (-1 if match.group(2) == "-" else 1)
 
     def test(values: list[Any]) -> bool:
         whens = [when for value in values if (when := _date(value)) is not None]
-        return any(_ordered(operator, when.timestamp(), limit.timestamp()) for when in whens)
+        return any(_ordered(operator, when.timestamp(), limit) for when in whens)
 
     return test
 

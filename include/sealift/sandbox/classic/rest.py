@@ -11,6 +11,7 @@ from typing import Any
 from sealift.sandbox.classic.api import ClassicApi, Credentials
 from sealift.sandbox.classic.calls import Call, Reply
 from sealift.sandbox.classic.errors import ApiError, bad_request
+from sealift.sandbox.classic.values import whole
 from sealift.sandbox.web import Request, Response
 
 PREFIXES = ("/rest/v3.1/", "/rest/v3/")
@@ -89,11 +90,11 @@ def _filter(text: str | None) -> Any:
 
 def _result_limit(text: str | None) -> tuple[int | None, int]:
     """``offset,limit``, or a limit alone."""
-    numbers = [part.strip() for part in (text or "").split(",")]
-    if not all(part.isdigit() for part in numbers) or len(numbers) > 2:
+    numbers = [whole(part) for part in (text or "").split(",")]
+    first, last = numbers[0], numbers[-1]
+    if first is None or last is None or len(numbers) > 2:
         return None, 0
-    values = [int(part) for part in numbers]
-    return (values[0] or None, 0) if len(values) == 1 else (values[1] or None, values[0])
+    return (last or None, 0) if len(numbers) == 1 else (last or None, first)
 
 
 def _response(reply: Reply) -> Response:

@@ -14,6 +14,7 @@ from sealift.sandbox.classic.filters import apply_filter, compile_filter
 from sealift.sandbox.classic.masks import mask_of
 from sealift.sandbox.classic.schema import Relation, TypeDef
 from sealift.sandbox.classic.types import SCHEMA
+from sealift.sandbox.classic.values import whole
 
 if TYPE_CHECKING:
     from sealift.sandbox.classic.transactions import Engine
@@ -186,8 +187,9 @@ class Services:
     def _find(self, call: Call, docs: Mapping[int, Doc]) -> Doc:
         if call.init_id is None or call.init_id == "":
             raise bad_request(f"{call.service}::{call.method} needs the id of an object.")
-        text = str(call.init_id)
-        number = int(text) if text.isdigit() else self._world.by_uuid.get(text.lower())
+        number = whole(call.init_id)
+        if number is None:
+            number = self._world.by_uuid.get(str(call.init_id).lower())
         doc = docs.get(number) if number is not None else None
         if doc is None:
             raise not_found(call.init_id)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
-from sealift.sandbox.classic.filters import CENTRAL
+CENTRAL = timezone(timedelta(hours=-6))
+"""The time zone of dates that carry none, and of all dates that the API sends by default: US Central."""
+
+_WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+def whole(value: object) -> int | None:
+    """:returns: a whole number from 0 up, given as one or as its digits; None for anything else."""
+    text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def api_time(epoch: float | None) -> str | None:

@@ -10,6 +10,7 @@ from sealift.sandbox.classic.api import ClassicApi, Credentials
 from sealift.sandbox.classic.calls import Call, Reply
 from sealift.sandbox.classic.errors import ApiError
 from sealift.sandbox.classic.rest import credentials_of
+from sealift.sandbox.classic.values import whole
 from sealift.sandbox.web import Request, Response
 
 PREFIXES = ("/xmlrpc/v3.1/", "/xmlrpc/v3/")
@@ -56,17 +57,12 @@ def _call(service: str, method: str, headers: dict[str, Any], args: list[Any]) -
         args=args,
         mask=mask,
         filter=headers.get(f"{service}ObjectFilter"),
-        limit=_number(page.get("limit")),
-        offset=_number(page.get("offset")) or 0,
+        limit=whole(page.get("limit")) or None,
+        offset=whole(page.get("offset")) or 0,
     )
     login = structure("authenticate")
     known = login.get("username") is not None and login.get("apiKey") is not None
     return call, Credentials(username=str(login["username"]), key=str(login["apiKey"])) if known else None
-
-
-def _number(value: Any) -> int | None:
-    text = str(value if value is not None else "")
-    return int(text) if text.isdigit() and int(text) else None
 
 
 def _response(reply: Reply, nil: str) -> Response:
