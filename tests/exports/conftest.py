@@ -226,9 +226,12 @@ class FakeCos:
     def preflight(self, **asked: Any) -> None:
         self.preflights.append(asked)
 
-    def head(self, bucket: str, key: str) -> ObjectInfo | None:
+    def head(self, bucket: str, key: str, *, with_part_size: bool = False) -> ObjectInfo | None:
         self.heads += 1
-        return self.info(key) if key in self.objects else None
+        if key not in self.objects:
+            return None
+        info = self.info(key)
+        return info.model_copy(update={"part_size": info.size}) if with_part_size else info
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         yield from (self.info(key) for key in sorted(self.objects) if key.startswith(prefix))

@@ -107,7 +107,7 @@ def test_a_proven_export_has_a_record_and_a_manifest_with_true_times(
     assert (first.key, first.device, first.etag, first.parts) == (item.disk_keys[0], "0", "etag0-8", 8)
     assert (second.key, second.device, second.etag) == (item.disk_keys[1], "2", "etag1-8")
     assert first.virtual_size == 10**9
-    assert first.size == len(vhd_bytes)
+    assert (first.size, first.part_size) == (len(vhd_bytes), len(vhd_bytes))
     assert first.format == "vhd-dynamic"
     assert first.footer_uuid == "00000000-0000-0000-0000-000000000007"
     assert len(first.partitions) == 1

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from sealift.classic.errors import ClassicAuthError
 from sealift.exports import steps
 from sealift.exports.disks import PlannedDisk
-from sealift.exports.errors import DuplicateTemplatesError, OfflineCapReached, OutsideWindow
+from sealift.exports.errors import DuplicateTemplatesError, OfflineCapReached, OutsideWindow, WindowClosedError
 from sealift.exports.plan import Outcome, PlanItem, WaveSlice
 from sealift.exports.settings import PlanSettings
 from sealift.provider.errors import WaitFailedForGood
@@ -120,26 +120,30 @@ def test_without_a_free_slot_it_waits_in_the_triggerer_and_looks_again(monkeypat
     assert isinstance(again.value.trigger, CaptureWaitTrigger)
 
 
-@pytest.mark.parametrize(("choice", "waits"), [("wait", True), ("refuse", False)])
-def test_outside_the_window_it_does_what_the_user_asked(
-    choice: str, waits: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_the_window_it_waits_until_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     opens = datetime.now(UTC) + timedelta(hours=3)
-    monkeypatch.setattr(ServerStepOperator, "wave", wave(outside_window=choice))
 
     def closed(**_: Any) -> steps.Captured:
         raise OutsideWindow("The window is closed.", opens_at=opens)
 
     monkeypatch.setattr(steps, "ensure_captured", closed)
     pushed = Pushed()
-    if waits:
-        with pytest.raises(TaskDeferred) as deferred:
-            capture().execute(pushed.context)
-        assert deferred.value.trigger.serialize()[1] == {"until": opens.isoformat()}
-    else:
-        with pytest.raises(OutsideWindow):
-            capture().execute(pushed.context)
-        assert pushed.values["failure"]["words"] == "The window is closed."
+    with pytest.raises(TaskDeferred) as deferred:
+        capture().execute(pushed.context)
+    assert deferred.value.trigger.serialize()[1] == {"until": opens.isoformat()}
+    assert "failure" not in pushed.values
+
+
+def test_outside_the_window_it_refuses_where_the_user_asked_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(**_: Any) -> steps.Captured:
+        raise WindowClosedError("The window is closed.")
+
+    monkeypatch.setattr(steps, "ensure_captured", closed)
+    pushed = Pushed()
+    with pytest.raises(WindowClosedError):
+        capture().execute(pushed.context)
+    assert pushed.values["failure"]["words"] == "The window is closed."
+    assert pushed.values["failure"]["rule"] == "window-closed"
 
 
 def test_a_refusal_leaves_its_words_and_its_rule_for_the_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,7 @@ def _prove_presence(cos: CosApi, item: PlanItem, bucket: str, *, sleep: Sleep, s
     """L0: every expected object is there with a size, none that was not expected, and a second look sees the same."""
     first = _look(cos, item, bucket)
     sleep(seconds)
-    second = _look(cos, item, bucket)
+    second = _look(cos, item, bucket, with_part_size=True)
     for before, after in zip(first, second, strict=True):
         if (before.etag, before.size) != (after.etag, after.size):
             raise ProofError(
@@ -168,7 +168,7 @@ def _prove_presence(cos: CosApi, item: PlanItem, bucket: str, *, sleep: Sleep, s
     return second
 
 
-def _look(cos: CosApi, item: PlanItem, bucket: str) -> list[ObjectInfo]:
+def _look(cos: CosApi, item: PlanItem, bucket: str, *, with_part_size: bool = False) -> list[ObjectInfo]:
     expected = item.disk_keys
     strange = sorted({one.key for one in cos.list(bucket, names.disks_prefix(item.images))} - set(expected))
     if strange:
@@ -181,7 +181,7 @@ def _look(cos: CosApi, item: PlanItem, bucket: str) -> list[ObjectInfo]:
         )
     found = []
     for key in expected:
-        info = cos.head(bucket, key)
+        info = cos.head(bucket, key, with_part_size=with_part_size)
         if info is None or info.size <= 0:
             state = "is missing" if info is None else "is empty"
             raise ProofError(

@@ -43,6 +43,13 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             title="All servers",
             section=_SERVERS,
         ),
+        "ignore_unknown_ids": Param(
+            False,
+            "Report ids that the account does not know as not exportable, instead of refusing the whole plan.",
+            type="boolean",
+            title="Ignore unknown ids",
+            section=_SERVERS,
+        ),
         "exclude_ids": _ids("Not these ids", "Ids of servers to leave out.", _LEFT_OUT),
         "exclude_hostnames": _texts("Not these host names", "Patterns, one a line.", _LEFT_OUT),
         "exclude_tags": _texts("Not these tags", "A server with any of them is left out.", _LEFT_OUT),
@@ -168,5 +175,6 @@ def selection_of(params: Mapping[str, Any]) -> dict[str, Any]:
     kinds = ("ids", "hostnames", "domains", "tags", "datacenters", "dedicated_hosts")
     chosen: dict[str, Any] = {kind: params.get(kind) or [] for kind in kinds}
     chosen["all"] = bool(params.get("all"))
+    chosen["ignore_unknown_ids"] = bool(params.get("ignore_unknown_ids"))
     chosen["exclude"] = {kind: params.get(f"exclude_{kind}") or [] for kind in ("ids", "hostnames", "tags")}
     return chosen

@@ -55,8 +55,6 @@ class CaptureImageOperator(ServerStepOperator):
         except OfflineCapReached as full:
             self._look_again(datetime.now(UTC) + timedelta(seconds=self.poll_interval), str(full))
         except OutsideWindow as closed:
-            if self.wave.settings.outside_window == "refuse":
-                raise
             self._look_again(closed.opens_at, str(closed))
         store.set(TEMPLATE_ID, captured.template_id, retention=RETENTION)
         self.log.info(

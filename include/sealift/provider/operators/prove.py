@@ -49,6 +49,7 @@ class ProveExportOperator(ServerStepOperator):
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             try_number=ti.try_number,
+            plan_id=self.wave.plan_id,
         )
         self.log.info(
             "%s is exported: %d disks, %d bytes, proven at %s; manifest %s/%s.",
