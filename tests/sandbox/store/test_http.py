@@ -81,6 +81,17 @@ def test_continue_is_sent_when_the_body_is_wanted(wire: Wire, token: str, store:
     assert store.path_of(BUCKET, "k").read_bytes() == b"hi"
 
 
+def test_continue_is_sent_for_an_empty_body_too(wire: Wire, token: str, store: ObjectStore) -> None:
+    for key in ("one", "two"):
+        wire.send(
+            f"PUT /exports/{key} HTTP/1.1\nHost: x\nExpect: 100-continue\nAuthorization: Bearer {token}\n"
+            "Content-Length: 0\n\n"
+        )
+        assert wire.head()[0] == 100
+        assert wire.answer()[0] == 200
+    assert store.head(BUCKET, "two").size == 0
+
+
 @pytest.mark.parametrize(
     ("target", "more", "status"),
     [

@@ -50,7 +50,6 @@ class Request:
     headers: dict[str, str]
     query: dict[str, str]
     body: Body
-    has_body: bool
 
     @property
     def path(self) -> str:
@@ -132,8 +131,10 @@ class Connection:
         if request is None:
             return False
         raw = request.body
-        if request.headers.get("expect", "").lower() == "100-continue" and request.has_body:
-            request.body = _ContinueBody(raw, lambda: self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        waiting: _ContinueBody | None = None
+        if request.headers.get("expect", "").lower() == "100-continue":
+            waiting = _ContinueBody(raw, lambda: self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n"))
+            request.body = waiting
         keep = request.headers.get("connection", "").lower() != "close"
         response = self._handler(request)
         if response.drop:
@@ -141,7 +142,9 @@ class Connection:
                 response.file.close()
             return False
         unread = _unread(raw)
-        if unread:
+        if unread or (waiting and not waiting.asked):
+            # Even where the body would be empty: botocore, answered without 100 Continue, reads the connection's next
+            # answer wrongly and waits until its timeout.
             keep = False
         if not keep:
             response.headers["Connection"] = "close"
@@ -166,10 +169,9 @@ class Connection:
         if "://" in target.partition("?")[0]:
             target = "/" + target.partition("://")[2].partition("/")[2]
         raw_path, _, raw_query = target.partition("?")
-        body, has_body = self._body(headers)
         return Request(
             method=method, target=target, raw_path=raw_path, raw_query=raw_query, headers=headers,
-            query=_parse_query(raw_query), body=body, has_body=has_body,
+            query=_parse_query(raw_query), body=self._body(headers),
         )  # fmt: skip
 
     def _read_headers(self) -> dict[str, str]:
@@ -185,16 +187,16 @@ class Connection:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
         raise BadRequest("there are too many headers")
 
-    def _body(self, headers: Mapping[str, str]) -> tuple[Body, bool]:
+    def _body(self, headers: Mapping[str, str]) -> Body:
         coding = headers.get("transfer-encoding", "").lower()
         if coding:
             if coding != "chunked" or "content-length" in headers:
                 raise BadRequest("the transfer encoding is not supported")
-            return ChunkedBody(self._stream), True
+            return ChunkedBody(self._stream)
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             raise BadRequest("the content length is no number")
-        return LengthBody(self._stream, int(length)), int(length) > 0
+        return LengthBody(self._stream, int(length))
 
     def _send(self, response: Response, *, head_only: bool) -> None:
         length = response.length if response.length is not None else len(response.body)
