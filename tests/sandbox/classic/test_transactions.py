@@ -24,7 +24,7 @@ def state(client: Any, hostname: str) -> dict[str, Any]:
 def finish(box: Sandbox, clock: ManualClock, seconds: float) -> None:
     """Move the clock and wait for the threads that do the work."""
     clock.advance(seconds)
-    box.wait_until(lambda: not [one for one in box.world.running.values() if one["kind"] != "hold"], what="the end")
+    box.wait_until(lambda: set(box.summary()["running"].values()) <= {"hold"}, what="the end")
 
 
 def captured(box: Sandbox, clock: ManualClock, client: Any, hostname: str = "web-01") -> int:
@@ -243,12 +243,13 @@ def test_exports_that_are_no_whole_image(still: Sandbox, clock: ManualClock, res
 def test_a_restart_goes_on_where_it_was(make_sandbox: Any, rest: Any, clock: ManualClock) -> None:
     first = make_sandbox(clock=clock, speed=1.0)
     client = rest(first)
-    capturing = client.capture("web-01")["id"]
-    exporting = captured_beside(first, clock, client)
+    capturing = captured(first, clock, client, "web-01")
+    exporting = captured(first, clock, client, "win-01")
     client.export(exporting, f"cos://us-south/{first.bucket}/disk.vhd")
     another = client.capture("files-01")["id"]
     clock.advance(10)
     before = first.summary()["running"]
+    assert sorted(before.values()) == ["capture", "export", "hold"]
     first.stop()
 
     clock.advance(60)
@@ -269,13 +270,6 @@ def test_a_restart_goes_on_where_it_was(make_sandbox: Any, rest: Any, clock: Man
     assert state(client, "files-01")["powerState"] == {"keyName": "RUNNING"}
     assert len(third.writes()) == 4
     assert client.capture("db-01")["id"] > another
-
-
-def captured_beside(box: Sandbox, clock: ManualClock, client: Any) -> int:
-    number = int(client.capture("win-01")["id"])
-    clock.advance(300)
-    box.wait_until(lambda: bool(client.template(number)["children"][0]["blockDevices"]), what="the capture")
-    return number
 
 
 def test_work_that_fails_is_shown_and_stops_nothing_else(
