@@ -36,13 +36,3 @@ def test_a_lost_reply_captures_nothing_twice(house) -> None:
     assert len(house.sandbox.templates()) == before + 2
     assert house.sandbox.faults.counters()["lost_reply"]["hits"] == 1
     assert set(ran.manifests()) == {"web-01", "files-01"}
-
-
-def test_an_export_that_leaves_no_objects_is_no_success(house) -> None:
-    house.sandbox.set_fault("missing_last_object", times=10)
-    ran = house.plan(hostnames=["db-*"])
-    assert ran.state == "failed"
-    (outcome,) = ran.outcomes().values()
-    assert outcome["kind"] == "failed"
-    assert "disk-3.vhd" in outcome["words"]
-    assert ran.manifests() == {}
