@@ -38,7 +38,7 @@ lock: ## Resolve requirements.txt and requirements-dev.txt into the lock files a
 	@$(BOOTSTRAP) lock
 
 schemas: set-up ## Write the JSON Schemas under docs/ again
-	@$(PY) -m sealift.exports.schemas
+	@$(PY) -m sealift.exports.schemas docs/schemas
 
 clean: ## Stop everything and remove what these targets made
 	@if [ -x $(PY) ] && [ -d .state ]; then $(PY) -m tools.demo down; fi
