@@ -82,9 +82,7 @@ def test_order_and_pages(slcli: Any) -> None:
 def test_parameters(slcli: Any) -> None:
     number = slcli.guest("files-01")
     mask = "mask[nasType,capacityGb]"
-    found = slcli.json(
-        "call-api", "Virtual_Guest", "getAttachedNetworkStorages", "NAS", "--id", number, "--mask", mask
-    )
+    found = slcli.json("call-api", "Virtual_Guest", "getAttachedNetworkStorages", "NAS", "--id", number, "--mask", mask)
     assert found == [{"nasType": "NAS", "capacityGb": 250}]
 
 

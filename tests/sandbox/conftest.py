@@ -73,9 +73,7 @@ class Rest:
             "mask[id,name,transactionId,children[id,transactionId,transaction,blockDevicesDiskSpaceTotal,"
             "datacenter[name],blockDevices[device,diskSpace,units]]]"
         )
-        return self.get(
-            f"SoftLayer_Virtual_Guest_Block_Device_Template_Group/{number}/getObject.json", objectMask=mask
-        )
+        return self.get(f"SoftLayer_Virtual_Guest_Block_Device_Template_Group/{number}/getObject.json", objectMask=mask)
 
     def export(self, number: int, uri: str, key: str | None = None) -> Any:
         """Export a template."""

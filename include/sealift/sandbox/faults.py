@@ -64,9 +64,7 @@ class Faults:
             plain, _, method = name.partition("@")
             self.set(plain, rate=rate, methods=[method] if method else ())
 
-    def set(
-        self, name: str, *, rate: float = 0.0, times: int | None = None, methods: Collection[str] = ()
-    ) -> None:
+    def set(self, name: str, *, rate: float = 0.0, times: int | None = None, methods: Collection[str] = ()) -> None:
         """Set how often a fault happens from now on; its counters stay.
 
         :param name: the fault's name.

@@ -44,9 +44,7 @@ class Switches:
         "refuse", "What happens to a .vmdk uri for a captured template.", ("refuse", "write-vhd")
     )
     export_accepts_hmac: bool = _switch(False, "copyToIcos takes ibmAccessKey and ibmSecretKey in place of ibmApiKey.")
-    delete_while_busy: str = _switch(
-        "refuse", "Deleting a template that has a transaction.", ("refuse", "allow")
-    )
+    delete_while_busy: str = _switch("refuse", "Deleting a template that has a transaction.", ("refuse", "allow"))
     bad_filter: str = _switch(
         "clause", "How much of an objectFilter a malformed or unsupported clause voids.", ("clause", "all")
     )

@@ -126,9 +126,7 @@ def test_small_reads_of_a_guest(client: Any) -> None:
 
 def test_portable_volumes_know_their_guest(make_sandbox: Any, rest: Any, tmp_path: Any) -> None:
     client = rest(make_sandbox(servers=300, root=tmp_path / "many"))
-    guest = next(
-        one for one in client.box.world.guests.values() if any(disk.get("portable") for disk in one["_disks"])
-    )
+    guest = next(one for one in client.box.world.guests.values() if any(disk.get("portable") for disk in one["_disks"]))
     text = json.dumps({"portableStorageVolumes": {"blockDevices": {"guest": {"id": {"operation": guest["id"]}}}}})
     (volume,) = client.get(f"{ACCOUNT}/getPortableStorageVolumes.json", objectFilter=text)
     assert volume["capacity"] == 10

@@ -208,9 +208,7 @@ def test_a_template_that_is_gone(still: Sandbox, clock: ManualClock, rest: Any) 
 
 
 @pytest.mark.parametrize(("fault", "count"), [("gone_without_objects", 0), ("missing_last_object", 3)])
-def test_exports_that_leave_too_little(
-    still: Sandbox, clock: ManualClock, rest: Any, fault: str, count: int
-) -> None:
+def test_exports_that_leave_too_little(still: Sandbox, clock: ManualClock, rest: Any, fault: str, count: int) -> None:
     client = rest(still)
     number = captured(still, clock, client, "db-01")
     still.set_fault(fault, times=1)

@@ -21,9 +21,7 @@ Doc = dict[str, Any]
 _URI = re.compile(r"^cos://(?P<region>[^/]+)/(?P<bucket>[^/]+)/(?P<stem>.+)(?P<ext>\.[A-Za-z0-9]+)$")
 
 
-def export(
-    world: World, engine: Engine, store: ObjectStore, identity: Identity, group: Doc, configuration: Any
-) -> Doc:
+def export(world: World, engine: Engine, store: ObjectStore, identity: Identity, group: Doc, configuration: Any) -> Doc:
     """Check an export and begin it.
 
     :param configuration: what the client sent: ``uri`` and ``ibmApiKey``.

@@ -86,9 +86,7 @@ def apply_filter(
     for path, test in compiled.tests:
         chosen = [doc for doc in chosen if test(_values(doc, path, type_, schema, world))]
     for order in reversed(compiled.orders):
-        chosen.sort(
-            key=lambda doc: _sort_key(_values(doc, order.path, type_, schema, world)), reverse=order.descending
-        )
+        chosen.sort(key=lambda doc: _sort_key(_values(doc, order.path, type_, schema, world)), reverse=order.descending)
     return chosen
 
 
@@ -294,9 +292,7 @@ def _values(doc: Doc, path: tuple[str, ...], type_: TypeDef, schema: Schema, wor
     relation = type_.relation(path[0])
     target = schema.type(relation.type if relation else "")
     inner = value if isinstance(value, list) else [value]
-    return [
-        leaf for one in inner if isinstance(one, dict) for leaf in _values(one, path[1:], target, schema, world)
-    ]
+    return [leaf for one in inner if isinstance(one, dict) for leaf in _values(one, path[1:], target, schema, world)]
 
 
 def _sort_key(values: list[Any]) -> tuple[int, float, str]:

@@ -52,9 +52,7 @@ class _Service:
 class Services:
     """Answers calls that are authenticated already."""
 
-    def __init__(
-        self, *, world: World, engine: Engine, store: ObjectStore, identity: Identity, faults: Faults
-    ) -> None:
+    def __init__(self, *, world: World, engine: Engine, store: ObjectStore, identity: Identity, faults: Faults) -> None:
         self._world = world
         self._engine = engine
         self._faults = faults
@@ -83,9 +81,7 @@ class Services:
             {name: self._on_group(method) for name, method in images.methods().items()},
             {"getPublicImages": self._public_images},
         )
-        datacenter = _Service(
-            SCHEMA.type(""), self._find_datacenter, static={"getDatacenters": self._datacenters}
-        )
+        datacenter = _Service(SCHEMA.type(""), self._find_datacenter, static={"getDatacenters": self._datacenters})
         hardware = _Service(SCHEMA.type(types.HARDWARE), lambda call: self._find(call, self._world.hardware))
         volume = _Service(SCHEMA.type(types.STORAGE), lambda call: self._find(call, self._world.volumes))
         self._services: dict[str, _Service] = {

@@ -308,13 +308,9 @@ class Engine:
         hits = [name for name in names if self._faults.hit(name)]
         return hits[0] if hits else None
 
-    def _new(
-        self, number: int, kind: str, nominal: float, *, guest: int | None = None, can_stick: bool = True
-    ) -> Doc:
+    def _new(self, number: int, kind: str, nominal: float, *, guest: int | None = None, can_stick: bool = True) -> Doc:
         stuck = can_stick and kind in {"capture", "export"} and self._faults.hit("stuck_transaction")
-        return new_transaction(
-            number, kind, started=self._world.clock.now(), nominal=nominal, guest=guest, stuck=stuck
-        )
+        return new_transaction(number, kind, started=self._world.clock.now(), nominal=nominal, guest=guest, stuck=stuck)
 
     def _group(
         self, number: int, parent: int | None, *, name: str, note: str | None, guest: Doc, user: Doc, now: float

@@ -185,7 +185,15 @@ _TRANSACTION = TypeDef(
 _HOST = TypeDef(
     name=HOST,
     locals=(
-        "accountId", "cpuCount", "createDate", "diskCapacity", "id", "memoryCapacity", "modifyDate", "name", "notes",
+        "accountId",
+        "cpuCount",
+        "createDate",
+        "diskCapacity",
+        "id",
+        "memoryCapacity",
+        "modifyDate",
+        "name",
+        "notes",
     ),
     relations={
         "account": Relation(ACCOUNT, resolve=lambda _doc, world: world.account),
