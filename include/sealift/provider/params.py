@@ -31,7 +31,12 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
     """
     params = {
         "ids": _ids("Ids", "Ids of virtual servers; added to what the other fields choose.", _SERVERS),
-        "hostnames": _texts("Host names", "Patterns, one a line: web*, *-db, mail01.", _SERVERS),
+        "hostnames": _texts(
+            "Host names",
+            "Patterns, one a line: web*, *-db, mail01. Where several of these fields are filled in, a server must fit "
+            "all of them.",
+            _SERVERS,
+        ),
         "domains": _texts("Domains", "One a line, in full.", _SERVERS),
         "tags": _texts("Tags", "One a line; a server with any of them is chosen.", _SERVERS),
         "datacenters": _texts("Data centers", "One a line, as dal13.", _SERVERS),
@@ -51,8 +56,16 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             section=_SERVERS,
         ),
         "exclude_ids": _ids("Not these ids", "Ids of servers to leave out.", _LEFT_OUT),
-        "exclude_hostnames": _texts("Not these host names", "Patterns, one a line.", _LEFT_OUT),
-        "exclude_tags": _texts("Not these tags", "A server with any of them is left out.", _LEFT_OUT),
+        "exclude_hostnames": _texts(
+            "Not these host names",
+            "Patterns, one a line. Where tags are given as well, only servers that fit both are left out.",
+            _LEFT_OUT,
+        ),
+        "exclude_tags": _texts(
+            "Not these tags",
+            "A server with any of them is left out; where host names are given as well, only if it fits those too.",
+            _LEFT_OUT,
+        ),
         "bucket": Param(
             None,
             "Bucket of the images. Empty: the bucket that the connection names.",
@@ -99,7 +112,7 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
         ),
         "outside_window": Param(
             "wait",
-            "What a capture does that comes up outside its window.",
+            "What a capture does that comes up outside the window: wait until it opens, or be refused.",
             type="string",
             enum=["wait", "refuse"],
             title="Outside the window",
@@ -121,7 +134,11 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             title="Capture now for a past slot",
             section=_HOW,
         ),
-        "waive": _texts("Waived rules", "Ids of refusing rules to treat as warnings, one a line.", _HOW),
+        "waive": _texts(
+            "Waived rules",
+            "Refusing rules to treat as warnings, one a line: third-party-software, disk-too-large.",
+            _HOW,
+        ),
         "dry_run": Param(
             False, "Write the plan and stop. Nothing is captured.", type="boolean", title="Dry run", section=_HOW
         ),
