@@ -24,7 +24,8 @@ def manifest(guest_id: int, *levels: str) -> Manifest:
     """A manifest with one disk for each proof level."""
     disk = {
         "device": "0", "key": "k", "size": 10, "virtual_size": 10, "capacity": 1, "units": "GB",
-        "format": "vhd-dynamic", "etag": "e", "uploaded_at": NOW, "footer_uuid": "u", "creator": "c", "partition_table": "mbr", "checks": [],
+        "format": "vhd-dynamic", "etag": "e", "uploaded_at": NOW, "footer_uuid": "u", "creator": "c",
+        "partition_table": "mbr", "checks": [],
         "proof_bytes_read": 1, "proof_requests": 1,
     }  # fmt: skip
     return Manifest.model_validate(

@@ -1,0 +1,104 @@
+"""What a person sees in Airflow's own pages: the connections' forms, the trigger form, and the servers of a wave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tools.system_packages import PLACES
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium", path=os.pathsep.join(PLACES))
+    assert chromium, "make test installs Debian's chromium, or names the apt line"
+    with sync_playwright() as playwright:
+        # The browser only visits pages of this machine; as root it has no sandbox to run in.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, house) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1400, "height": 1400}, base_url=house.airflow.url)
+    page.set_default_timeout(30_000)
+    expect.set_options(timeout=30_000)
+    yield page
+    page.close()
+
+
+def connection_form(page: Page, conn_type: str) -> Locator:
+    page.goto("/connections")
+    page.get_by_role("button", name="Add Connection").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("combobox").first.click()
+    page.keyboard.type(conn_type)
+    page.keyboard.press("Enter")
+    dialog.get_by_text("Extra Fields", exact=True).click()
+    return dialog
+
+
+@pytest.mark.parametrize(
+    ("conn_type", "shown", "hidden"),
+    [
+        (
+            "ibm_classic",
+            [
+                "IBM Cloud Classic (SoftLayer API)",
+                "API endpoint",
+                "User name",
+                "API key",
+                "Transport",
+                "Network",
+                "Timeout",
+            ],
+            ["Port", "Schema", "Host"],
+        ),
+        (
+            "ibm_cos",
+            ["IBM Cloud Object Storage", "Endpoint URL", "IBM Cloud API key", "Region", "Endpoint kind", "Bucket"],
+            ["Port", "Schema", "Login", "Host"],
+        ),
+    ],
+)
+def test_the_connection_form_shows_its_fields(page: Page, conn_type: str, shown: list[str], hidden: list[str]) -> None:
+    dialog = connection_form(page, conn_type)
+    for label in shown:
+        expect(dialog.get_by_text(label).first).to_be_visible()
+    for label in hidden:
+        expect(dialog.get_by_text(label, exact=True)).to_have_count(0)
+
+
+def test_the_trigger_form_has_a_field_for_each_parameter(page: Page) -> None:
+    page.goto("/dags/plan_exports")
+    page.get_by_role("button", name="Trigger").first.click()
+    dialog = page.get_by_role("dialog")
+    for section, labels in {
+        "Which servers": ["Host names", "Tags", "Data centers", "Dedicated hosts", "All servers"],
+        "Where to": ["Bucket", "Region", "Prefix"],
+        "How": ["Format", "Most servers offline", "Capture window", "Wave size", "Dry run"],
+    }.items():
+        dialog.get_by_text(section, exact=True).click()
+        for label in labels:
+            expect(dialog.get_by_text(label).first).to_be_visible()
+
+
+def test_the_wave_shows_its_servers_by_name(page: Page, exported) -> None:
+    page.goto(f"/dags/export_servers/runs/{quote(exported.wave_run_id)}/tasks/export.capture/mapped")
+    for hostname in exported.manifests():
+        expect(page.get_by_text(hostname, exact=True).first).to_be_visible()
+
+
+def test_the_test_button_of_a_connection_tells_good_from_bad(house) -> None:
+    for connection_id, fields in house.sandbox.connections().items():
+        reply = house.airflow.test_connection(connection_id, **fields)
+        assert reply["status"] is True, reply
+        wrong = house.airflow.test_connection(connection_id, **{**fields, "password": "not-the-key"})
+        assert wrong["status"] is False
+        assert "not-the-key" not in wrong["message"]
