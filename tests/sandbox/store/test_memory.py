@@ -14,7 +14,7 @@ import pytest
 SIZE = 256 * 2**20
 BLOCK = bytes(range(256)) * 4096
 # KiB that serving may add to the interpreter: buffers and threads, not objects.
-BOUND = 48 * 1024
+BOUND = 16 * 1024
 
 
 def blocks() -> Iterator[bytes]:
