@@ -38,6 +38,7 @@ class Store:
     objects: ObjectStore
     server: StoreServer
     faults: Faults
+    identity: Identity
     sleeps: list[float] = field(default_factory=list)
     made: list[CosClient] = field(default_factory=list)
     ca: str | None = None
@@ -77,7 +78,7 @@ def _store(root: Path, *, tls: TlsFiles | None) -> Iterator[Store]:
     objects.create_bucket("exports", location_constraint="us-south-standard", service_instance=INSTANCE)
     objects.create_bucket("elsewhere", location_constraint="eu-de-smart", service_instance=INSTANCE)
     server = serve_store(store=objects, identity=identity, tls=tls, faults=faults)
-    store = Store(objects=objects, server=server, faults=faults, ca=str(tls.ca) if tls else None)
+    store = Store(objects=objects, server=server, faults=faults, identity=identity, ca=str(tls.ca) if tls else None)
     yield store
     for client in store.made:
         client.close()

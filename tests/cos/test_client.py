@@ -307,7 +307,7 @@ def test_preflight_names_a_refused_hmac_key(store: Store, wrong: dict[str, str])
 
 
 def test_preflight_names_a_key_that_may_not_write(store: Store) -> None:
-    with pytest.raises(CosPermissionError, match=r"may read bucket 'exports' but not write.*role Writer") as caught:
+    with pytest.raises(CosPermissionError, match=r"may not write to bucket 'exports'.*role Writer") as caught:
         store.client("reader").preflight(bucket="exports", region="us-south")
     assert_clean(caught.value)
 
@@ -381,6 +381,45 @@ def test_preflight_cleans_up_an_upload_whose_reply_was_lost(fake: Fake) -> None:
         fake.client().preflight(bucket="exports", region="us-south")
     assert [request.method for request in fake.seen].count("POST") == 1, "beginning an upload is not repeated blindly"
     assert any(request.method == "DELETE" and "uploadId=u1" in request.path for request in fake.seen)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(403, CosPermissionError), (503, CosTransientError)], ids=["not allowed", "failing"]
+)
+def test_preflight_names_the_upload_that_it_could_not_abort(fake: Fake, status: int, error: type) -> None:
+    def respond(request: Any) -> Any:
+        if "location" in request.path:
+            return fake.Reply(body=b"<LocationConstraint>us-south-standard</LocationConstraint>")
+        if request.method == "POST":
+            body = b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
+            return fake.Reply(body=body)
+        if request.method == "DELETE":
+            return fake.Reply(status=status, body=b"<Error><Code>X</Code><Message>No.</Message></Error>")
+        return fake.Reply(body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+
+    fake.respond = respond
+    with pytest.raises(error, match=r"upload u1 of nightly/\.sealift-preflight-.*stays in the bucket"):
+        fake.client(max_attempts=2).preflight(bucket="exports", region="us-south", prefix="nightly")
+
+
+def test_a_lost_reply_is_what_is_told_even_where_uploads_may_not_be_listed(fake: Fake) -> None:
+    def respond(request: Any) -> Any:
+        if request.method == "POST":
+            return fake.Reply(close=True)
+        return fake.Reply(status=403, body=b"<Error><Code>AccessDenied</Code><Message>No.</Message></Error>")
+
+    fake.respond = respond
+    with pytest.raises(CosTransientError):
+        fake.client().check_write("exports")
+
+
+def test_a_key_that_may_do_nothing_but_write_is_cleaned_up_after(store: Store) -> None:
+    store.identity.add_api_key(key="PLANTED-object-writer", name="ow", roles={"exports": "ObjectWriter"})
+    manager = store.client("manager")
+    store.client("PLANTED-object-writer").check_write("exports", "nightly", clean_up=manager)
+    assert manager.list_multipart_uploads("exports", "") == []
+    with pytest.raises(CosPermissionError, match="may not write to bucket 'exports'"):
+        store.client("reader").check_write("exports", clean_up=manager)
 
 
 # --- odd stores ----------------------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ class CosClient:
                 bucket=bucket,
             )
         self._call("list_objects_v2", what=f"list bucket {bucket}", bucket=bucket, Prefix=prefix, MaxKeys=1)
-        self._try_to_write(bucket, prefix)
+        self.check_write(bucket, prefix)
 
     def _region_elsewhere(self, bucket: str) -> str | None:
         """The region of a bucket that this endpoint does not know, by the list of all the instance's buckets."""
@@ -223,8 +223,17 @@ class CosClient:
             bucket=bucket,
         )
 
-    def _try_to_write(self, bucket: str, prefix: str) -> None:
-        """Begin a multipart upload and abort it: the one write that leaves nothing behind."""
+    def check_write(self, bucket: str, prefix: str = "", *, clean_up: CosClient | None = None) -> None:
+        """Begin a multipart upload and abort it: the one write that leaves nothing behind.
+
+        :param bucket: the bucket.
+        :param prefix: where in the bucket the key must be able to write.
+        :param clean_up: the client that aborts, where this one's key may have no right to; this one if not given.
+        :raises CosAuthError: where the key is refused.
+        :raises CosPermissionError: where the key may not write.
+        :raises CosError: where what was begun could not be aborted, naming it.
+        """
+        cleaner = clean_up or self
         folder = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
         key = f"{folder}.sealift-preflight-{uuid.uuid4().hex}"
         what = f"write to bucket {bucket}"
@@ -234,21 +243,22 @@ class CosClient:
         except CosPermissionError:
             pass
         except CosTransientError:
-            for left in self.list_multipart_uploads(bucket, key):
-                self._abort(bucket, left)
+            with contextlib.suppress(CosError):  # the lost reply is what the caller must hear of
+                for left in cleaner.list_multipart_uploads(bucket, key):
+                    cleaner._abort(bucket, left)
             raise
         else:
-            self._abort(bucket, MultipartUpload(key=key, upload_id=str(reply["UploadId"])))
+            cleaner._abort(bucket, MultipartUpload(key=key, upload_id=str(reply["UploadId"])))
             return
         raise CosPermissionError(
-            f"the key may read bucket {bucket!r} but not write to it: give its service ID the role Writer on this "
-            "bucket",
+            f"the key may not write to bucket {bucket!r}: give its service ID the role Writer on this bucket",
             code="AccessDenied",
             bucket=bucket,
         )
 
     def _abort(self, bucket: str, upload: MultipartUpload) -> None:
-        with contextlib.suppress(CosNotFoundError):  # aborted by an earlier try whose reply was lost
+        failure: CosError
+        try:
             self._call(
                 "abort_multipart_upload",
                 what=f"abort an upload in bucket {bucket}",
@@ -256,6 +266,18 @@ class CosClient:
                 key=upload.key,
                 UploadId=upload.upload_id,
             )
+            return
+        except CosNotFoundError:  # aborted by an earlier try whose reply was lost
+            return
+        except CosError as error:
+            failure = error
+        raise type(failure)(
+            f"{failure.message}; the empty upload {upload.upload_id} of {upload.key}, which only tried whether the key "
+            "may write, stays in the bucket: abort it, or let a lifecycle rule do so",
+            code=failure.code,
+            bucket=bucket,
+            key=upload.key,
+        )
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
