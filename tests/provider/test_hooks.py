@@ -10,6 +10,7 @@ from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from sealift.classic.errors import ClassicAuthError
+from sealift.cos.errors import CosPermissionError
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
@@ -99,6 +100,18 @@ def test_test_connection_tells_good_from_bad(monkeypatch: pytest.MonkeyPatch) ->
             {"conn_type": "ibm_classic", "login": "a", "password": "b", "extra": {"timeout": "soon"}},
             "timeout = 'soon'",
         ),
+        (
+            {"conn_type": "ibm_classic", "login": "a", "password": "b", "extra": {"requests_per_second": 60}},
+            r"'c' cannot be used: requests per second must be .* below 50",
+        ),
+        (
+            {"conn_type": "ibm_classic", "login": "a", "password": "b", "host": "ftp://x"},
+            r"'c' cannot be used: the API's address",
+        ),
+        (
+            {"conn_type": "ibm_classic", "login": "a", "password": "b", "extra": {"verify": "/no/such/ca.pem"}},
+            r"verify = '/no/such/ca\.pem'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_classic_connection_is_named(
@@ -124,6 +137,10 @@ def test_a_missing_connection_is_named_with_its_type(monkeypatch: pytest.MonkeyP
         ({}, "holds no key"),
         ({"extra": {"access_key_id": "a"}}, "half an HMAC pair"),
         ({"password": "k", "extra": {"endpoint_kind": "secret"}}, "one of public, private, direct"),
+        ({"password": "k", "host": "http://"}, r"'c' cannot be used: the object store's endpoint"),
+        ({"password": "k", "extra": {"iam_endpoint": "iam"}}, r"'c' cannot be used: the IAM endpoint"),
+        ({"password": "k", "extra": {"region": "moon"}}, r"'c' cannot be used: 'moon' is no region"),
+        ({"password": "k", "extra": {"verify": "/no/such/ca.pem"}}, r"verify = '/no/such/ca\.pem'"),
     ],
 )
 def test_what_is_wrong_with_a_cos_connection_is_named(
@@ -142,3 +159,59 @@ def test_the_key_of_exports_is_its_own_where_given(monkeypatch: pytest.MonkeyPat
     connect(monkeypatch, conn_type="ibm_cos", extra={"access_key_id": "a", "secret_access_key": "b"})
     with pytest.raises(ConnectionProblem, match="needs one"):
         _ = CosHook("c").export_api_key
+
+
+class Writer:
+    """A client that may write, or is refused."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.tried: list[tuple[str, str, Any]] = []
+        self.closed = 0
+
+    def check_write(self, bucket: str, prefix: str, *, clean_up: Any) -> None:
+        self.tried.append((bucket, prefix, clean_up))
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+HMAC = {"access_key_id": "a", "secret_access_key": "b"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"password": "general"}, None),
+        ({"password": "general", "extra": {"export_api_key": "general"}}, None),
+        ({"password": "general", "extra": {"export_api_key": "special"}}, "export_api_key"),
+        ({"password": "general", "extra": HMAC}, "password"),
+    ],
+)
+def test_the_key_of_exports_is_tried_where_the_preflight_tries_another(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], field: str | None
+) -> None:
+    connect(monkeypatch, conn_type="ibm_cos", **fields)
+    hook = CosHook("c")
+    own, writer = object(), Writer(CosPermissionError("the key may not write", bucket="images"))
+    keys: list[str | None] = []
+
+    def made(_self: CosHook, _connection: Connection, *, export_key: str | None = None) -> Any:
+        keys.append(export_key)
+        return own if export_key is None else writer
+
+    monkeypatch.setattr(CosHook, "_client_from", made)
+    if field is None:
+        hook.check_export_key(bucket="images", prefix="p")
+        assert writer.tried == []
+        return
+    with pytest.raises(ConnectionProblem, match=f"field {field}.*'images'.*may not write.*Object Writer") as raised:
+        hook.check_export_key(bucket="images", prefix="p")
+    assert hook.export_api_key not in str(raised.value)
+    assert writer.tried == [("images", "p", own)]
+    assert writer.closed == 1
+    assert hook.export_api_key in keys
+    writer.error = None
+    hook.check_export_key(bucket="images", prefix="p")

@@ -87,12 +87,15 @@ class ClassicHook(BaseHook):
             "transport": choice(extra, "transport", ("xmlrpc", "rest"), conn_id),
             "network": choice(extra, "network", ("public", "private"), conn_id),
         }
-        return ClassicClient(
-            username=connection.login,
-            api_key=connection.password,
-            endpoint_url=endpoint_of(connection),
-            timeout=number(extra, "timeout", 60.0, conn_id),
-            requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
-            verify=verify_of(extra),
-            **known,
-        )
+        try:
+            return ClassicClient(
+                username=connection.login,
+                api_key=connection.password,
+                endpoint_url=endpoint_of(connection),
+                timeout=number(extra, "timeout", 60.0, conn_id),
+                requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
+                verify=verify_of(extra, conn_id),
+                **known,
+            )
+        except ValueError as error:
+            raise ConnectionProblem(f"The connection {conn_id!r} cannot be used: {error}") from None

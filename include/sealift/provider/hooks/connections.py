@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -110,16 +110,26 @@ def choice(extra: Mapping[str, Any], field: str, options: tuple[str, ...], conn_
     return value
 
 
-def verify_of(extra: Mapping[str, Any]) -> bool | str:
+def verify_of(extra: Mapping[str, Any], conn_id: str) -> bool | str:
     """Read how TLS certificates are checked.
 
     :param extra: the extra fields.
+    :param conn_id: the connection's id, for the message.
     :returns: True, False, or the path of a CA bundle.
+    :raises ConnectionProblem: if there is nothing at that path on this machine.
     """
     value = extra.get("verify", True)
     if isinstance(value, bool):
         return value
-    return {"true": True, "false": False}.get(str(value).lower(), str(value))
+    text = str(value)
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if not Path(text).exists():
+        raise ConnectionProblem(
+            f"The connection {conn_id!r} has verify = {text!r}, and there is no such file on this machine: give true, "
+            "false, or the path of a CA bundle that every worker and triggerer has."
+        )
+    return text
 
 
 def endpoint_of(connection: Connection) -> str | None:
@@ -134,12 +144,3 @@ def endpoint_of(connection: Connection) -> str | None:
     scheme = "" if "://" in host else "https://"
     port = f":{connection.port}" if connection.port else ""
     return f"{scheme}{host}{port}"
-
-
-async def in_thread(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run a blocking call beside the triggerer's event loop.
-
-    :param function: the call.
-    :returns: what it returns.
-    """
-    return await asyncio.to_thread(function, *args, **kwargs)

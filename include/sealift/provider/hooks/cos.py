@@ -94,6 +94,35 @@ class CosHook(BaseHook):
             )
         return str(key)
 
+    def check_export_key(self, *, bucket: str, prefix: str) -> None:
+        """Make sure that the Classic API can write with the key it will be handed, before anything is captured.
+
+        The preflight tries the client's own key; this tries the export's, where it is another. What it begins is ended
+        by the client, as the export's key need not have any right but to write.
+
+        :param bucket: the bucket.
+        :param prefix: what the keys of the exports begin with.
+        :raises ConnectionProblem: if there is no such key, or it is refused, or may not write to the bucket.
+        """
+        from sealift.cos.errors import CosAuthError, CosPermissionError
+
+        key = self.export_api_key
+        extra = extra_of(self._connection)
+        if key == self._connection.password and "access_key_id" not in extra:
+            return
+        writer = self._client_from(self._connection, export_key=key)
+        try:
+            writer.check_write(bucket, prefix, clean_up=self.client)
+        except (CosAuthError, CosPermissionError) as error:
+            field = "export_api_key" if "export_api_key" in extra else "password"
+            raise ConnectionProblem(
+                f"The connection {self.cos_conn_id!r} holds, in the field {field}, the key that the Classic API writes "
+                f"the images with, and this key cannot write to the bucket {bucket!r}: {error}. Correct the key, or "
+                "give its service ID the role Writer or Object Writer on the bucket."
+            ) from error
+        finally:
+            writer.close()
+
     def get_conn(self) -> CosClient:
         """Give the client, under the name that Airflow's hooks use."""
         return self.client
@@ -118,8 +147,9 @@ class CosHook(BaseHook):
     def _region_of(self, connection: Connection) -> str:
         return self._region or str(extra_of(connection).get("region", "us-south"))
 
-    def _client_from(self, connection: Connection) -> CosClient:
+    def _client_from(self, connection: Connection, *, export_key: str | None = None) -> CosClient:
         from sealift.cos.client import CosClient
+        from sealift.cos.errors import CosRegionError
 
         conn_id = self.cos_conn_id
         extra = extra_of(connection)
@@ -134,15 +164,21 @@ class CosHook(BaseHook):
         optional: dict[str, Any] = {}
         if "iam_endpoint" in extra:
             optional["iam_endpoint"] = str(extra["iam_endpoint"])
-        return CosClient(
-            region=self._region_of(connection),
-            endpoint_url=endpoint_of(connection),
-            endpoint_kind=cast("Any", choice(extra, "endpoint_kind", ("public", "private", "direct"), conn_id)),
-            api_key=None if all(hmac.values()) else connection.password,
-            service_instance_id=extra.get("service_instance_id"),
-            timeout=number(extra, "timeout", 60.0, conn_id),
-            verify=verify_of(extra),
-            access_key_id=hmac["access_key_id"],
-            secret_access_key=hmac["secret_access_key"],
-            **optional,
-        )
+        if export_key is not None:
+            optional["api_key"] = export_key
+        elif all(hmac.values()):
+            optional |= hmac
+        else:
+            optional["api_key"] = connection.password
+        try:
+            return CosClient(
+                region=self._region_of(connection),
+                endpoint_url=endpoint_of(connection),
+                endpoint_kind=cast("Any", choice(extra, "endpoint_kind", ("public", "private", "direct"), conn_id)),
+                service_instance_id=extra.get("service_instance_id"),
+                timeout=number(extra, "timeout", 60.0, conn_id),
+                verify=verify_of(extra, conn_id),
+                **optional,
+            )
+        except (ValueError, CosRegionError) as error:
+            raise ConnectionProblem(f"The connection {conn_id!r} cannot be used: {error}") from None
