@@ -23,6 +23,8 @@ PLAN_KEY: Final = "plan"
 """XCom key under which the plan's place is handed to the report."""
 
 _SLOT_RUNS: Final = ("scheduled", "backfill")
+"""Kinds of runs that stand for a slot. Compared with ``==``: in a worker the kind is an enumeration whose ``str()`` is
+``DagRunType.SCHEDULED``."""
 
 
 class PlanExportsOperator(BaseOperator, Linked):
@@ -62,9 +64,10 @@ class PlanExportsOperator(BaseOperator, Linked):
         ti = context["ti"]
         params = dict(context["params"])
         now = datetime.now(UTC)
-        slot = run.logical_date if str(run.run_type) in _SLOT_RUNS else None
+        slot = run.logical_date if run.run_type in _SLOT_RUNS else None
         settings = self._settings(params)
         cos = CosHook(settings.cos_conn_id, region=settings.region)
+        _ = cos.export_api_key  # a connection without one is refused before the account is read
         plan = make_plan(
             settings=settings,
             selection=Selection.from_params(self.selection or selection_of(params)),
@@ -73,8 +76,9 @@ class PlanExportsOperator(BaseOperator, Linked):
             plan_id=names.plan_id_for(dag_id=ti.dag_id, run_id=ti.run_id),
             period=names.period_for(slot=slot, run_id=ti.run_id),
             now=now,
-            past_slot=str(run.run_type) == "backfill",
+            past_slot=run.run_type == "backfill",
         )
+        cos.check_export_key(bucket=settings.bucket, prefix=settings.prefix)
         keys = write_plan(cos.client, plan)
         key = names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)
         # A second try finds the plan of the first, which is the one that holds.
