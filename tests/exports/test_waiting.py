@@ -442,4 +442,15 @@ def test_every_reason_is_explained_and_verdicts_travel_as_json() -> None:
     verdict = Verdict(kind="failed", reason=ReasonCode.STUCK, sentence="It is stuck.")
 
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
-    assert len({one.value for one in ReasonCode}) == len(ReasonCode) == 12
+    assert len({one.value for one in ReasonCode}) == len(ReasonCode) == 13
+
+
+@pytest.mark.parametrize("judge_of", [CaptureJudge, TemplateJudge, ExportJudge])
+def test_polls_without_an_answer_conclude_nothing_before_the_deadline(judge_of: type[Any]) -> None:
+    judge = judge_of(terms())
+    assert judge.unanswered(why="no such host", now=START + timedelta(hours=3, minutes=59)) is None
+    assert "no such host" in judge.progress
+    verdict = judge.unanswered(why="no such host", now=START + timedelta(hours=4))
+    assert (verdict.kind, verdict.reason) == ("failed", ReasonCode.NO_ANSWER)
+    for words in ("web101", "900", "4 h 00 min", "no such host", "clear this task"):
+        assert words in verdict.sentence

@@ -132,6 +132,19 @@ async def test_poll_errors_are_survived_by_every_wait(runner: Runner, hooked: Fa
     assert hooked.closed >= 1, "after a refused key, the connection is read again"
 
 
+async def test_a_wait_that_nobody_answers_ends_at_its_deadline_and_says_why(
+    runner: Runner, hooked: FakeClassic
+) -> None:
+    hooked.errors = [ClassicAuthError("Invalid API token.") for _ in range(1000)]
+    task = runner.start(template_wait(1, 100, deadline_seconds=0.2))
+    (events,) = await finished(task)
+    payload = events[0].payload
+    assert (payload["status"], payload["reason"]) == ("failed", "no-answer")
+    assert "Invalid API token." in payload["sentence"]
+    assert "host1" in payload["sentence"]
+    assert "clear this task" in payload["sentence"]
+
+
 async def test_a_wait_that_fails_resumes_its_task_with_a_reason_and_a_sentence(
     runner: Runner, hooked: FakeClassic
 ) -> None:
@@ -229,3 +242,24 @@ async def test_objects_are_listed_only_once_the_transactions_are_gone_and_errors
     store.objects = [ObjectInfo(key=key, size=9, etag="e", last_modified=datetime.now(UTC))]
     (events,) = await finished(task)
     assert isinstance(events[0], TaskSuccessEvent)
+
+
+async def test_an_export_whose_bucket_cannot_be_listed_ends_at_its_deadline_and_says_why(
+    runner: Runner, hooked: FakeClassic, store: FakeStore
+) -> None:
+    hooked.templates = {100: whole_template(100)}
+    hooked.guests = {1: idle_guest(1)}
+    store.errors = [CosAuthError("The key was refused.") for _ in range(1000)]
+    task = runner.start(
+        ExportWaitTrigger(
+            classic_conn_id="ibm_classic_default",
+            cos_conn_id="ibm_cos_default",
+            region="eu-de",
+            terms=terms(1, 100, deadline_seconds=0.2, grace_seconds=0.0).model_dump_json(),
+            poll_interval=INTERVAL,
+        )
+    )
+    (events,) = await finished(task)
+    payload = events[0].payload
+    assert payload["reason"] == "no-answer", "not: objects missing, which nobody has seen"
+    assert "The key was refused." in payload["sentence"]

@@ -55,6 +55,8 @@ class ReasonCode(StrEnum):
     """The deadline has passed while the transaction still moves."""
     NOTHING_HAPPENED = "nothing-happened"
     """The deadline has passed, and no transaction explains what the wait was for."""
+    NO_ANSWER = "no-answer"
+    """The deadline has passed, and the account or the bucket could not be asked."""
 
 
 class Verdict(BaseModel):
@@ -199,6 +201,24 @@ class _Judge:
             ReasonCode.NOTHING_HAPPENED,
             f"The {self.what} of {self._who} did not end within {waited}. {self.progress} "
             f"{self._transaction_words(now)} Clear this task to wait on, or look at the template in the console.",
+        )
+
+    def unanswered(self, *, why: str, now: datetime) -> Verdict | None:
+        """Take note of a poll that found nothing out: it says nothing of the wait, but the deadline holds.
+
+        :param why: what the account or the bucket said instead of an answer.
+        :param now: when the poll was made.
+        :returns: the verdict once the deadline has passed, or None to go on waiting.
+        """
+        terms = self.terms
+        self.progress = f"The last poll found nothing out: {why}"
+        if now - terms.started_at < timedelta(seconds=terms.deadline_seconds):
+            return None
+        return self._failed(
+            ReasonCode.NO_ANSWER,
+            f"The {self.what} of {self._who} was not seen to end within {_words(now - terms.started_at)}, and the last "
+            f"poll found nothing out: {why}. What runs remotely goes on. Make the connections work again, then clear "
+            "this task, which takes the wait up.",
         )
 
     def _done(self, reason: ReasonCode, sentence: str) -> Verdict:

@@ -75,13 +75,17 @@ class Snapshot:
     :param templates: the templates that the account knows, by id.
     :param guests: the virtual servers that the account knows, by id.
     :param objects: the objects found, by place; a place is absent where it was not listed this time.
+    :param unlisted: the places that could not be listed, and why.
+    :param trouble: why the look failed as a whole; then nothing else is known, and nothing may be concluded.
     """
 
     taken_at: datetime
     asked: frozenset[Interest]
-    templates: Mapping[int, Template]
-    guests: Mapping[int, GuestState]
-    objects: Mapping[Place, tuple[ObjectInfo, ...]]
+    templates: Mapping[int, Template] = field(default_factory=dict)
+    guests: Mapping[int, GuestState] = field(default_factory=dict)
+    objects: Mapping[Place, tuple[ObjectInfo, ...]] = field(default_factory=dict)
+    unlisted: Mapping[Place, str] = field(default_factory=dict)
+    trouble: str = ""
 
 
 @dataclass
@@ -151,7 +155,8 @@ class AccountPoll:
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """Look again and again.
 
-        :returns: a snapshot for each look that succeeded; ends only when it is cancelled.
+        :returns: a snapshot for each look, of one that failed with its trouble only, so that waits can see their
+            deadlines pass; ends only when it is cancelled.
         :raises ConnectionProblem: if there is no usable connection when the loop begins.
         """
         failures = 0
@@ -163,12 +168,12 @@ class AccountPoll:
                 if wanted:
                     try:
                         snapshot = await self._look(wanted)
+                        failures = 0
                     except (ClassicError, ConnectionProblem) as error:
                         failures += 1
-                        await self._after_failure(error, failures)
-                    else:
-                        failures = 0
-                        yield snapshot
+                        self._after_failure(error, failures)
+                        snapshot = Snapshot(taken_at=datetime.now(UTC), asked=wanted, trouble=str(error))
+                    yield snapshot
                 await asyncio.sleep(self.poll_interval * min(2**failures, BACKOFF_LIMIT))
         finally:
             self._close()
@@ -181,33 +186,39 @@ class AccountPoll:
         templates = await asyncio.to_thread(classic.template_states, template_ids) if template_ids else {}
         guests = await asyncio.to_thread(classic.guest_states, guest_ids) if guest_ids else {}
         objects: dict[Place, tuple[ObjectInfo, ...]] = {}
+        unlisted: dict[Place, str] = {}
         for one in sorted(wanted, key=lambda interest: interest.template_id or 0):
-            if one.place is not None and one.place not in objects and _may_be_ready(one, templates):
-                found = await self._list(one.place)
-                if found is not None:
-                    objects[one.place] = found
-        return Snapshot(taken_at=taken_at, asked=wanted, templates=templates, guests=guests, objects=objects)
+            place = one.place
+            if place is None or place in objects or place in unlisted or not _may_be_ready(one, templates):
+                continue
+            try:
+                objects[place] = await self._list(place)
+            except (CosError, ConnectionProblem) as error:
+                log.warning("Could not list %s/%s, looking again later: %s", place.bucket, place.prefix, error)
+                unlisted[place] = str(error)
+        return Snapshot(
+            taken_at=taken_at, asked=wanted, templates=templates, guests=guests, objects=objects, unlisted=unlisted
+        )
 
-    async def _list(self, place: Place) -> tuple[ObjectInfo, ...] | None:
+    async def _list(self, place: Place) -> tuple[ObjectInfo, ...]:
         where = (place.cos_conn_id, place.region)
         try:
             store = self._stores.get(where)
             if store is None:
                 store = self._stores[where] = await CosHook(place.cos_conn_id, region=place.region).aclient()
             return await asyncio.to_thread(_listed, store, place)
-        except (CosError, ConnectionProblem) as error:
+        except CosError:
             # A key may have been changed in the connection: the next look reads it again.
             stale = self._stores.pop(where, None)
             if stale is not None:
                 stale.close()
-            log.warning("Could not list %s/%s, looking again later: %s", place.bucket, place.prefix, error)
-            return None
+            raise
 
     async def _new_classic(self) -> ClassicClient:
         self._classic = await ClassicHook(self.classic_conn_id).aclient()
         return self._classic
 
-    async def _after_failure(self, error: Exception, failures: int) -> None:
+    def _after_failure(self, error: Exception, failures: int) -> None:
         log.warning("The poll of %s failed (%d in a row), looking again later: %s", self.key, failures, error)
         if isinstance(error, ClassicAuthError):
             # The key may have been changed in the connection since this loop began.

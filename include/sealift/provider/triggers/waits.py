@@ -136,7 +136,10 @@ class AccountWaitTrigger(BaseEventTrigger):
             async for snapshot in snapshots:
                 if interest not in snapshot.asked:
                     continue
-                verdict = self._observe(judge, snapshot, interest)
+                if snapshot.trouble:
+                    verdict = judge.unanswered(why=snapshot.trouble, now=snapshot.taken_at)
+                else:
+                    verdict = self._observe(judge, snapshot, interest)
                 if verdict is None:
                     if judge.progress != told:
                         told = judge.progress
@@ -219,13 +222,13 @@ class ExportWaitTrigger(AccountWaitTrigger):
     def _observe(self, judge: Any, snapshot: Snapshot, interest: Interest) -> Verdict | None:
         template = snapshot.templates.get(interest.template_id or 0)
         assert interest.place is not None
-        objects = snapshot.objects.get(interest.place)
-        if objects is None:
-            if template is None or not template.transactions_left:
-                # The bucket could not be listed: nothing is known, and nothing may be concluded.
-                return None
-            objects = ()
-        verdict: Verdict | None = judge.observe(template=template, objects=objects, now=snapshot.taken_at)
+        verdict: Verdict | None
+        if interest.place in snapshot.unlisted:
+            verdict = judge.unanswered(why=snapshot.unlisted[interest.place], now=snapshot.taken_at)
+        else:
+            # While a transaction is left, the bucket is not listed: nothing in it can be complete.
+            objects = snapshot.objects.get(interest.place, ())
+            verdict = judge.observe(template=template, objects=objects, now=snapshot.taken_at)
         return verdict
 
 
