@@ -47,7 +47,7 @@ _THEME = TerminalTheme(
 _PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: {background}; }}
 pre {{ display: inline-block; margin: 0; padding: 18px 22px; color: {foreground};
-       font: 14.5px/1.19 "DejaVu Sans Mono", monospace; }}
+       font: 14.5px/1.164 "DejaVu Sans Mono", monospace; }}
 {stylesheet}
 </style><pre>{code}</pre>
 """
@@ -73,7 +73,7 @@ class Pictures:
 
     def run(self, run_id: str) -> None:
         """The grid of a wave's run with its group unfolded, beside the captures with the servers' names."""
-        with self._page(f"dags/{WAVE_DAG}/runs/{quote(run_id)}/tasks/export.capture/mapped", height=660) as page:
+        with self._page(f"dags/{WAVE_DAG}/runs/{quote(run_id)}/tasks/export.capture/mapped", height=690) as page:
             page.get_by_role("button", name="Expand all task groups").click()
             page.get_by_text("prove_and_record").first.wait_for()
             page.mouse.move(WIDTH, 0)

@@ -1,0 +1,71 @@
+"""The documentation: links lead somewhere, every field and setting is described, and the example is a DAG."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sealift.provider.get_provider_info import get_provider_info
+from sealift.provider.params import plan_params
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#\s]*)(#[^)\s]+)?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Name a page's headings as links do."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text())
+    for path, anchor in links:
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {path}, which is not there"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name} links to {path}{anchor}, and there is no such heading"
+
+
+@pytest.mark.parametrize("index", ["README.md", "docs/README.md"])
+def test_every_page_is_in_the_index(index: str) -> None:
+    page = ROOT / index
+    linked = {(page.parent / path).resolve() for path, _ in LINK.findall(page.read_text())}
+    missing = [each.name for each in PAGES if each.name != "README.md" and each not in linked]
+    assert not missing, f"{index} does not link to {', '.join(missing)}"
+
+
+@pytest.mark.airflow
+def test_every_field_of_the_trigger_form_is_described_with_its_default() -> None:
+    text = (ROOT / "docs/export.md").read_text()
+    titles = dict(re.findall(r"\| ([^|]*) \(`(\w+)`\) \| ", text))
+    assert titles == {param.schema["title"]: name for name, param in plan_params({}).items()}
+    words = {"`[]`": ([],), "none": ([], None), "off": (False,), "any time": (None,), "the connection's": (None,)}
+    for name, param in plan_params({}).items():
+        (told,) = re.findall(rf"\(`{name}`\) \| ([^|]*) \|", text)
+        assert param.value in words.get(told, ()) or str(param.value) == told.strip("`"), f"{name}: {told}"
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    text = (ROOT / "docs/export.md").read_text().split("## Settings of the deployment")[1]
+    told = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", text, re.MULTILINE))
+    options = get_provider_info()["config"]["sealift"]["options"]
+    assert told == {name: option["default"] or "empty" for name, option in options.items()}
+
+
+@pytest.mark.airflow
+def test_the_example_is_a_dag_that_runs_after_exports(tmp_path: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk import Asset
+
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/export.md").read_text(), re.DOTALL)
+    (tmp_path / "after_export.py").write_text(code)
+    bag = DagBag(dag_folder=str(tmp_path))
+    assert bag.import_errors == {}
+    dag = bag.dags["after_export"]
+    assert dag.timetable.asset_condition == Asset(name="sealift_exported", group="sealift")
+    assert dag.task_ids == ["places", "look"]
