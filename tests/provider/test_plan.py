@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import DagRunType
 
 from sealift.cos.models import PutOutcome
 from sealift.exports import plan as plans
+from sealift.exports.errors import SettingsError
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
@@ -57,8 +59,14 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What ``make_plan`` was called with; it makes a plan of no server."""
+def waves() -> list[int]:
+    """How many waves of one server the plan has."""
+    return [0]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, waves: list[int]) -> list[dict[str, Any]]:
+    """What ``make_plan`` was called with; the plan that it makes holds no more than its waves."""
     calls: list[dict[str, Any]] = []
 
     def make_plan(**given: Any) -> plans.Plan:
@@ -70,6 +78,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             settings=given["settings"],
             selection=given["selection"],
             items=[],
+            waves=[plans.Wave(number=number, guest_ids=[number + 1]) for number in range(waves[0])],
         )
 
     monkeypatch.setattr(plans, "make_plan", make_plan)
@@ -83,13 +92,17 @@ Run = Callable[..., tuple[Any, Pushed]]
 def run() -> Run:
     """Run the task as a worker does: the run's kind is the SDK's own enumeration, not text."""
 
-    def execute(kind: DagRunType = DagRunType.MANUAL, *, run_id: str = "r", **params: Any) -> tuple[Any, Pushed]:
+    def execute(
+        kind: DagRunType = DagRunType.MANUAL, *, run_id: str = "r", given: dict[str, Any] | None = None, **params: Any
+    ) -> tuple[Any, Pushed]:
         pushed = Pushed()
         pushed.dag_id, pushed.run_id = "plan_exports", run_id
         defaults = {name: param.value for name, param in plan_params({}).items()}
-        run = SimpleNamespace(run_type=kind, logical_date=SLOT)
+        run = SimpleNamespace(run_type=kind, logical_date=SLOT, conf=params)
         context = {**pushed.context, "dag_run": run, "params": {**defaults, "tags": ["export"], **params}}
-        return PlanExportsOperator(task_id="make_plan").execute(context), pushed
+        with DAG("plan_exports", schedule=None, params=plan_params({})):
+            task = PlanExportsOperator(task_id="make_plan", **(given or {}))
+        return task.execute(context), pushed
 
     return execute
 
@@ -139,4 +152,65 @@ def test_an_export_key_that_cannot_write_ends_the_run_before_anything_is_written
         run()
     assert seen == [{"bucket": "images", "prefix": "sealift"}]
     assert len(made) == 1, "the bucket itself was looked at first"
+    assert bucket.written == {}
+
+
+@pytest.mark.usefixtures("bucket")
+def test_every_field_of_the_form_reaches_the_selection_and_the_settings(made: list[dict[str, Any]], run: Run) -> None:
+    run(
+        tags=[],
+        all=True,
+        exclude_ids=[7],
+        exclude_hostnames=["a*"],
+        exclude_domains=["example.com"],
+        exclude_tags=["t"],
+        exclude_datacenters=["dal13"],
+        exclude_dedicated_hosts=["d"],
+        capture_deadline_minutes=300,
+        export_deadline_minutes=400.5,
+        stuck_minutes=50,
+        grace_minutes=5,
+    )
+    (given,) = made
+    excluded = given["selection"].exclude.model_dump()
+    assert excluded == {
+        "ids": [7],
+        "hostnames": ["a*"],
+        "domains": ["example.com"],
+        "tags": ["t"],
+        "datacenters": ["dal13"],
+        "dedicated_hosts": ["d"],
+    }
+    settings = given["settings"]
+    assert (settings.capture_deadline_minutes, settings.export_deadline_minutes) == (300, 400.5)
+    assert (settings.stuck_minutes, settings.grace_minutes) == (50, 5)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_name_in_the_conf_that_no_field_has_is_refused_with_the_one_that_was_meant(
+    made: list[dict[str, Any]], run: Run
+) -> None:
+    with pytest.raises(
+        SettingsError, match=r"max_offlin, and the DAG has no such parameter\. Did you mean max_offline"
+    ):
+        run(max_offlin=1)
+    assert made == []
+
+
+@pytest.mark.usefixtures("bucket")
+def test_settings_of_the_operator_s_own_need_not_name_the_connections(made: list[dict[str, Any]], run: Run) -> None:
+    run(given={"plan_settings": {"bucket": "own", "region": "us-south"}, "selection": {"ids": [1]}})
+    (given,) = made
+    assert (given["settings"].bucket, given["settings"].cos_conn_id) == ("own", "ibm_cos_default")
+    assert given["settings"].classic_conn_id == "ibm_classic_default"
+    assert given["selection"].ids == [1]
+
+
+@pytest.mark.usefixtures("made")
+def test_more_waves_than_airflow_maps_over_are_refused_before_anything_is_written(
+    bucket: Bucket, waves: list[int], run: Run
+) -> None:
+    waves[0] = 1025
+    with pytest.raises(SettingsError, match=r"1025 waves, and Airflow takes 1024 .*wave_size to 2 or more"):
+        run()
     assert bucket.written == {}

@@ -106,3 +106,10 @@ def test_settings_have_defaults_and_say_what_is_wrong(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AIRFLOW__SEALIFT__DEFAULT_PARAMS", "[]")
     with pytest.raises(ValueError, match="JSON object"):
         settings()
+
+
+@pytest.mark.parametrize("name", ["poll_interval", "max_offline", "active_waves"])
+def test_a_pace_that_would_spin_or_stand_still_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"AIRFLOW__SEALIFT__{name.upper()}", "0")
+    with pytest.raises(ValueError, match=rf"\[sealift\] {name} is 0"):
+        settings()

@@ -11,6 +11,7 @@ _SERVERS: Final = "Which servers"
 _LEFT_OUT: Final = "Which servers to leave out"
 _TARGET: Final = "Where to"
 _HOW: Final = "How"
+_WAITING: Final = "How long to wait"
 _CONNECTIONS: Final = "Connections"
 
 
@@ -19,7 +20,15 @@ def _texts(title: str, description: str, section: str) -> Param:
 
 
 def _ids(title: str, description: str, section: str) -> Param:
+    # The form shows a list of anything but texts as a field for JSON.
+    description = f"{description} A JSON list, as [12345678, 23456789]."
     return Param([], description, type=["array", "null"], items={"type": "integer"}, title=title, section=section)
+
+
+def _minutes(title: str, description: str) -> Param:
+    return Param(
+        None, description, type=["number", "null"], exclusiveMinimum=0, title=f"{title} (minutes)", section=_WAITING
+    )
 
 
 def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
@@ -58,14 +67,14 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
         "exclude_ids": _ids("Not these ids", "Ids of servers to leave out.", _LEFT_OUT),
         "exclude_hostnames": _texts(
             "Not these host names",
-            "Patterns, one a line. Where tags are given as well, only servers that fit both are left out.",
+            "Patterns, one a line. Where several of these fields are filled in, only servers that fit all of them are "
+            "left out, ids aside.",
             _LEFT_OUT,
         ),
-        "exclude_tags": _texts(
-            "Not these tags",
-            "A server with any of them is left out; where host names are given as well, only if it fits those too.",
-            _LEFT_OUT,
-        ),
+        "exclude_domains": _texts("Not these domains", "One a line, in full.", _LEFT_OUT),
+        "exclude_tags": _texts("Not these tags", "One a line; a server with any of them fits.", _LEFT_OUT),
+        "exclude_datacenters": _texts("Not these data centers", "One a line, as dal13.", _LEFT_OUT),
+        "exclude_dedicated_hosts": _texts("Not these dedicated hosts", "Ids or names, one a line.", _LEFT_OUT),
         "bucket": Param(
             None,
             "Bucket of the images. Empty: the bucket that the connection names.",
@@ -142,6 +151,18 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
         "dry_run": Param(
             False, "Write the plan and stop. Nothing is captured.", type="boolean", title="Dry run", section=_HOW
         ),
+        "capture_deadline_minutes": _minutes(
+            "Template", "Longest wait for a template. Empty: by the size of the disks, 4 to 48 hours."
+        ),
+        "export_deadline_minutes": _minutes(
+            "Export", "Longest wait for an export. Empty: by the size of the disks, 6 to 72 hours."
+        ),
+        "stuck_minutes": _minutes(
+            "Stuck", "A transaction whose status stands still for so long is stuck. Empty: half the longest wait."
+        ),
+        "grace_minutes": _minutes(
+            "Gone", "What is missing for so long is gone: a template, an object, a size. Empty: 15."
+        ),
         "classic_conn_id": Param(
             "ibm_classic_default",
             "Connection of the type ibm_classic.",
@@ -193,5 +214,5 @@ def selection_of(params: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {kind: params.get(kind) or [] for kind in kinds}
     chosen["all"] = bool(params.get("all"))
     chosen["ignore_unknown_ids"] = bool(params.get("ignore_unknown_ids"))
-    chosen["exclude"] = {kind: params.get(f"exclude_{kind}") or [] for kind in ("ids", "hostnames", "tags")}
+    chosen["exclude"] = {kind: params.get(f"exclude_{kind}") or [] for kind in kinds}
     return chosen

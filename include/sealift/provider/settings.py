@@ -29,7 +29,7 @@ def settings() -> Settings:
     """Read the section.
 
     :returns: the settings in force.
-    :raises ValueError: if ``default_params`` is not a JSON object.
+    :raises ValueError: if ``default_params`` is not a JSON object, or a number is out of range.
     """
     text = conf.get(SECTION, "default_params", fallback="") or "{}"
     try:
@@ -38,7 +38,7 @@ def settings() -> Settings:
         raise ValueError(f"[{SECTION}] default_params is not JSON: {error}") from error
     if not isinstance(params, dict):
         raise ValueError(f'[{SECTION}] default_params must be a JSON object such as {{"all": true}}')  # noqa: TRY004
-    return Settings(
+    made = Settings(
         schedule=conf.get(SECTION, "schedule", fallback="") or None,
         default_params=params,
         owner=conf.get(SECTION, "owner", fallback="data-platform"),
@@ -48,3 +48,9 @@ def settings() -> Settings:
         retries=conf.getint(SECTION, "retries", fallback=3),
         retry_delay=conf.getfloat(SECTION, "retry_delay", fallback=60.0),
     )
+    # A poll without a pause would spin, and tasks of which none may run would wait for ever without a word.
+    least = {"poll_interval": 0.1, "max_offline": 1, "active_waves": 1, "retries": 0, "retry_delay": 0}
+    for name, smallest in least.items():
+        if getattr(made, name) < smallest:
+            raise ValueError(f"[{SECTION}] {name} is {getattr(made, name)}: it must be at least {smallest}")
+    return made

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
 from sealift.provider.hooks.classic import ClassicHook
@@ -32,7 +34,7 @@ class PlanExportsOperator(BaseOperator, Linked):
 
     :param selection: what to select, as ``Selection.from_params`` takes it, templated; the run's parameters if None.
     :param plan_settings: the plan's settings, as ``PlanSettings.from_params`` takes them, templated; the run's
-        parameters if None.
+        parameters if None. Connections that it does not name are the default ones.
     """
 
     template_fields: Sequence[str] = ("selection", "plan_settings")
@@ -63,6 +65,7 @@ class PlanExportsOperator(BaseOperator, Linked):
         run = context["dag_run"]
         ti = context["ti"]
         params = dict(context["params"])
+        self._check_conf(run.conf)
         now = datetime.now(UTC)
         slot = run.logical_date if run.run_type in _SLOT_RUNS else None
         settings = self._settings(params)
@@ -78,6 +81,7 @@ class PlanExportsOperator(BaseOperator, Linked):
             now=now,
             past_slot=run.run_type == "backfill",
         )
+        _check_waves(plan)
         cos.check_export_key(bucket=settings.bucket, prefix=settings.prefix)
         keys = write_plan(cos.client, plan)
         key = names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)
@@ -122,11 +126,29 @@ class PlanExportsOperator(BaseOperator, Linked):
             for wave, wave_key in zip(plan.waves, keys, strict=True)
         ]
 
+    def _check_conf(self, given: Mapping[str, Any] | None) -> None:
+        """Refuse names that no parameter of the DAG has: Airflow lets them through, and a misspelt limit or exclusion
+        would take servers offline that were to be spared."""
+        from sealift.exports.errors import SettingsError
+
+        dag = self.get_dag()
+        known = set(dag.params) if dag else set()
+        unknown = sorted(set(given or {}) - known)
+        if known and unknown:
+            near = get_close_matches(unknown[0], known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else f" It has: {', '.join(sorted(known))}."
+            raise SettingsError(
+                f"The run's conf names {', '.join(unknown)}, and the DAG has no such parameter.{hint} Start a new run "
+                "with the right names; nothing was captured."
+            )
+
     def _settings(self, params: Mapping[str, Any]) -> PlanSettings:
         from sealift.exports.errors import SettingsError
         from sealift.exports.settings import PlanSettings
 
         given = dict(self.plan_settings or _settings_of(params))
+        given["classic_conn_id"] = given.get("classic_conn_id") or ClassicHook.default_conn_name
+        given["cos_conn_id"] = given.get("cos_conn_id") or CosHook.default_conn_name
         cos = CosHook(str(given["cos_conn_id"]))
         given["bucket"] = given.get("bucket") or cos.default_bucket
         given["region"] = given.get("region") or cos.region
@@ -156,6 +178,19 @@ class PlanExportsOperator(BaseOperator, Linked):
         self.log.info("The plan: %s", ", ".join(f"{value} {name}" for name, value in plan_summary(plan).items()))
 
 
+def _check_waves(plan: Plan) -> None:
+    """Airflow refuses a longer list to map over, and would fail the task after the plan is written."""
+    from sealift.exports.errors import SettingsError
+
+    most = conf.getint("core", "max_map_length")
+    if len(plan.waves) > most:
+        servers = sum(len(wave.guest_ids) for wave in plan.waves)
+        raise SettingsError(
+            f"The plan would have {len(plan.waves)} waves, and Airflow takes {most} ([core] max_map_length). Set "
+            f"wave_size to {-(-servers // most)} or more (at most 100), or select fewer servers."
+        )
+
+
 def _settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
     same = (
         "classic_conn_id",
@@ -170,6 +205,10 @@ def _settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
         "outside_window",
         "dry_run",
         "capture_now",
+        "capture_deadline_minutes",
+        "export_deadline_minutes",
+        "stuck_minutes",
+        "grace_minutes",
     )
     given = {name: params.get(name) for name in same}
     given["bucket_create"] = bool(params.get("create_bucket"))
