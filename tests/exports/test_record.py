@@ -215,6 +215,14 @@ def test_notes_lose_the_lines_that_speak_of_secrets(record_of: Callable[..., Con
     assert notes == "Owner: shop\n[left out: looks like a secret]\nReboot on Sundays"
 
 
+@pytest.mark.parametrize("end", ["\n-----END RSA PRIVATE KEY-----\nReboot on Sundays", ""], ids=["whole", "cut off"])
+def test_notes_lose_key_blocks_as_a_whole(record_of: Callable[..., ConfigurationRecord], end: str) -> None:
+    block = f"-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n{PLANTED}"
+    notes = record_of({**DETAIL, "notes": f"Owner: shop\n{block}{end}"}).detail["notes"]
+    kept = "\nReboot on Sundays" if end else ""
+    assert notes == f"Owner: shop\n[left out: looks like a secret]{kept}"
+
+
 @pytest.mark.parametrize(
     "attribute",
     [

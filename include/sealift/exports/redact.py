@@ -14,6 +14,9 @@ _TELLTALE = re.compile(
     re.IGNORECASE,
 )
 
+# The lines between those two hold the key and speak of nothing. A block that was cut off ends with the text.
+_BLOCK = re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL)
+
 
 def speaks_of_secrets(text: str) -> bool:
     """Say whether a text names passwords, keys, tokens or the like."""
@@ -21,7 +24,8 @@ def speaks_of_secrets(text: str) -> bool:
 
 
 def redact_text(text: str) -> str:
-    """Replace each line of a free text that names a password, key, token or the like."""
+    """Replace each line of a free text that names a password, key, token or the like, and key blocks as a whole."""
+    text = _BLOCK.sub(REMOVED, text)
     return "\n".join(REMOVED if speaks_of_secrets(line) else line for line in text.splitlines())
 
 
