@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_every_module_and_class_that_it_names_exists() -> None:
                 importlib.import_module(module)
     for path in [*info["hook-class-names"], *info["extra-links"]]:
         import_string(path)
+
+
+def test_every_operator_sensor_and_trigger_is_named() -> None:
+    info = get_provider_info()
+    for kind in ("operators", "sensors", "triggers"):
+        package = importlib.import_module(f"sealift.provider.{kind}")
+        there = {f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)}
+        named = {module for entry in info[kind] for module in entry["python-modules"]}
+        assert named == there - {f"{package.__name__}.base"}
 
 
 @pytest.mark.parametrize(

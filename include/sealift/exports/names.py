@@ -26,7 +26,6 @@ _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _RUNS = re.compile(r"[-_]{2,}")
 _ISO_TIME = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?(?:Z|\+00:?00)?")
-_SCHEDULED = re.compile(r"\d{8}T\d{4}(?:\d{2})?Z")
 _EXPORT_ID = re.compile(r"([1-9]\d*)-(.+)", re.DOTALL)
 
 
@@ -63,11 +62,6 @@ def period_for(*, slot: datetime | None, run_id: str) -> str:
     :param run_id: the run's id.
     """
     return period_of_run(run_id) if slot is None else period_of_slot(slot)
-
-
-def is_slot_period(period: str) -> bool:
-    """Say whether a period names a scheduled slot."""
-    return _SCHEDULED.fullmatch(period) is not None
 
 
 def plan_id_for(*, dag_id: str, run_id: str) -> str:

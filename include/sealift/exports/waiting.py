@@ -77,7 +77,8 @@ class Verdict(BaseModel):
 class WaitTerms(BaseModel):
     """Whom a wait is for and how long it may last: small, without secrets, made of JSON (triggers carry it).
 
-    :param started_at: when the wait began; a retry begins anew, a restarted triggerer does not.
+    :param started_at: when the wait began. A retry begins anew, and again where the triggerer restarts during it; a
+        first try keeps its beginning.
     :param was_running: whether the server ran before its capture.
     :param expected_keys: the objects that an export must leave.
     """

@@ -166,6 +166,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     f"{operators}.plan",
                     f"{operators}.wave",
+                    f"{operators}.wave_servers",
                     f"{operators}.capture",
                     f"{operators}.export",
                     f"{operators}.prove",
