@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
 
 import sealift.provider.triggers
+from sealift.provider.errors import WaitFailedForGood
 from sealift.provider.triggers import waits
 from sealift.provider.triggers.wave import WaveRunTrigger
 from sealift.provider.waits import FINAL_REASONS, raise_unless_done
@@ -111,10 +113,18 @@ async def test_marking_a_wait_failed_says_what_goes_on_remotely(capsys: pytest.C
     assert "host7" in said
 
 
-def test_terms_that_nobody_left_are_explained() -> None:
-    trigger = waits.TemplateWaitTrigger(classic_conn_id="one", terms="null", poll_interval=1.0)
-    with pytest.raises(ValueError, match="Clear that task"):
-        trigger._read_terms()
+@pytest.mark.parametrize("left", ["null", "", "None", '{"template_id": 7}'])
+async def test_terms_that_nobody_left_fail_the_task_for_good_in_words(left: str) -> None:
+    trigger = waits.TemplateWaitTrigger(classic_conn_id="one", terms=left, poll_interval=1.0)
+
+    async def nothing() -> AsyncIterator[Any]:
+        return
+        yield
+
+    (event,) = [one async for one in trigger.filter_shared_stream(nothing())]
+    assert event.payload["reason"] == "no-terms"
+    with pytest.raises(WaitFailedForGood, match="clear that task"):
+        raise_unless_done(event.payload)
 
 
 def test_reasons_that_are_final_are_reasons_that_exist() -> None:

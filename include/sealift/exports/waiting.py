@@ -55,6 +55,8 @@ class ReasonCode(StrEnum):
     """The deadline has passed while the transaction still moves."""
     NOTHING_HAPPENED = "nothing-happened"
     """The deadline has passed, and no transaction explains what the wait was for."""
+    NO_TERMS = "no-terms"
+    """The task before the wait left nothing to wait for."""
     NO_ANSWER = "no-answer"
     """The deadline has passed, and the account or the bucket could not be asked."""
 

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from sealift.provider.errors import WaitFailed, WaitFailedForGood
 
-FINAL_REASONS: Final = frozenset({"template-vanished", "guest-vanished", "no-children", "zero-size", "objects-missing"})
+FINAL_REASONS: Final = frozenset(
+    {"template-vanished", "guest-vanished", "no-children", "zero-size", "objects-missing", "no-terms"}
+)
 """Reason codes after which waiting again cannot end better by itself."""
 
 

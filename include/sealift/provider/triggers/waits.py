@@ -124,7 +124,11 @@ class AccountWaitTrigger(BaseEventTrigger):
 
     async def _verdict(self, snapshots: AsyncIterator[Any]) -> AsyncIterator[Verdict]:
         began = datetime.now(UTC)
-        terms = self._read_terms()
+        try:
+            terms = self._read_terms()
+        except ValueError as error:
+            yield await self._without_terms(str(error), began)
+            return
         if int(self.attempt) > 1:
             terms = terms.model_copy(update={"started_at": began})
         judge = self._judge(terms)
@@ -152,6 +156,13 @@ class AccountWaitTrigger(BaseEventTrigger):
         finally:
             unregister(key, token)
 
+    async def _without_terms(self, sentence: str, began: datetime) -> Verdict:
+        from sealift.exports.waiting import ReasonCode, Verdict
+
+        if self.deferred_by_worker:
+            await self._settle(began)
+        return Verdict(kind="failed", reason=ReasonCode.NO_TERMS, sentence=sentence)
+
     async def _settle(self, began: datetime) -> None:
         left = SETTLE_SECONDS - (datetime.now(UTC) - began).total_seconds()
         if left > 0:
@@ -162,12 +173,12 @@ class AccountWaitTrigger(BaseEventTrigger):
 
         from sealift.exports.waiting import WaitTerms
 
-        value = json.loads(self.terms) if self.terms else None
         try:
-            return WaitTerms.model_validate(value)
-        except ValidationError as error:
+            return WaitTerms.model_validate(json.loads(self.terms) if self.terms else None)
+        except (json.JSONDecodeError, ValidationError) as error:
             raise ValueError(
-                f"The task before this wait left nothing to wait for (XCom: {value!r}). Clear that task, then this one."
+                f"The task before this wait left nothing to wait for (XCom: {self.terms[:200]!r}). It was skipped or "
+                "marked as done by hand: clear that task, which finds what is there and goes on."
             ) from error
 
     def _place(self, terms: WaitTerms) -> Place | None:
