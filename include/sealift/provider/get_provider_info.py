@@ -195,6 +195,7 @@ def get_provider_info() -> dict[str, Any]:
             "sealift.provider.links.ObjectLink",
             "sealift.provider.links.ManifestLink",
             "sealift.provider.links.PlanLink",
+            "sealift.provider.links.WaveLink",
         ],
         "config": {
             "sealift": {

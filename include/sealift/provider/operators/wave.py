@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunLink
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.helpers import build_airflow_dagrun_url
 
+from sealift.provider.links import Linked, WaveLink
 from sealift.provider.triggers.wave import ENDED, WaveRunTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ExportWaveOperator(BaseOperator):
+class ExportWaveOperator(BaseOperator, Linked):
     """Runs one wave of a plan: starts its DAG run, or takes up the one that was started before.
 
     Airflow's own operator fails where the run exists already, so that a second try could never succeed.
@@ -27,7 +27,7 @@ class ExportWaveOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("wave",)
-    operator_extra_links = (TriggerDagRunLink(),)
+    operator_extra_links = (WaveLink(),)
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -42,7 +42,6 @@ class ExportWaveOperator(BaseOperator):
         self.wave = wave
         self.trigger_dag_id = trigger_dag_id
         self.poll_interval = poll_interval
-        self.trigger_run_id: str | None = None
 
     def execute(self, context: Context) -> None:
         """Start the wave's run where there is none, then wait for its end.
@@ -52,12 +51,7 @@ class ExportWaveOperator(BaseOperator):
         """
         ti = context["ti"]
         run_id = str(self.wave["run_id"])
-        self.trigger_run_id = run_id
-        ti.xcom_push(key="trigger_run_id", value=run_id)
-        ti.xcom_push(
-            key=TriggerDagRunLink().xcom_key,
-            value=build_airflow_dagrun_url(dag_id=self.trigger_dag_id, run_id=run_id),
-        )
+        self.remember_link(WaveLink, build_airflow_dagrun_url(dag_id=self.trigger_dag_id, run_id=run_id))
         if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id]) == 0:
             self._start(run_id)
         state = ti.get_dagrun_state(dag_id=self.trigger_dag_id, run_id=run_id)
