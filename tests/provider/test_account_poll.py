@@ -18,6 +18,7 @@ from sealift.cos.errors import CosAuthError, CosTransientError
 from sealift.cos.models import ObjectInfo
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.triggers import account
+from sealift.provider.triggers.slots import OfflineSlotTrigger
 from sealift.provider.triggers.waits import CaptureWaitTrigger, ExportWaitTrigger, TemplateWaitTrigger
 
 from .conftest import FakeClassic, busy_template, idle_guest, terms, whole_template
@@ -97,7 +98,7 @@ async def test_many_waits_share_one_poll_whose_connection_lives_in_the_database(
         hooked.templates[guest_id * 100] = whole_template(guest_id * 100)
     events = await finished(*tasks)
     assert all(len(one) == 1 and isinstance(one[0], TaskSuccessEvent) for one in events)
-    assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == frozenset()
+    assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == ()
     await until(lambda: hooked.closed == 1)
 
 
@@ -167,7 +168,7 @@ async def test_cancelling_a_wait_leaves_no_interest_behind(runner: Runner, hooke
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == frozenset()
+    assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == ()
 
 
 async def test_run_without_a_shared_stream_gives_the_same_verdict(hooked: FakeClassic) -> None:
@@ -263,3 +264,37 @@ async def test_an_export_whose_bucket_cannot_be_listed_ends_at_its_deadline_and_
     payload = events[0].payload
     assert payload["reason"] == "no-answer", "not: objects missing, which nobody has seen"
     assert "The key was refused." in payload["sentence"]
+
+
+async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_there_are(
+    runner: Runner, hooked: FakeClassic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [3, 3, 3, 2]  # one slot falls free, and is taken at once
+    afterwards = {"captures": 3}
+    counted: list[int] = []
+
+    def in_flight(_classic: Any, *, now: datetime) -> int:
+        assert now.tzinfo is not None
+        counted.append(answers.pop(0) if answers else afterwards["captures"])
+        return counted[-1]
+
+    async def settled(_began: datetime) -> None:
+        return None
+
+    monkeypatch.setattr("sealift.exports.steps.captures_in_flight", in_flight)
+    monkeypatch.setattr("sealift.provider.triggers.slots.settle", settled)
+    waits = [
+        runner.start(
+            OfflineSlotTrigger(
+                classic_conn_id="ibm_classic_default", poll_interval=INTERVAL, guest_id=guest_id, max_offline=3
+            )
+        )
+        for guest_id in (1, 2, 3)
+    ]
+    await until(lambda: len(counted) >= 8)
+    assert [task.done() for task in waits] == [True, False, False], "one slot, for the first"
+    assert hooked.guest_calls == [], "who waits for a slot is not polled"
+    afterwards["captures"] = 0
+    events = await finished(*waits)
+    assert [[event.payload for event in one] for one in events] == [[{"status": "look-again"}]] * 3
+    assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == ()

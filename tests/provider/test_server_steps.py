@@ -21,7 +21,8 @@ from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.operators.capture import CaptureImageOperator
 from sealift.provider.operators.export import ExportImageOperator
 from sealift.provider.operators.prove import ProveExportOperator
-from sealift.provider.triggers.waits import CaptureWaitTrigger, SlotTrigger
+from sealift.provider.triggers.slots import OfflineSlotTrigger
+from sealift.provider.triggers.waits import CaptureWaitTrigger
 
 from .conftest import Pushed, terms
 
@@ -112,7 +113,9 @@ def test_without_a_free_slot_it_waits_in_the_triggerer_and_looks_again(monkeypat
     pushed = Pushed()
     with pytest.raises(TaskDeferred) as deferred:
         capture().execute(pushed.context)
-    assert isinstance(deferred.value.trigger, SlotTrigger)
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, OfflineSlotTrigger)
+    assert (trigger.guest_id, trigger.max_offline) == (7, 5)
     assert deferred.value.method_name == "look_again"
     assert "failure" not in pushed.values
     with pytest.raises(TaskDeferred) as again:

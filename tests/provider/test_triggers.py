@@ -15,13 +15,16 @@ from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
 
 import sealift.provider.triggers
 from sealift.provider.errors import WaitFailedForGood
-from sealift.provider.triggers import waits
+from sealift.provider.triggers import base, waits
+from sealift.provider.triggers.slots import OpeningTrigger
 from sealift.provider.triggers.wave import WaveRunTrigger
 from sealift.provider.waits import FINAL_REASONS, raise_unless_done
 
 from .conftest import terms
 
 pytestmark = pytest.mark.airflow
+
+BASES = {"AccountTrigger", "AccountWaitTrigger"}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     name: {
@@ -35,7 +38,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     }
     for name in ("CaptureWaitTrigger", "TemplateWaitTrigger", "ExportWaitTrigger")
 } | {
-    "SlotTrigger": {"until": "2026-01-01T00:00:00+00:00"},
+    "OfflineSlotTrigger": {"classic_conn_id": "one", "poll_interval": 15.0, "guest_id": 7, "max_offline": 5},
+    "OpeningTrigger": {"until": "2026-01-01T00:00:00+00:00"},
     "WaveRunTrigger": {"dag_id": "export_servers", "run_id": "plan.wave-0000", "poll_interval": 15.0},
 }
 
@@ -45,11 +49,7 @@ def concrete_triggers() -> list[type[BaseTrigger]]:
     for module in pkgutil.iter_modules(sealift.provider.triggers.__path__):
         loaded = importlib.import_module(f"sealift.provider.triggers.{module.name}")
         for _, cls in inspect.getmembers(loaded, inspect.isclass):
-            if (
-                issubclass(cls, BaseTrigger)
-                and cls.__module__ == loaded.__name__
-                and cls.__name__ != "AccountWaitTrigger"
-            ):
+            if issubclass(cls, BaseTrigger) and cls.__module__ == loaded.__name__ and cls.__name__ not in BASES:
                 found.append(cls)
     return found
 
@@ -90,7 +90,7 @@ async def test_a_wave_ends_its_task_in_the_run_s_own_state(
     assert [type(one) for one in events] == [event]
 
 
-async def test_a_slot_is_not_looked_for_before_airflow_forgot_the_deferring_process(
+async def test_a_task_is_not_resumed_before_airflow_forgot_the_deferring_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept: list[float] = []
@@ -98,9 +98,9 @@ async def test_a_slot_is_not_looked_for_before_airflow_forgot_the_deferring_proc
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(waits.asyncio, "sleep", sleep)
-    events = [one async for one in waits.SlotTrigger(until="2020-01-01T00:00:00+00:00").run()]
-    assert slept == [waits.SETTLE_SECONDS]
+    monkeypatch.setattr(base.asyncio, "sleep", sleep)
+    events = [one async for one in OpeningTrigger(until="2020-01-01T00:00:00+00:00").run()]
+    assert sum(slept) == pytest.approx(base.SETTLE_SECONDS, abs=1.0)
     assert events[0].payload == {"status": "look-again"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sealift.provider.failures import recording_failure
 from sealift.provider.links import TemplateLink, template_url
@@ -13,6 +13,8 @@ from sealift.provider.waits import raise_unless_done
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from sealift.exports.errors import OfflineCapReached, OutsideWindow
 
 TEMPLATE_ID: Final = "template_id"
 """Key of the task state store: it outlives retries and clearing, unlike XComs."""
@@ -53,9 +55,9 @@ class CaptureImageOperator(ServerStepOperator):
                 remembered_template_id=None if remembered is None else int(str(remembered)),
             )
         except OfflineCapReached as full:
-            self._look_again(datetime.now(UTC) + timedelta(seconds=self.poll_interval), str(full))
+            self._wait_for_slot(full)
         except OutsideWindow as closed:
-            self._look_again(closed.opens_at, str(closed))
+            self._wait_for_opening(closed)
         store.set(TEMPLATE_ID, captured.template_id, retention=RETENTION)
         self.log.info(
             "%s the template %s of %s.",
@@ -92,11 +94,25 @@ class CaptureImageOperator(ServerStepOperator):
         """
         return self.step(context)
 
-    def _look_again(self, until: datetime, why: str) -> None:
-        from sealift.provider.triggers.waits import SlotTrigger
+    def _wait_for_slot(self, full: OfflineCapReached) -> NoReturn:
+        from sealift.provider.triggers.slots import OfflineSlotTrigger
 
-        self.log.info("%s Looking again at %s.", why, until.isoformat(timespec="seconds"))
-        self.defer(trigger=SlotTrigger(until=until.isoformat()), method_name="look_again")
+        self.log.info("%s", full)
+        self.defer(
+            trigger=OfflineSlotTrigger(
+                classic_conn_id=self.classic_conn_id,
+                poll_interval=self.poll_interval,
+                guest_id=self.item.guest_id,
+                max_offline=full.max_offline,
+            ),
+            method_name="look_again",
+        )
+
+    def _wait_for_opening(self, closed: OutsideWindow) -> NoReturn:
+        from sealift.provider.triggers.slots import OpeningTrigger
+
+        self.log.info("%s", closed)
+        self.defer(trigger=OpeningTrigger(until=closed.opens_at.isoformat()), method_name="look_again")
 
     def _wait_until_online(self, context: Context, captured: Any) -> None:
         from sealift.exports.waiting import capture_terms

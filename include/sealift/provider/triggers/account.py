@@ -59,11 +59,13 @@ class Interest:
     :param guest_id: the virtual server, or None.
     :param template_id: the parent template, or None.
     :param place: where objects are waited for, or None.
+    :param max_offline: the cap of a capture that waits for an offline slot, or None.
     """
 
     guest_id: int | None = None
     template_id: int | None = None
     place: Place | None = None
+    max_offline: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,8 @@ class Snapshot:
     :param templates: the templates that the account knows, by id.
     :param guests: the virtual servers that the account knows, by id.
     :param objects: the objects found, by place; a place is absent where it was not listed this time.
+    :param in_flight: captures that the account shows to be running; None where nobody waits for a slot.
+    :param admitted: the waits for a slot that a slot is free for, the longest waiting first.
     :param unlisted: the places that could not be listed, and why.
     :param trouble: why the look failed as a whole; then nothing else is known, and nothing may be concluded.
     """
@@ -85,6 +89,8 @@ class Snapshot:
     guests: Mapping[int, GuestState] = field(default_factory=dict)
     objects: Mapping[Place, tuple[ObjectInfo, ...]] = field(default_factory=dict)
     unlisted: Mapping[Place, str] = field(default_factory=dict)
+    in_flight: int | None = None
+    admitted: frozenset[Interest] = frozenset()
     trouble: str = ""
 
 
@@ -94,8 +100,8 @@ class _Register:
 
     waits: dict[int, Interest] = field(default_factory=dict)
 
-    def interests(self) -> frozenset[Interest]:
-        return frozenset(self.waits.values())
+    def interests(self) -> tuple[Interest, ...]:
+        return tuple(dict.fromkeys(self.waits.values()))
 
 
 _registers: dict[Hashable, _Register] = {}
@@ -127,14 +133,14 @@ def unregister(key: Hashable, token: int) -> None:
             _registers.pop(key, None)
 
 
-def interests(key: Hashable) -> frozenset[Interest]:
+def interests(key: Hashable) -> tuple[Interest, ...]:
     """Tell what is waited for now.
 
     :param key: the poll's key.
-    :returns: every interest, once.
+    :returns: every interest, once, in the order in which they came.
     """
     waiting = _registers.get(key)
-    return waiting.interests() if waiting else frozenset()
+    return waiting.interests() if waiting else ()
 
 
 class AccountPoll:
@@ -172,22 +178,23 @@ class AccountPoll:
                     except (ClassicError, ConnectionProblem) as error:
                         failures += 1
                         self._after_failure(error, failures)
-                        snapshot = Snapshot(taken_at=datetime.now(UTC), asked=wanted, trouble=str(error))
+                        snapshot = Snapshot(taken_at=datetime.now(UTC), asked=frozenset(wanted), trouble=str(error))
                     yield snapshot
                 await asyncio.sleep(self.poll_interval * min(2**failures, BACKOFF_LIMIT))
         finally:
             self._close()
 
-    async def _look(self, wanted: frozenset[Interest]) -> Snapshot:
+    async def _look(self, wanted: tuple[Interest, ...]) -> Snapshot:
         taken_at = datetime.now(UTC)
         classic = self._classic or await self._new_classic()
         template_ids = sorted({one.template_id for one in wanted if one.template_id is not None})
-        guest_ids = sorted({one.guest_id for one in wanted if one.guest_id is not None})
+        guest_ids = sorted({one.guest_id for one in wanted if one.guest_id is not None and one.max_offline is None})
         templates = await asyncio.to_thread(classic.template_states, template_ids) if template_ids else {}
         guests = await asyncio.to_thread(classic.guest_states, guest_ids) if guest_ids else {}
+        in_flight = await self._in_flight(classic, wanted, taken_at)
         objects: dict[Place, tuple[ObjectInfo, ...]] = {}
         unlisted: dict[Place, str] = {}
-        for one in sorted(wanted, key=lambda interest: interest.template_id or 0):
+        for one in wanted:
             place = one.place
             if place is None or place in objects or place in unlisted or not _may_be_ready(one, templates):
                 continue
@@ -197,8 +204,23 @@ class AccountPoll:
                 log.warning("Could not list %s/%s, looking again later: %s", place.bucket, place.prefix, error)
                 unlisted[place] = str(error)
         return Snapshot(
-            taken_at=taken_at, asked=wanted, templates=templates, guests=guests, objects=objects, unlisted=unlisted
+            taken_at=taken_at,
+            asked=frozenset(wanted),
+            templates=templates,
+            guests=guests,
+            objects=objects,
+            unlisted=unlisted,
+            in_flight=in_flight,
+            admitted=_admitted(wanted, in_flight),
         )
+
+    async def _in_flight(self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime) -> int | None:
+        """Count the captures that run, where somebody waits for a slot."""
+        if all(one.max_offline is None for one in wanted):
+            return None
+        from sealift.exports.steps import captures_in_flight
+
+        return await asyncio.to_thread(captures_in_flight, classic, now=now)
 
     async def _list(self, place: Place) -> tuple[ObjectInfo, ...]:
         where = (place.cos_conn_id, place.region)
@@ -230,6 +252,15 @@ class AccountPoll:
             self._classic = None
         while self._stores:
             self._stores.popitem()[1].close()
+
+
+def _admitted(wanted: tuple[Interest, ...], in_flight: int | None) -> frozenset[Interest]:
+    """Give the free slots to those who have waited longest. The capture itself asks the account once more."""
+    admitted: set[Interest] = set()
+    for one in wanted:
+        if one.max_offline is not None and in_flight is not None and in_flight + len(admitted) < one.max_offline:
+            admitted.add(one)
+    return frozenset(admitted)
 
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:

@@ -6,25 +6,21 @@ a worker, so that it raises with a full diagnosis and its retries count.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from sealift.provider.triggers.account import AccountPoll, Interest, Place, Snapshot, register, unregister
+from sealift.provider.triggers.account import Interest, Place, Snapshot, register, unregister
+from sealift.provider.triggers.base import AccountTrigger, settle
 
 if TYPE_CHECKING:
     from sealift.exports.waiting import CaptureJudge, ExportJudge, TemplateJudge, Verdict, WaitTerms
 
-SETTLE_SECONDS: Final = 30.0
-"""A task that deferred from a worker is not resumed in one sooner: Airflow 3.3 can read the end of the deferring
-process late, and then fails a task that is queued or running again (apache/airflow #67287, #71580, #72716)."""
 
-
-class AccountWaitTrigger(BaseEventTrigger):
+class AccountWaitTrigger(AccountTrigger):
     """What the three waits share: the poll, the terms and the events.
 
     :param classic_conn_id: connection of the type ``ibm_classic``.
@@ -49,10 +45,8 @@ class AccountWaitTrigger(BaseEventTrigger):
         region: str = "",
         deferred_by_worker: bool = False,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.classic_conn_id = classic_conn_id
+        super().__init__(classic_conn_id=classic_conn_id, poll_interval=poll_interval)
         self.terms = terms
-        self.poll_interval = poll_interval
         self.attempt = attempt
         self.cos_conn_id = cos_conn_id
         self.region = region
@@ -72,22 +66,6 @@ class AccountWaitTrigger(BaseEventTrigger):
                 "deferred_by_worker": self.deferred_by_worker,
             },
         )
-
-    def shared_stream_key(self) -> Hashable:
-        """One poll for each connection and interval."""
-        return ("sealift-account", self.classic_conn_id, self.poll_interval)
-
-    @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Snapshot]:
-        """Run the poll for all waits that share the key.
-
-        :param kwargs: the arguments of one of them; only those of the key are used.
-        :returns: snapshots, for ever.
-        """
-        conn_id, interval = str(kwargs["classic_conn_id"]), float(kwargs["poll_interval"])
-        poll = AccountPoll(key=("sealift-account", conn_id, interval), classic_conn_id=conn_id, poll_interval=interval)
-        async for snapshot in poll.snapshots():
-            yield snapshot
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Judge snapshots until the wait is over.
@@ -150,7 +128,7 @@ class AccountWaitTrigger(BaseEventTrigger):
                         self.log.info("%s: %s", terms.hostname, told)
                     continue
                 if verdict.kind == "failed" and self.deferred_by_worker:
-                    await self._settle(began)
+                    await settle(began)
                 yield verdict
                 return
         finally:
@@ -160,13 +138,8 @@ class AccountWaitTrigger(BaseEventTrigger):
         from sealift.exports.waiting import ReasonCode, Verdict
 
         if self.deferred_by_worker:
-            await self._settle(began)
+            await settle(began)
         return Verdict(kind="failed", reason=ReasonCode.NO_TERMS, sentence=sentence)
-
-    async def _settle(self, began: datetime) -> None:
-        left = SETTLE_SECONDS - (datetime.now(UTC) - began).total_seconds()
-        if left > 0:
-            await asyncio.sleep(left)
 
     def _read_terms(self) -> WaitTerms:
         from pydantic import ValidationError
@@ -241,27 +214,6 @@ class ExportWaitTrigger(AccountWaitTrigger):
             objects = snapshot.objects.get(interest.place, ())
             verdict = judge.observe(template=template, objects=objects, now=snapshot.taken_at)
         return verdict
-
-
-class SlotTrigger(BaseTrigger):
-    """Waits a while before a capture looks for a free offline slot, or an open window, again.
-
-    :param until: when to look again (UTC, ISO 8601).
-    """
-
-    def __init__(self, *, until: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.until = until
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give what it takes to make this trigger again."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {"until": self.until}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Sleep until the time has come, and never less than Airflow needs to forget the deferring process."""
-        left = (datetime.fromisoformat(self.until) - datetime.now(UTC)).total_seconds()
-        await asyncio.sleep(max(left, SETTLE_SECONDS))
-        yield TriggerEvent({"status": "look-again"})
 
 
 def _payload(verdict: Verdict) -> dict[str, Any]:

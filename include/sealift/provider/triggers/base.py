@@ -1,0 +1,55 @@
+"""What every trigger that watches an account shares: the poll's key, and the pause before a worker may be resumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from airflow.triggers.base import BaseEventTrigger
+
+from sealift.provider.triggers.account import AccountPoll, Snapshot
+
+SETTLE_SECONDS: Final = 30.0
+"""A task that deferred from a worker is not resumed in one sooner: Airflow 3.3 can read the end of the deferring
+process late, and then fails a task that is queued or running again (apache/airflow #67287, #71580, #72716)."""
+
+
+async def settle(began: datetime) -> None:
+    """Wait until Airflow has forgotten the process that deferred.
+
+    :param began: when the trigger began (UTC).
+    """
+    left = SETTLE_SECONDS - (datetime.now(UTC) - began).total_seconds()
+    if left > 0:
+        await asyncio.sleep(left)
+
+
+class AccountTrigger(BaseEventTrigger):
+    """A trigger that is fed by the account's one poll.
+
+    :param classic_conn_id: connection of the type ``ibm_classic``.
+    :param poll_interval: seconds between two polls of the account.
+    """
+
+    def __init__(self, *, classic_conn_id: str, poll_interval: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.classic_conn_id = classic_conn_id
+        self.poll_interval = poll_interval
+
+    def shared_stream_key(self) -> Hashable:
+        """One poll for each connection and interval."""
+        return ("sealift-account", self.classic_conn_id, self.poll_interval)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Snapshot]:
+        """Run the poll for all waits that share the key.
+
+        :param kwargs: the arguments of one of them; only those of the key are used.
+        :returns: snapshots, for ever.
+        """
+        conn_id, interval = str(kwargs["classic_conn_id"]), float(kwargs["poll_interval"])
+        poll = AccountPoll(key=("sealift-account", conn_id, interval), classic_conn_id=conn_id, poll_interval=interval)
+        async for snapshot in poll.snapshots():
+            yield snapshot
