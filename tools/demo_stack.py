@@ -14,7 +14,7 @@ import httpx
 
 from sealift.cos.client import CosClient
 from tools.local_airflow import LocalAirflow
-from tools.processes import StartFailedError, free_ports, marked, port_is_free, start, stop, tail
+from tools.processes import Program, StartFailedError, free_ports, port_is_free, running, stop, tail
 
 DAGS = ("plan_exports", "export_servers")
 UI_PORT = 8080
@@ -41,7 +41,7 @@ class DemoStack:
     def running(self) -> dict[str, Any] | None:
         """Tell what runs from a former start: its addresses, or None if nothing does."""
         note = self._read_note()
-        return note if note and marked(note["mark"]) else None
+        return note if note and running(note["mark"]) else None
 
     def stop(self) -> bool:
         """End everything that was started from this folder, by whichever process.
@@ -51,7 +51,7 @@ class DemoStack:
         note = self._read_note()
         if note is None:
             return False
-        ran = bool(marked(note["mark"]))
+        ran = bool(running(note["mark"]))
         stop(note["mark"])
         self.note.unlink(missing_ok=True)
         return ran
@@ -59,6 +59,7 @@ class DemoStack:
     def let_go(self) -> None:
         """Leave everything running when this process ends."""
         self.airflow.let_go()
+        self._sandbox.let_go()
 
     def start(self) -> None:
         """Start both at once, in a folder without a past. :meth:`wait_until_ready` tells when they can be used."""
@@ -84,7 +85,7 @@ class DemoStack:
         command = [str(sealift), "sandbox", "up", "--scenario=demo"]
         options = {"state": self.home / "sandbox", "speed": self.speed, "api-port": api_port, "cos-port": cos_port}
         env = {name: value for name, value in os.environ.items() if not name.startswith(("SEALIFT_", "PYTHON"))}
-        self._sandbox = start(
+        self._sandbox = Program(
             [*command, *(f"--{name}={value}" for name, value in options.items())],
             env=env,
             mark=self.airflow.mark,
@@ -106,7 +107,7 @@ class DemoStack:
 
     def _connections(self, deadline: float) -> dict[str, dict[str, Any]]:
         """Ask the sandbox for the connections that lead to it."""
-        while time.monotonic() < deadline and self._sandbox.poll() is None:
+        while time.monotonic() < deadline and not self._sandbox.ended():
             try:
                 reply = httpx.get(f"{self.sandbox_url}/sandbox/connections", trust_env=False)
             except httpx.TransportError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
@@ -19,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.airflow_rest import AirflowRest
-from tools.processes import Leash, StartFailedError, free_ports, marked, new_mark, start, stop, tail
+from tools.processes import Program, StartFailedError, free_ports, new_mark, running, tail
 
 COMPONENTS = ("scheduler", "triggerer", "dag_processor")
 # What a laptop with two cores needs to be quick; none of it changes what is right.
@@ -60,8 +59,7 @@ class LocalAirflow:
         self.port = port or api
         self.url = f"http://127.0.0.1:{self.port}"
         self.mark = mark or new_mark()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._leash: Leash | None = None
+        self._program: Program | None = None
         self.api = AirflowRest(base_url=self.url)
         self.env = self._environment(dags_folder or self.project_root / "dags", worker_logs, trigger_logs)
         self.env.update(settings or {})
@@ -117,9 +115,8 @@ class LocalAirflow:
     def start(self) -> None:
         """Start it, without waiting until it is ready. It ends with this process, unless :meth:`let_go` is called."""
         self.home.mkdir(parents=True, exist_ok=True)
-        self._leash = Leash(self.mark)
         airflow = Path(sys.executable).with_name("airflow")
-        self._process = start(
+        self._program = Program(
             [airflow, "standalone"], env=self.env, mark=self.mark, log=self.log, cwd=self.project_root
         )
 
@@ -145,8 +142,8 @@ class LocalAirflow:
 
     def _until(self, condition: Callable[[], bool], deadline: float, trouble: str) -> None:
         while not condition():
-            if self._process is not None and self._process.poll() is not None:
-                trouble = f"it ended with status {self._process.returncode}"
+            if self._program is not None and self._program.ended():
+                trouble = "it ended by itself"
             elif time.monotonic() < deadline:
                 time.sleep(0.2)
                 continue
@@ -175,20 +172,17 @@ class LocalAirflow:
 
     def running(self) -> list[int]:
         """Tell which of its processes are running."""
-        return marked(self.mark)
+        return running(self.mark)
 
     def stop(self) -> None:
         """End all of its processes and make sure that none is left."""
-        stop(self.mark)
-        if self._process is not None:
-            self._process.wait()
-        self.let_go()
+        if self._program is not None:
+            self._program.stop()
 
     def let_go(self) -> None:
         """Leave it running when this process ends."""
-        if self._leash is not None:
-            self._leash.let_go()
-            self._leash = None
+        if self._program is not None:
+            self._program.let_go()
 
     def __enter__(self) -> Self:
         """Start it."""

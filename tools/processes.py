@@ -1,12 +1,7 @@
-"""Programs that run in the background: started with a mark in their environment, found and ended by that mark.
-
-Airflow's components start children of their own, in sessions of their own; a process group does not hold them all. The
-mark does: every descendant inherits it, and no other process has it. Reads /proc, so it needs Linux.
-"""
+"""Programs that run in the background: none outlives its stop, and none outlives who started it unless it is let go."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import socket
@@ -17,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-MARK = "SEALIFT_STARTED_BY"
-LET_GO = "let go"
+from tools.keeper import LET_GO, MARK, PATIENCE, descendants, signal_all
+
+_KEEPER = Path(__file__).with_name("keeper.py")
 
 
 class StillRunningError(Exception):
@@ -30,96 +26,90 @@ class StartFailedError(Exception):
 
 
 def new_mark() -> str:
-    """Make a mark for the processes of one purpose."""
+    """Make a mark for the programs of one purpose, by which any process can find them."""
     return secrets.token_hex(16)
 
 
-def start(
-    command: Sequence[str | Path], *, env: Mapping[str, str], mark: str, log: Path, cwd: Path
-) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, without a terminal.
+class Program:
+    """A program in the background, in a session of its own, without a terminal.
 
     :param command: program and arguments. Secrets do not belong here: everybody on the machine can read them.
     :param env: the whole environment.
-    :param mark: goes into the environment, for :func:`marked` and :func:`stop`.
+    :param mark: for :func:`running` and :func:`stop`.
     :param log: gets the program's output, after what is there already.
     :param cwd: the folder to run it in.
-    :returns: the process.
     """
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            command,
+
+    def __init__(
+        self, command: Sequence[str | Path], *, env: Mapping[str, str], mark: str, log: Path, cwd: Path
+    ) -> None:
+        """Start it."""
+        self._keeper = subprocess.Popen(
+            [sys.executable, _KEEPER, log.resolve(), *command],
             env={**env, MARK: mark},
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
 
+    def ended(self) -> bool:
+        """Tell whether the program is there no more."""
+        return self._keeper.poll() is not None
 
-def marked(mark: str) -> list[int]:
-    """Find the processes that carry a mark.
+    def let_go(self) -> None:
+        """Leave it running when this process ends."""
+        assert self._keeper.stdin is not None
+        with suppress(BrokenPipeError):
+            self._keeper.stdin.write(f"{LET_GO}\n".encode())
+            self._keeper.stdin.close()
 
-    :param mark: as given to :func:`start`.
-    :returns: process ids, without this process and without those that have ended and only wait to be collected.
+    def stop(self) -> None:
+        """End it with all that it started."""
+        self._keeper.terminate()
+        self._keeper.wait()
+        if self._keeper.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._keeper.stdin.close()
+
+
+def keepers(mark: str) -> list[int]:
+    """Find the keepers of the programs with a mark.
+
+    :param mark: as given to :class:`Program`.
+    :returns: process ids.
     """
     wanted = f"{MARK}={mark}".encode()
     found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        # Gone in the meantime, or another user's.
-        with suppress(OSError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+        if entry.name.isdigit():
+            with suppress(OSError):  # gone in the meantime, or another user's
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
     return sorted(found)
 
 
-def signal_all(pids: Sequence[int], what: signal.Signals) -> None:
-    """Send a signal to processes, some of which may have ended by now."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, what)
+def running(mark: str) -> list[int]:
+    """Find the processes of the programs with a mark, with their keepers.
+
+    :param mark: as given to :class:`Program`.
+    :returns: process ids.
+    """
+    return [pid for keeper in keepers(mark) for pid in (keeper, *descendants(keeper))]
 
 
-def stop(mark: str, *, patience: float = 10.0) -> None:
-    """End every process with a mark: first by asking, then by force, then by looking.
+def stop(mark: str) -> None:
+    """End the programs with a mark, whoever started them.
 
-    :param mark: as given to :func:`start`.
-    :param patience: seconds between asking and force.
+    :param mark: as given to :class:`Program`.
     :raises StillRunningError: if some are left all the same.
     """
-    for what, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
-        signal_all(marked(mark), what)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if not marked(mark):
-                return
-            time.sleep(0.05)
-    raise StillRunningError(f"These processes do not end: {marked(mark)}")
-
-
-class Leash:
-    """Ends the processes with a mark when this process ends, however that comes about: a small process watches a pipe.
-
-    :param mark: as given to :func:`start`.
-    """
-
-    def __init__(self, mark: str) -> None:
-        """Start to watch."""
-        command = [sys.executable, str(Path(__file__).resolve()), mark]
-        self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
-
-    def let_go(self) -> None:
-        """Leave the processes running from now on, or forget them where they have ended."""
-        self._watcher.communicate(LET_GO)
-
-
-def watch(mark: str) -> None:
-    """Do the watcher's part: wait for the word or for the end of the process that holds the pipe's other end."""
-    if sys.stdin.read() != LET_GO:
-        stop(mark)
+    signal_all(keepers(mark), signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE + 20.0
+    while left := running(mark):
+        if time.monotonic() > deadline:
+            raise StillRunningError(f"These processes do not end: {left}")
+        time.sleep(0.05)
 
 
 def free_ports(count: int) -> list[int]:
@@ -156,7 +146,3 @@ def tail(log: Path, lines: int = 30) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
-
-
-if __name__ == "__main__":
-    watch(sys.argv[1])

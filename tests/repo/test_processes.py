@@ -1,4 +1,4 @@
-"""Background processes: none outlives its stop, not even one that has left its session and ignores requests."""
+"""Background programs: nothing outlives its stop, however far it went to get away, and nothing outlives its holder."""
 
 from __future__ import annotations
 
@@ -11,103 +11,154 @@ from pathlib import Path
 import pytest
 
 from tools import processes
+from tools.keeper import MARK, descendants
 
-# Starts a grandchild in another session that ignores SIGTERM, says so, and sleeps.
+# A grandchild in another session, orphaned, that overwrote its environment as Airflow's parts do, and ignores SIGTERM.
 STUBBORN = """
 import os, signal, sys, time
 if os.fork() == 0:
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    print("child", os.getpid(), flush=True)
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print('child', os.getpid(), flush=True);"
+        os.execve(sys.executable, [sys.executable, "-c", code + "time.sleep(600)"], {})
+    os._exit(0)
+os.wait()
 time.sleep(600)
 """
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
 
-def wait_for(path: Path, text: str) -> None:
+def wait_for(path: Path, text: str) -> str:
     deadline = time.monotonic() + 20
-    while text not in (path.read_text() if path.exists() else ""):
+    while text not in (found := path.read_text() if path.exists() else ""):
         assert time.monotonic() < deadline, f"{path} never held {text!r}"
         time.sleep(0.02)
+    return found
+
+
+def wait_gone(mark: str) -> None:
+    deadline = time.monotonic() + 20
+    while processes.running(mark):
+        assert time.monotonic() < deadline, processes.running(mark)
+        time.sleep(0.05)
 
 
 def alive(pid: int) -> bool:
-    """A zombie has ended; only its parent has not asked yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    return pid in descendants(1) or Path(f"/proc/{pid}").exists()
 
 
-def test_stop_ends_descendants_that_left_the_session(tmp_path: Path) -> None:
-    mark, log = processes.new_mark(), tmp_path / "log"
-    process = processes.start([sys.executable, "-c", STUBBORN], env=os.environ, mark=mark, log=log, cwd=tmp_path)
-    wait_for(log, "child")
-    pids = processes.marked(mark)
-    assert process.pid in pids
-    assert len(pids) == 2
-    processes.stop(mark, patience=0.3)
-    process.wait(timeout=10)
-    assert processes.marked(mark) == []
-    assert not any(alive(pid) for pid in pids)
+def begin(folder: Path, command: list[str], mark: str, name: str = "log") -> processes.Program:
+    return processes.Program(command, env=os.environ, mark=mark, log=folder / name, cwd=folder)
+
+
+def test_stop_ends_an_orphan_that_left_everything_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = processes.new_mark()
+    begin(tmp_path, [sys.executable, "-c", STUBBORN], mark)
+    child = int(wait_for(tmp_path / "log", "child").split()[1])
+    pids = processes.running(mark)
+    assert child in pids
+    assert len(pids) == 3, "keeper, program and orphan"
+    processes.stop(mark)
+    assert processes.running(mark) == []
+    assert not alive(child)
+
+
+def test_stopping_a_program_is_enough(tmp_path: Path) -> None:
+    mark = processes.new_mark()
+    program = begin(tmp_path, [sys.executable, "-c", STUBBORN], mark)
+    child = int(wait_for(tmp_path / "log", "child").split()[1])
+    assert not program.ended()
+    program.stop()
+    assert program.ended()
+    assert not alive(child)
 
 
 def test_stop_leaves_others_alone(tmp_path: Path) -> None:
     ours, theirs = processes.new_mark(), processes.new_mark()
-    command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-    other = processes.start(command, env=os.environ, mark=theirs, log=tmp_path / "other", cwd=tmp_path)
-    wait_for(tmp_path / "other", "up")
+    other = begin(tmp_path, SLEEPER, theirs)
+    wait_for(tmp_path / "log", "up")
     processes.stop(ours)
-    assert other.poll() is None
-    processes.stop(theirs)
-    assert other.wait(timeout=10) == -15
+    assert not other.ended()
+    other.stop()
 
 
-def test_what_is_on_a_leash_ends_with_its_holder_even_by_sigkill(tmp_path: Path, project_root: Path) -> None:
-    mark, log = processes.new_mark(), tmp_path / "log"
-    holder = f"""
+def test_the_program_does_not_carry_the_keepers_mark(tmp_path: Path) -> None:
+    mark = processes.new_mark()
+    program = begin(tmp_path, [sys.executable, "-c", "import os; print(sorted(os.environ), flush=True)"], mark)
+    assert MARK not in wait_for(tmp_path / "log", "]")
+    wait_gone(mark)
+    assert program.ended()
+
+
+def test_a_program_that_ends_takes_its_children_along(tmp_path: Path) -> None:
+    mark = processes.new_mark()
+    code = f"import subprocess; subprocess.Popen({SLEEPER!r}); print('started', flush=True)"
+    program = begin(tmp_path, [sys.executable, "-c", code], mark)
+    wait_for(tmp_path / "log", "started")
+    wait_gone(mark)
+    assert program.ended()
+
+
+def holder(folder: Path, mark: str, word: str = "") -> subprocess.Popen[bytes]:
+    """A process that starts a program, does what the word says, and stays."""
+    code = f"""
 import os, sys, time
-sys.path.insert(0, {str(project_root)!r})
+sys.path.insert(0, {str(Path(processes.__file__).parents[1])!r})
 from pathlib import Path
-from tools import processes
-leash = processes.Leash({mark!r})
-command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-processes.start(command, env=os.environ, mark={mark!r}, log=Path({str(log)!r}), cwd=Path("/"))
+from tools.processes import Program
+program = Program({SLEEPER!r}, env=os.environ, mark={mark!r}, log=Path({str(folder / "log")!r}), cwd=Path("/"))
+{word}
+print("held", flush=True)
 time.sleep(600)
 """
-    process = subprocess.Popen([sys.executable, "-c", holder])
-    wait_for(log, "up")
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 20
-    while processes.marked(mark):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    wait_for(folder / "log", "up")
+    return process
 
 
-def test_what_is_let_go_stays(tmp_path: Path) -> None:
+def test_it_ends_with_its_holder_even_by_sigkill(tmp_path: Path) -> None:
     mark = processes.new_mark()
-    leash = processes.Leash(mark)
-    command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-    process = processes.start(command, env=os.environ, mark=mark, log=tmp_path / "log", cwd=tmp_path)
-    wait_for(tmp_path / "log", "up")
-    leash.let_go()
-    assert process.poll() is None
+    process = holder(tmp_path, mark)
+    assert len(processes.running(mark)) == 2
+    process.kill()
+    process.communicate()
+    wait_gone(mark)
+
+
+def test_what_is_let_go_stays_and_can_be_stopped(tmp_path: Path) -> None:
+    mark = processes.new_mark()
+    process = holder(tmp_path, mark, "program.let_go()")
+    process.kill()
+    process.communicate()
+    time.sleep(0.5)  # the keeper looks ten times a second
+    assert len(processes.running(mark)) == 2
     processes.stop(mark)
-    process.wait(timeout=10)
+    assert processes.running(mark) == []
 
 
 def test_what_does_not_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "marked", lambda mark: [2**22 + 1])
+    monkeypatch.setattr(processes, "running", lambda mark: [2**22 + 1])
     monkeypatch.setattr(time, "monotonic", iter(range(0, 1000, 6)).__next__)
     with pytest.raises(processes.StillRunningError, match=str(2**22 + 1)):
-        processes.stop("nobody", patience=5)
+        processes.stop("nobody")
 
 
 def test_free_ports_are_different_and_free() -> None:
     ports = processes.free_ports(5)
     assert len(set(ports)) == 5
-    code = "import socket, sys; [socket.create_server(('127.0.0.1', int(p))) for p in sys.argv[1:]]"
-    subprocess.run([sys.executable, "-c", code, *map(str, ports)], check=True)
+    assert all(processes.port_is_free(port) for port in ports)
+
+
+def test_a_port_in_use_is_not_free() -> None:
+    code = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True);"
+    process = subprocess.Popen([sys.executable, "-c", code + "time.sleep(600)"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert not processes.port_is_free(int(process.stdout.readline()))
+    process.kill()
+    process.communicate()
 
 
 def test_the_tail_of_a_log(tmp_path: Path) -> None:
