@@ -58,7 +58,9 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
         export_api_key="key-of-the-export",
         service_instance_id=None,
     )
-    monkeypatch.setattr(ServerStepOperator, "classic", SimpleNamespace(client=object()))
+    monkeypatch.setattr(
+        ServerStepOperator, "classic", SimpleNamespace(client=SimpleNamespace(account_id=lambda: 307608))
+    )
     monkeypatch.setattr(ServerStepOperator, "cos", store)
     monkeypatch.setattr(ServerStepOperator, "wave", wave())
 

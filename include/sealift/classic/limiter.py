@@ -143,21 +143,30 @@ def _sane(kept: float, now: float) -> float:
     return kept if now - _SANE_SECONDS < kept < now + _SANE_SECONDS else now
 
 
+def machine_folder() -> Path:
+    """Find the folder in which this user's processes on this machine agree with each other; made where it is not.
+
+    :returns: a folder that belongs to this user and that nobody else may use.
+    :raises OSError: where there is none to be had.
+    """
+    folder = Path(tempfile.gettempdir()) / f"sealift-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or not folder.is_dir() or folder.lstat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} is not a folder of this user")
+    return folder
+
+
 def _state_of_machine(host: str, account: str) -> Shared:
     """Find the state that this user's processes on this machine share; in memory where no file can be used."""
-    folder = Path(tempfile.gettempdir()) / f"sealift-{os.getuid()}"
+    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    name = hashlib.sha256(f"{boot}\n{host}\n{account}".encode()).hexdigest()[:32]
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        owned = folder.lstat()
-        boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-        name = hashlib.sha256(f"{boot}\n{host}\n{account}".encode()).hexdigest()[:32]
-        state = InFile(path=folder / f"rate-{name}")
-        if owned.st_uid == os.getuid() and folder.is_dir() and not folder.is_symlink():
-            state.update(lambda kept: kept)
-            return state
+        state = InFile(path=machine_folder() / f"rate-{name}")
+        state.update(lambda kept: kept)
     except OSError:
-        pass  # a read-only or foreign folder: each process then keeps to the rate by itself
-    return InMemory(start=time.monotonic())
+        # A read-only or foreign folder: each process then keeps to the rate by itself.
+        return InMemory(start=time.monotonic())
+    return state
 
 
 _shared: dict[tuple[str, str], Limiter] = {}

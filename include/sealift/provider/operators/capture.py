@@ -44,6 +44,7 @@ class CaptureImageOperator(ServerStepOperator):
         """
         from sealift.exports.errors import OfflineCapReached, OutsideWindow
         from sealift.exports.steps import ensure_captured
+        from sealift.provider.gate import gate_of_machine
 
         store = context["task_state_store"]
         remembered = store.get(TEMPLATE_ID)
@@ -53,6 +54,9 @@ class CaptureImageOperator(ServerStepOperator):
                 item=self.item,
                 settings=self.wave.settings,
                 remembered_template_id=None if remembered is None else int(str(remembered)),
+                gate=gate_of_machine(
+                    account=self.classic.client.account_id(), max_offline=self.wave.settings.max_offline
+                ),
             )
         except OfflineCapReached as full:
             self._wait_for_slot(full)
