@@ -179,8 +179,9 @@ def failures(stack: DemoStack, run_id: str) -> str:
 
 @contextmanager
 def ended_by_any_signal() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP end the demo as Ctrl-C does, so that it stops what it started."""
-    former = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGHUP)}
+    """Have SIGTERM and SIGHUP end the demo as Ctrl-C does, and Ctrl-C even where a shell had it ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {each: signal.signal(each, signal.default_int_handler) for each in numbers}
     try:
         yield
     finally:
