@@ -33,8 +33,9 @@ from sealift.exports.steps import AskTheAccount
 folder, kind, number = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 def in_flight(classic, now):
+    counted = len(list((folder / "running").iterdir()))
     (folder / "asked" / number).touch()
-    return len(list((folder / "running").iterdir()))
+    return counted
 
 def until(condition, seconds):
     deadline = time.monotonic() + seconds
