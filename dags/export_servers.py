@@ -45,6 +45,8 @@ with DAG(
     schedule=None,
     catchup=False,
     max_active_runs=16,
+    # It has no schedule and runs only what plan_exports starts; paused, it would hold that up without a word.
+    is_paused_upon_creation=False,
     params=wave_params(),
     tags=["sealift", "ibm-cloud", "export"],
     default_args={

@@ -61,6 +61,8 @@ with DAG(
         task_id="export_waves",
         map_index_template="{{ task.wave['label'] }}",
         max_active_tis_per_dagrun=_settings.active_waves,
+        # Another try only takes the run up again, or finds that it has failed: there is nothing to wait for.
+        retry_delay=timedelta(seconds=5),
         poll_interval=_settings.poll_interval,
         doc_md="One for each wave: starts its run of `export_servers` once, and waits for its end without a worker.",
     ).expand(wave=make_plan.output)

@@ -74,6 +74,14 @@ def test_an_empty_endpoint_is_ibm_s_own_and_a_bare_host_gets_https(
     connect(monkeypatch, conn_type="ibm_classic", host="api.example.org", login="someone", password="right")
     assert ClassicHook("c").client is not None
     assert classic_arguments["endpoint_url"] == "https://api.example.org"
+    connect(
+        monkeypatch, conn_type="ibm_classic", host="p.example.org/rest/v3.1", port=8443, login="a", password="right"
+    )
+    assert ClassicHook("c").client is not None
+    assert classic_arguments["endpoint_url"] == "https://p.example.org:8443/rest/v3.1"
+    connect(monkeypatch, conn_type="ibm_classic", port=443, login="a", password="right")
+    assert ClassicHook("c").client is not None
+    assert classic_arguments["endpoint_url"] is None, "a port alone, as Airflow's Test wants one, changes nothing"
 
 
 @pytest.mark.usefixtures("classic_arguments")

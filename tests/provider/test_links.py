@@ -51,4 +51,4 @@ def test_the_provider_lists_every_link() -> None:
     from sealift.provider.get_provider_info import get_provider_info
 
     listed = {path.rpartition(".")[2] for path in get_provider_info()["extra-links"]}
-    assert listed == {"TemplateLink", "ObjectLink", "ManifestLink", "PlanLink", "WaveLink"}
+    assert listed == {"TemplateLink", "ObjectLink", "ManifestLink", "PlanLink", "ReportLink", "WaveLink"}

@@ -51,13 +51,13 @@ def test_every_operator_sensor_and_trigger_is_named() -> None:
     [
         (
             "ibm_classic",
-            {"schema", "port"},
+            {"schema"},
             {"transport", "network", "timeout", "requests_per_second", "verify"},
             set(),
         ),
         (
             "ibm_cos",
-            {"schema", "port", "login"},
+            {"schema", "login"},
             {
                 "region",
                 "endpoint_kind",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC
 from enum import StrEnum
 from typing import Any, Final
 
@@ -148,7 +149,7 @@ def _active_transaction(guest: Guest, context: Context) -> Iterable[str]:
         since = transaction.status_change_date or transaction.create_date
         yield (
             f"The server has an active transaction ({status}, transaction {transaction.id}"
-            + (f", in this status since {since:%Y-%m-%d %H:%M %Z}" if since else "")
+            + (f", in this status since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if since else "")
             + "): no capture can start before it ends. Run again then; if it does not end, open a case with IBM."
         )
 

@@ -1,7 +1,8 @@
 """Selection: which servers a run is about.
 
 Criteria of different kinds narrow each other; several values of one kind widen it. ``ids`` add single servers to the
-rest. ``exclude`` is read the same way and always wins.
+rest. What is excluded always wins, and there any one criterion suffices: a server that is to be spared must not be
+taken offline because another field was filled in as well.
 """
 
 from __future__ import annotations
@@ -71,22 +72,33 @@ class Criteria(BaseModel):
 
     def describes(self, server: Guest | BareMetalServer) -> bool:
         """Say whether all kinds of criteria given fit a server (ids aside); False where none is given."""
-        return self.has_criteria and all(
-            (
-                not self.hostnames or any(_hostname_fits(pattern, server) for pattern in self.hostnames),
-                not self.domains or _folded(server.domain) in map(_folded, self.domains),
-                not self.tags or bool({_folded(tag) for tag in server.tags} & {_folded(tag) for tag in self.tags}),
-                not self.datacenters or _folded(server.datacenter) in map(_folded, self.datacenters),
-                not self.dedicated_hosts or _on_host(server, self.dedicated_hosts),
-            )
-        )
+        return self.has_criteria and all(self._fitting(server))
+
+    def touches(self, server: Guest | BareMetalServer) -> bool:
+        """Say whether an id or any one criterion fits a server."""
+        return server.id in self.ids or any(self._fitting(server))
+
+    def _fitting(self, server: Guest | BareMetalServer) -> list[bool]:
+        """Whether each kind of criteria that is given fits."""
+        fits: list[bool] = []
+        if self.hostnames:
+            fits.append(any(_hostname_fits(pattern, server) for pattern in self.hostnames))
+        if self.domains:
+            fits.append(_folded(server.domain) in map(_folded, self.domains))
+        if self.tags:
+            fits.append(bool({_folded(tag) for tag in server.tags} & {_folded(tag) for tag in self.tags}))
+        if self.datacenters:
+            fits.append(_folded(server.datacenter) in map(_folded, self.datacenters))
+        if self.dedicated_hosts:
+            fits.append(_on_host(server, self.dedicated_hosts))
+        return fits
 
 
 class Selection(Criteria):
     """The servers of a run.
 
     :param all: every server of the account; then no other criterion may narrow it, only ``exclude``.
-    :param exclude: servers to leave out, by the same criteria.
+    :param exclude: servers to leave out; an id or any one criterion suffices.
     :param ignore_unknown_ids: list ids that the account does not know as "not exportable" instead of refusing the
         whole plan; meant for schedules whose servers come and go.
     """
@@ -129,7 +141,7 @@ class Selection(Criteria):
 
     def includes(self, server: Guest | BareMetalServer) -> bool:
         """Say whether a server is selected and not excluded."""
-        return self.chooses(server) and not (server.id in self.exclude.ids or self.exclude.describes(server))
+        return self.chooses(server) and not self.exclude.touches(server)
 
 
 _KINDS = ("hostnames", "domains", "tags", "datacenters", "dedicated_hosts")

@@ -9,10 +9,11 @@ _CLASSIC_CONNECTION: dict[str, Any] = {
     "hook-class-name": "sealift.provider.hooks.classic.ClassicHook",
     "hook-name": "IBM Cloud Classic (SoftLayer API)",
     "ui-field-behaviour": {
-        "hidden-fields": ["schema", "port"],
+        "hidden-fields": ["schema"],
         "relabeling": {"host": "API endpoint", "login": "User name", "password": "API key"},
         "placeholders": {
             "host": "empty: api.softlayer.com",
+            "port": "443, if Test asks for it",
             "login": "classic user name, or the word apikey with an IBM Cloud API key",
             "password": "classic infrastructure API key, or IBM Cloud API key",
         },
@@ -51,10 +52,11 @@ _COS_CONNECTION: dict[str, Any] = {
     "hook-class-name": "sealift.provider.hooks.cos.CosHook",
     "hook-name": "IBM Cloud Object Storage",
     "ui-field-behaviour": {
-        "hidden-fields": ["schema", "port", "login"],
+        "hidden-fields": ["schema", "login"],
         "relabeling": {"host": "Endpoint URL", "password": "IBM Cloud API key"},
         "placeholders": {
             "host": "empty: the endpoint of the region below",
+            "port": "443, if Test asks for it",
             "password": "key of a service ID that may write to the bucket",
         },
     },
@@ -96,7 +98,7 @@ _COS_CONNECTION: dict[str, Any] = {
         },
         "export_api_key": {
             "label": "API key for the export",
-            "description": "Key that the Classic API writes the images with; empty: the API key above.",
+            "description": "Key that the Classic API writes the images with; empty: the connection's own API key.",
             "schema": {"type": ["string", "null"], "format": "password"},
         },
         "timeout": {
@@ -196,6 +198,7 @@ def get_provider_info() -> dict[str, Any]:
             "sealift.provider.links.ObjectLink",
             "sealift.provider.links.ManifestLink",
             "sealift.provider.links.PlanLink",
+            "sealift.provider.links.ReportLink",
             "sealift.provider.links.WaveLink",
         ],
         "config": {

@@ -112,6 +112,12 @@ class PlanLink(_FoundLink):
     label = "Plan"
 
 
+class ReportLink(_FoundLink):
+    """The report in the bucket; the plan after a dry run."""
+
+    label = "Report"
+
+
 class WaveLink(_FoundLink):
     """The wave's run in Airflow. Airflow's own link of this kind costs 0.2 CPU-seconds of imports in every parse."""
 

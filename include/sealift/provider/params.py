@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from airflow.sdk import Param
 
-_SERVERS: Final = "Which servers"
+_SERVERS: Final = "More on which servers"
 _LEFT_OUT: Final = "Which servers to leave out"
 _TARGET: Final = "Where to"
 _HOW: Final = "How"
@@ -15,8 +15,10 @@ _WAITING: Final = "How long to wait"
 _CONNECTIONS: Final = "Connections"
 
 
-def _texts(title: str, description: str, section: str) -> Param:
-    return Param([], description, type=["array", "null"], items={"type": "string"}, title=title, section=section)
+def _texts(title: str, description: str, section: str | None = None) -> Param:
+    # Airflow folds the sections of the form; what stands in none is seen at once.
+    folded: dict[str, Any] = {"section": section} if section else {}
+    return Param([], description, type=["array", "null"], items={"type": "string"}, title=title, **folded)
 
 
 def _ids(title: str, description: str, section: str) -> Param:
@@ -39,24 +41,19 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
     :raises ValueError: if a default has a name that is none of the parameters.
     """
     params = {
-        "ids": _ids("Ids", "Ids of virtual servers; added to what the other fields choose.", _SERVERS),
-        "hostnames": _texts(
-            "Host names",
-            "Patterns, one a line: web*, *-db, mail01. Where several of these fields are filled in, a server must fit "
-            "all of them.",
-            _SERVERS,
-        ),
-        "domains": _texts("Domains", "One a line, in full.", _SERVERS),
-        "tags": _texts("Tags", "One a line; a server with any of them is chosen.", _SERVERS),
-        "datacenters": _texts("Data centers", "One a line, as dal13.", _SERVERS),
-        "dedicated_hosts": _texts("Dedicated hosts", "Ids or names, one a line.", _SERVERS),
+        "tags": _texts("Tags", "One a line; a server with any of them is chosen."),
+        "hostnames": _texts("Host names", "Patterns, one a line: web*, *-db, mail01."),
         "all": Param(
             False,
-            "Every server that the connection's user can see. Cannot be combined with the fields above, ids aside.",
+            "Every server that the connection's user can see; nothing but ids and exclusions may stand beside it.",
             type="boolean",
             title="All servers",
-            section=_SERVERS,
         ),
+        "dry_run": Param(False, "Write the plan and stop. Nothing is captured.", type="boolean", title="Dry run"),
+        "ids": _ids("Ids", "Ids of virtual servers; added to what the other fields choose.", _SERVERS),
+        "domains": _texts("Domains", "One a line, in full.", _SERVERS),
+        "datacenters": _texts("Data centers", "One a line, as dal13.", _SERVERS),
+        "dedicated_hosts": _texts("Dedicated hosts", "Ids or names, one a line.", _SERVERS),
         "ignore_unknown_ids": Param(
             False,
             "Report ids that the account does not know as not exportable, instead of refusing the whole plan.",
@@ -65,14 +62,9 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             section=_SERVERS,
         ),
         "exclude_ids": _ids("Not these ids", "Ids of servers to leave out.", _LEFT_OUT),
-        "exclude_hostnames": _texts(
-            "Not these host names",
-            "Patterns, one a line. Where several of these fields are filled in, only servers that fit all of them are "
-            "left out, ids aside.",
-            _LEFT_OUT,
-        ),
+        "exclude_hostnames": _texts("Not these host names", "Patterns, one a line.", _LEFT_OUT),
         "exclude_domains": _texts("Not these domains", "One a line, in full.", _LEFT_OUT),
-        "exclude_tags": _texts("Not these tags", "One a line; a server with any of them fits.", _LEFT_OUT),
+        "exclude_tags": _texts("Not these tags", "One a line; a server with any of them is left out.", _LEFT_OUT),
         "exclude_datacenters": _texts("Not these data centers", "One a line, as dal13.", _LEFT_OUT),
         "exclude_dedicated_hosts": _texts("Not these dedicated hosts", "Ids or names, one a line.", _LEFT_OUT),
         "bucket": Param(
@@ -147,9 +139,6 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             "Waived rules",
             "Refusing rules to treat as warnings, one a line: third-party-software, disk-too-large.",
             _HOW,
-        ),
-        "dry_run": Param(
-            False, "Write the plan and stop. Nothing is captured.", type="boolean", title="Dry run", section=_HOW
         ),
         "capture_deadline_minutes": _minutes(
             "Template", "Longest wait for a template. Empty: by the size of the disks, 4 to 48 hours."

@@ -42,6 +42,10 @@ REGION = "us-south"
 _USERNAME = "SL307608-sandbox"
 
 
+_NO_PORT = 0
+"""Airflow 3.3.2's Test button compares 0 with what is stored, and refuses a connection that has no port at all."""
+
+
 class Sandbox:
     """A local stand-in for the Classic API, IAM and Cloud Object Storage.
 
@@ -246,25 +250,27 @@ class Sandbox:
 
     def connections(self) -> dict[str, Doc]:
         """:returns: the two Airflow connections by id, in Airflow's JSON form."""
-        verify = str(self.tls.ca) if self.tls else "true"
+        verify = {"verify": str(self.tls.ca)} if self.tls else {}
         return {
             "ibm_classic_default": {
                 "conn_type": "ibm_classic",
                 "host": self.api_url,
+                "port": _NO_PORT,
                 "login": self.username,
                 "password": self.api_key,
-                "extra": {"transport": "xmlrpc", "verify": verify},
+                "extra": {"transport": "xmlrpc", **verify},
             },
             "ibm_cos_default": {
                 "conn_type": "ibm_cos",
                 "host": self.cos_url,
+                "port": _NO_PORT,
                 "password": self.cos_api_key,
                 "extra": {
                     "region": self.region,
                     "bucket": self.bucket,
                     "iam_endpoint": self.iam_url,
                     "service_instance_id": self.cos_service_instance_id,
-                    "verify": verify,
+                    **verify,
                 },
             },
         }

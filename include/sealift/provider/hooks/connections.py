@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -141,6 +142,7 @@ def endpoint_of(connection: Connection) -> str | None:
     host = (connection.host or "").strip()
     if not host:
         return None
-    scheme = "" if "://" in host else "https://"
-    port = f":{connection.port}" if connection.port else ""
-    return f"{scheme}{host}{port}"
+    parts = urlsplit(host if "://" in host else f"https://{host}")
+    if connection.port and parts.port is None:
+        parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
+    return parts.geturl()

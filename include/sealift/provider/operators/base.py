@@ -1,4 +1,4 @@
-"""What the steps of one server's export share."""
+"""What the tasks of a wave share, and what the steps of one server's export share."""
 
 from __future__ import annotations
 
@@ -19,44 +19,32 @@ if TYPE_CHECKING:
     from sealift.exports.plan import PlanItem, WaveSlice
 
 
-class ServerStepOperator(BaseOperator, Linked):
-    """A step for one server of a wave.
+class WaveTaskOperator(BaseOperator):
+    """A task of a run that carries out a wave.
 
-    :param server: ``{"guest_id", "hostname", "export_id"}``, usually mapped.
     :param wave_key: key of the wave in the bucket, templated.
     :param bucket: bucket of the plan, templated.
-    :param classic_conn_id: connection of the type ``ibm_classic``, templated.
     :param cos_conn_id: connection of the type ``ibm_cos``, templated.
     :param region: the bucket's region, templated.
     """
 
-    template_fields: Sequence[str] = ("server", "wave_key", "bucket", "classic_conn_id", "cos_conn_id", "region")
-    ui_color = "#e6f4ea"
+    template_fields: Sequence[str] = ("wave_key", "bucket", "cos_conn_id", "region")
+    ui_color = "#e8f0fe"
 
     def __init__(
         self,
         *,
-        server: Mapping[str, Any],
         wave_key: str = "{{ params.wave_key }}",
         bucket: str = "{{ params.bucket }}",
-        classic_conn_id: str = "{{ params.classic_conn_id }}",
         cos_conn_id: str = "{{ params.cos_conn_id }}",
         region: str = "{{ params.region }}",
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("map_index_template", "{{ task.server['hostname'] }}")
         super().__init__(**kwargs)
-        self.server = server
         self.wave_key = wave_key
         self.bucket = bucket
-        self.classic_conn_id = classic_conn_id
         self.cos_conn_id = cos_conn_id
         self.region = region
-
-    @cached_property
-    def classic(self) -> ClassicHook:
-        """The hook of the Classic API."""
-        return ClassicHook(self.classic_conn_id)
 
     @cached_property
     def cos(self) -> CosHook:
@@ -65,10 +53,42 @@ class ServerStepOperator(BaseOperator, Linked):
 
     @cached_property
     def wave(self) -> WaveSlice:
-        """The wave, read from the bucket."""
+        """The wave, read from the bucket.
+
+        :raises InputError: if the run names no wave.
+        """
+        from sealift.exports.errors import InputError
         from sealift.exports.plan import read_wave
 
+        if not self.wave_key or not self.bucket:
+            raise InputError(
+                "This run names no wave. Trigger plan_exports instead: it makes a plan and starts its waves."
+            )
         return read_wave(self.cos.client, bucket=self.bucket, key=self.wave_key)
+
+
+class ServerStepOperator(WaveTaskOperator, Linked):
+    """A step for one server of a wave. The other parameters are those of :class:`WaveTaskOperator`.
+
+    :param server: ``{"guest_id", "hostname", "export_id"}``, usually mapped.
+    :param classic_conn_id: connection of the type ``ibm_classic``, templated.
+    """
+
+    template_fields: Sequence[str] = (*WaveTaskOperator.template_fields, "server", "classic_conn_id")
+    ui_color = "#e6f4ea"
+
+    def __init__(
+        self, *, server: Mapping[str, Any], classic_conn_id: str = "{{ params.classic_conn_id }}", **kwargs: Any
+    ) -> None:
+        kwargs.setdefault("map_index_template", "{{ task.server['hostname'] }}")
+        super().__init__(**kwargs)
+        self.server = server
+        self.classic_conn_id = classic_conn_id
+
+    @cached_property
+    def classic(self) -> ClassicHook:
+        """The hook of the Classic API."""
+        return ClassicHook(self.classic_conn_id)
 
     @property
     def item(self) -> PlanItem:

@@ -161,11 +161,13 @@ class PlanExportsOperator(BaseOperator, Linked):
 
     def _tell(self, plan: Plan) -> None:
         from sealift.exports.plan import plan_summary
+        from sealift.exports.rules import Severity
 
         for item in plan.items:
             self.log.info("%s: %s", item.name, item.outcome.value)
             for finding in item.findings:
-                self.log.info("    %s (%s): %s", finding.severity.value, finding.rule, finding.sentence)
+                if finding.severity is not Severity.INFO:
+                    self.log.info("    %s (%s): %s", finding.severity.value, finding.rule, finding.sentence)
         for server in plan.bare_metal:
             self.log.info(
                 "%s (bare metal server %s): not exportable. %s",
@@ -175,7 +177,8 @@ class PlanExportsOperator(BaseOperator, Linked):
             )
         for note in plan.notes:
             self.log.warning("%s", note)
-        self.log.info("The plan: %s", ", ".join(f"{value} {name}" for name, value in plan_summary(plan).items()))
+        counts = plan_summary(plan).items()
+        self.log.info("The plan: %s", ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts))
 
 
 def _check_waves(plan: Plan) -> None:

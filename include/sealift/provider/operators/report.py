@@ -11,7 +11,8 @@ from airflow.sdk import BaseOperator
 from sealift.provider.errors import ServersFailed
 from sealift.provider.failures import FAILURE_KEY
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.links import Linked, PlanLink, object_url
+from sealift.provider.links import Linked, ReportLink, object_url
+from sealift.provider.operators.base import WaveTaskOperator
 from sealift.provider.operators.plan import PLAN_KEY
 
 if TYPE_CHECKING:
@@ -30,35 +31,17 @@ _WORDLESS: Final = {
 }
 
 
-class WaveReportOperator(BaseOperator):
+class WaveReportOperator(WaveTaskOperator):
     """Writes a wave's report, after all of its servers have ended, and fails if any of them failed.
 
+    The other parameters are those of :class:`WaveTaskOperator`.
+
     :param group_id: the mapped task group of the servers' steps.
-    :param wave_key: key of the wave in the bucket, templated.
-    :param bucket: bucket of the plan, templated.
-    :param cos_conn_id: connection of the type ``ibm_cos``, templated.
-    :param region: the bucket's region, templated.
     """
 
-    template_fields: Sequence[str] = ("wave_key", "bucket", "cos_conn_id", "region")
-    ui_color = "#e8f0fe"
-
-    def __init__(
-        self,
-        *,
-        group_id: str = "export",
-        wave_key: str = "{{ params.wave_key }}",
-        bucket: str = "{{ params.bucket }}",
-        cos_conn_id: str = "{{ params.cos_conn_id }}",
-        region: str = "{{ params.region }}",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, group_id: str = "export", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.group_id = group_id
-        self.wave_key = wave_key
-        self.bucket = bucket
-        self.cos_conn_id = cos_conn_id
-        self.region = region
 
     def execute(self, context: Context) -> str:
         """Make and write the report.
@@ -67,11 +50,9 @@ class WaveReportOperator(BaseOperator):
         :returns: the report's key.
         :raises ServersFailed: if any server failed; the message says which and why.
         """
-        from sealift.exports.plan import read_wave
         from sealift.exports.report import make_wave_report, write_wave_report
 
-        cos = CosHook(self.cos_conn_id, region=self.region).client
-        wave = read_wave(cos, bucket=self.bucket, key=self.wave_key)
+        cos, wave = self.cos.client, self.wave
         ti = context["ti"]
         report = make_wave_report(
             cos=cos,
@@ -115,7 +96,7 @@ class PlanReportOperator(BaseOperator, Linked):
     :param plan_task_id: the task that made the plan.
     """
 
-    operator_extra_links = (PlanLink(),)
+    operator_extra_links = (ReportLink(),)
     ui_color = "#e8f0fe"
 
     def __init__(self, *, plan_task_id: str = "make_plan", **kwargs: Any) -> None:
@@ -152,7 +133,7 @@ class PlanReportOperator(BaseOperator, Linked):
                 self.log.info("%s", line_of(one))
             self.log.info("%s", report.summary)
         self.remember_link(
-            PlanLink,
+            ReportLink,
             object_url(
                 bucket=plan.settings.bucket,
                 key=key,
