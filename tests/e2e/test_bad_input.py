@@ -25,10 +25,16 @@ def connections(house) -> None:
 
 CASES = {
     "no such connection": ({"classic_conn_id": "nowhere"}, r"nowhere"),
-    "wrong key of the Classic API": ({"classic_conn_id": "classic_wrong_key"}, r"(?i)classic_wrong_key|API key|401"),
+    "wrong key of the Classic API": (
+        {"classic_conn_id": "classic_wrong_key"},
+        r"(?i)invalid api token|refused.*user name|user name.*key",
+    ),
     "no key of the Classic API": ({"classic_conn_id": "classic_without_key"}, r"classic_without_key.*key"),
     "Classic API down": ({"classic_conn_id": "classic_down"}, r"127\.0\.0\.1:9"),
-    "wrong key of the object store": ({"cos_conn_id": "cos_wrong_key"}, r"(?i)key"),
+    "wrong key of the object store": (
+        {"cos_conn_id": "cos_wrong_key"},
+        r"(?i)(key|API key).{0,80}(refused|not be found|BXNIM)",
+    ),
     "object store down": ({"cos_conn_id": "cos_down"}, r"127\.0\.0\.1:9"),
     "key that may not write": ({"cos_conn_id": "cos_reader"}, r"(?i)write.*sealift-exports|sealift-exports.*write"),
     "bucket missing": ({"bucket": "no-such-bucket"}, r"no-such-bucket"),

@@ -36,3 +36,13 @@ def test_a_lost_reply_captures_nothing_twice(house) -> None:
     assert len(house.sandbox.templates()) == before + 2
     assert house.sandbox.faults.counters()["lost_reply"]["hits"] == 1
     assert set(ran.manifests()) == {"web-01", "files-01"}
+
+
+def test_an_export_that_leaves_no_object_is_no_success(house) -> None:
+    house.sandbox.set_fault("missing_last_object", rate=1.0)
+    ran = house.plan(hostnames=["db-*"], grace_minutes=0.1)
+    assert ran.state == "failed"
+    (outcome,) = ran.outcomes().values()
+    assert (outcome["kind"], outcome["task"]) == ("failed", "wait_for_export")
+    assert "disk-3.vhd" in outcome["words"]
+    assert ran.manifests() == {}

@@ -184,6 +184,21 @@ def test_a_wave_without_report_is_looked_up_in_the_bucket(
     assert "plan-1.wave-0000" in str(next(one.words for one in report.outcomes if one.id == 1))
 
 
+def test_a_server_that_was_exported_after_its_wave_s_report_counts_as_exported(
+    plan: Plan, finish: Callable[..., None], cos: Any, now: Any
+) -> None:
+    failures = {guest_id: TaskFailure(task="export", words="x") for guest_id in (1, 2)}
+    wave = make_wave_report(cos=cos, wave=plan.slice(0), failures=failures, run_id="w", now=now)
+    assert {one.kind for one in wave.outcomes} == {OutcomeKind.FAILED}
+    finish(plan, 1)
+    finish(plan, 5)
+
+    report = make_run_report(cos=cos, plan=plan, waves={0: wave}, now=now)
+
+    kinds = {one.id: one.kind for one in report.outcomes if one.server == "virtual"}
+    assert (kinds[1], kinds[2]) == (OutcomeKind.EXPORTED, OutcomeKind.FAILED)
+
+
 def test_a_manifest_that_is_gone_since_the_plan_is_a_failure(plan: Plan, cos: Any, now: Any) -> None:
     del cos.objects[f"nightly/manifests/5/{plan.period}.json"]
 

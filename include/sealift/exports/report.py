@@ -21,6 +21,7 @@ from sealift.exports.manifest import Manifest, read_manifest
 from sealift.exports.plan import BareMetalItem, Outcome, Plan, PlanItem, WaveSlice
 from sealift.exports.ports import CosApi
 from sealift.exports.rules import Finding, Severity, unknown_id_finding
+from sealift.exports.settings import PlanSettings
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -166,11 +167,17 @@ def make_wave_report(
 
 
 def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport], now: datetime) -> RunReport:
-    """Merge the plan and its waves' reports. A wave without report is looked up in the bucket, server by server.
+    """Merge the plan and its waves' reports. What a wave did not report as exported is looked up in the bucket.
 
+    :param cos: the object store.
+    :param plan: the plan.
     :param waves: the waves' reports, by number.
+    :param now: the present time, with a time zone.
+    :returns: the report, with every selected server exactly once.
+    :raises PlanError: a wave's report does not hold the servers that the plan gave it.
     """
     settings = plan.settings
+    by_id = {item.guest_id: item for item in plan.items}
     outcomes: list[ServerOutcome] = []
     for item in plan.items:
         if item.outcome is Outcome.NOT_EXPORTABLE:
@@ -204,7 +211,7 @@ def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport],
                 f"The report of wave {wave.number} does not hold the servers that the plan {plan.plan_id} gave it. "
                 "Clear the wave's report task, which writes it anew."
             )
-        outcomes.extend(report.outcomes)
+        outcomes.extend(_looked_up_again(cos, settings, by_id[one.id], one) for one in report.outcomes)
     outcomes.extend(_bare_metal(one) for one in plan.bare_metal)
     outcomes.extend(_unknown(one) for one in plan.unknown_ids)
     return RunReport(
@@ -274,6 +281,15 @@ def _exported(item: PlanItem, manifest: Manifest, key: str, kind: OutcomeKind) -
         seconds=round((manifest.proven_at - manifest.captured_at).total_seconds(), 3),
         manifest_key=key,
     )
+
+
+def _looked_up_again(cos: CosApi, settings: PlanSettings, item: PlanItem, outcome: ServerOutcome) -> ServerOutcome:
+    """The bucket decides: a server that was cleared and exported after its wave's report was written is exported."""
+    if outcome.kind is OutcomeKind.EXPORTED:
+        return outcome
+    key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=item.period)
+    manifest = read_manifest(cos, bucket=settings.bucket, key=key)
+    return outcome if manifest is None else _exported(item, manifest, key, OutcomeKind.EXPORTED)
 
 
 def _not_exported(item: PlanItem, failure: TaskFailure) -> ServerOutcome:
