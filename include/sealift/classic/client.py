@@ -2,6 +2,9 @@
 
 Nothing is imported from the SoftLayer package before the first call, so that importing this module stays cheap. One
 client may be used by many threads at once (triggers call it through ``asyncio.to_thread``).
+
+Sources named below: SLDN is the API's own documentation (sldn.softlayer.com); IMGDOC and VSDOC are IBM's documentation
+of image templates and of classic virtual servers, with the page's name.
 """
 
 from __future__ import annotations
@@ -129,7 +132,11 @@ class ClassicClient:
     def account_id(self) -> int:
         """The account's id, by the cheapest call that needs a good key.
 
+        Source: softlayer-go services, ``SoftLayer_Account::getObject``.
+
+        :returns: the account's id.
         :raises ClassicAuthError: where the user name or the key is refused.
+        :raises ClassicBadReplyError: where the reply has no id.
         """
         reply = self._object("Account", "getObject", mask=masks.ACCOUNT_ID)
         account_id = reply.get("id")
@@ -139,7 +146,12 @@ class ClassicClient:
         return account_id
 
     def datacenter_names(self) -> set[str]:
-        """The short names of all datacenters, as ``dal13``."""
+        """The short names of all datacenters, as ``dal13``.
+
+        Source: softlayer-go services, ``SoftLayer_Location_Datacenter::getDatacenters``.
+
+        :returns: the names, in the API's spelling.
+        """
         rows = self._rows("Location_Datacenter", "getDatacenters", mask=masks.DATACENTERS)
         return {str(row["name"]) for row in rows if row.get("name")}
 
@@ -148,8 +160,9 @@ class ClassicClient:
     def list_guests(self, *, object_filter: Mapping[str, Any] | None = None) -> list[Guest]:
         """The account's virtual servers, in the order of their ids.
 
-        :param object_filter: from :mod:`sealift.classic.filters`. The API ignores what it does not understand, so the
-            caller checks the result.
+        :param object_filter: from :mod:`sealift.classic.filters`; None for all. The API ignores what it does not
+            understand (SLDN "Object filters"), so the caller checks the result.
+        :returns: with block devices, tags, software, dedicated host and active transaction.
         :raises ClassicBadReplyError: where a required field is missing, or the list could not be read whole.
         """
         rows = self._list(
@@ -160,6 +173,8 @@ class ClassicClient:
     def get_guests(self, ids: Collection[int]) -> dict[int, Guest]:
         """The virtual servers with these ids; those that the account does not know are left out.
 
+        :param ids: ids of virtual servers, as many as wanted: they are asked for at most 100 at a time.
+        :returns: the virtual servers by id, with the same properties as from :meth:`list_guests`.
         :raises ClassicBadReplyError: where the API answers with a virtual server that nobody asked for.
         """
         rows = self._by_ids("getVirtualGuests", ids, root=filters.GUESTS, mask=masks.GUEST_PLANNING)
@@ -168,6 +183,8 @@ class ClassicClient:
     def guest_states(self, ids: Collection[int]) -> dict[int, GuestState]:
         """Status, power state and active transaction of these virtual servers; unknown ones are left out.
 
+        :param ids: ids of virtual servers, as for :meth:`get_guests`.
+        :returns: the states by id.
         :raises ClassicBadReplyError: where the API answers with a virtual server that nobody asked for.
         """
         rows = self._by_ids("getVirtualGuests", ids, root=filters.GUESTS, mask=masks.GUEST_STATE)
@@ -176,17 +193,35 @@ class ClassicClient:
     def guest_detail(self, guest_id: int) -> dict[str, Any]:
         """What ``ibmcloud sl vs detail`` shows of a virtual server, without passwords and user data.
 
+        Source: VSDOC data-portability-classic for what to keep; properties as in softlayer-go's datatypes.
+
+        :param guest_id: the virtual server.
         :returns: the API's property names; properties without a value are left out.
         :raises ClassicNotFoundError: where there is no such virtual server.
         """
         return self._object("Virtual_Guest", "getObject", identifier=guest_id, mask=masks.GUEST_DETAIL)
 
     def block_devices(self, guest_id: int) -> list[dict[str, Any]]:
-        """The block devices of a virtual server, swap, metadata and CD among them, with the API's property names."""
+        """The block devices of a virtual server, swap, metadata and CD among them, with the API's property names.
+
+        Source: VSDOC data-portability-classic, which names ``getBlockDevices``.
+
+        :param guest_id: the virtual server.
+        :returns: one mapping per device, pruned to the client's own mask.
+        :raises ClassicNotFoundError: where there is no such virtual server.
+        """
         return self._rows("Virtual_Guest", "getBlockDevices", identifier=guest_id, mask=masks.BLOCK_DEVICES)
 
     def attached_storage(self, guest_id: int) -> list[NetworkStorage]:
-        """The volumes attached over the network (iSCSI and NFS), which no image holds; without their credentials."""
+        """The volumes attached over the network (iSCSI and NFS), which no image holds; without their credentials.
+
+        Source: VSDOC data-portability-classic; ``getAttachedNetworkStorages`` wants a type, ``ISCSI`` or ``NAS``
+        (softlayer-go services).
+
+        :param guest_id: the virtual server.
+        :returns: the volumes in the order of their ids, each once; capacities in GB.
+        :raises ClassicNotFoundError: where there is no such virtual server.
+        """
         found: dict[int, NetworkStorage] = {}
         for kind in ("ISCSI", "NAS"):
             rows = self._rows(
@@ -203,7 +238,11 @@ class ClassicClient:
     def attributes(self, guest_id: int) -> list[dict[str, Any]]:
         """The attributes of a virtual server. User data is left out, and so is what does not say which attribute it is.
 
+        Source: VSDOC data-portability-classic, which names ``getAttributes``.
+
+        :param guest_id: the virtual server.
         :returns: ``[{"value": …, "type": {"keyname": …, "name": …}}]``.
+        :raises ClassicNotFoundError: where there is no such virtual server.
         """
         rows = self._rows("Virtual_Guest", "getAttributes", identifier=guest_id, mask=masks.ATTRIBUTES)
         kept = []
@@ -216,7 +255,14 @@ class ClassicClient:
     # --- bare metal ------------------------------------------------------------------------------------------------
 
     def list_bare_metal(self, *, object_filter: Mapping[str, Any] | None = None) -> list[BareMetalServer]:
-        """The account's bare metal servers, each with its hardware inventory under the API's property names."""
+        """The account's bare metal servers, each with its hardware inventory under the API's property names.
+
+        Source: softlayer-go services, ``SoftLayer_Account::getHardware``.
+
+        :param object_filter: as for :meth:`list_guests`, under the root ``hardware``.
+        :returns: the servers in the order of their ids.
+        :raises ClassicBadReplyError: where a required field is missing.
+        """
         rows = self._list("getHardware", root=filters.HARDWARE, mask=masks.BARE_METAL, object_filter=object_filter)
         named = {"id", "hostname", "domain", "fullyQualifiedDomainName", "globalIdentifier", "tagReferences"}
         for row in rows:
@@ -228,19 +274,29 @@ class ClassicClient:
     def templates_named(self, name: str) -> list[Template]:
         """The account's own private templates with exactly this name (parents only), in the order of their ids.
 
-        The API compares without regard to case and also lists templates that other accounts share: both are sorted out.
+        The API compares without regard to case (SLDN "Object filters") and also lists templates that other accounts
+        share (SLDN reference, ``getPrivateBlockDeviceTemplateGroups``): both are sorted out here.
+
+        :param name: the whole name; case matters.
+        :returns: none, one or more: the API accepts duplicate names.
         """
         condition = {filters.TEMPLATES: {"name": filters.equals(name)}}
         return [one for one in self._own_templates(condition) if one.name == name]
 
     def templates_with_prefix(self, prefix: str) -> list[Template]:
-        """The account's own private templates whose name begins so (parents only), in the order of their ids."""
+        """The account's own private templates whose name begins so (parents only), in the order of their ids.
+
+        :param prefix: the beginning of the name; case matters.
+        :returns: the templates, each with its children and transactions.
+        """
         condition = {filters.TEMPLATES: {"name": filters.starts_with(prefix)}}
         return [one for one in self._own_templates(condition) if (one.name or "").startswith(prefix)]
 
     def template_states(self, ids: Collection[int]) -> dict[int, Template]:
         """These templates with their children and transactions; unknown ones are left out.
 
+        :param ids: ids of parent templates, as many as wanted.
+        :returns: the templates by id. Sizes are in bytes, and on the children only.
         :raises ClassicBadReplyError: where the API answers with a template that nobody asked for.
         """
         method = "getPrivateBlockDeviceTemplateGroups"
@@ -252,7 +308,8 @@ class ClassicClient:
     def capture(self, guest_id: int, *, name: str, block_device_ids: Sequence[int], note: str) -> Template:
         """Capture a virtual server as an image template (``createArchiveTemplate``). Sent once.
 
-        The server is offline until the capture ends.
+        The server is offline until the capture ends (IMGDOC create-standard-image). Method and parameters: softlayer-go
+        services.
 
         :param guest_id: the virtual server.
         :param name: the template's name; the API accepts duplicates.
@@ -261,6 +318,8 @@ class ClassicClient:
         :returns: the template, usually without children yet.
         :raises ClassicOutcomeUnknownError: where it may or may not have happened.
         :raises ClassicActiveTransactionError: where the server is busy.
+        :raises ValueError: where no block device is named.
+        :raises ClassicError: where the API refused it for another reason, in the API's words.
         """
         if not block_device_ids:
             raise ValueError("a capture needs at least one block device")
@@ -279,11 +338,16 @@ class ClassicClient:
     def export_template(self, template_id: int, *, uri: str, ibm_api_key: str) -> None:
         """Start the export of a template to object storage (``copyToIcos``). Sent once.
 
+        Sources: softlayer-go services for the method, which answers with a boolean and nothing else; IMGDOC
+        export-image-ibm-cos for the names of the objects.
+
         :param template_id: the parent template.
         :param uri: ``cos://<region>/<bucket>/<key>.vhd``; the objects will be called ``<key>-0.vhd`` and so on.
         :param ibm_api_key: an IBM Cloud API key that may write to the bucket. It travels in the request's body.
         :raises ClassicOutcomeUnknownError: where it may or may not have started.
         :raises ClassicBadReplyError: where the API answers with anything but a literal true.
+        :raises ClassicActiveTransactionError: where the template is busy.
+        :raises ClassicError: where the API refused it for another reason, in the API's words.
         """
         container = {"uri": uri, "ibmApiKey": ibm_api_key}
         value = self._write(_GROUP, "copyToIcos", template_id, container, secrets=[ibm_api_key])

@@ -38,7 +38,7 @@ class ClassicTransientError(ClassicError):
 
 
 class ClassicRateLimitedError(ClassicTransientError):
-    """The account's request rate was exceeded (HTTP 500 with a rate-limit code, or 429)."""
+    """The account's request rate was exceeded: HTTP 500 with a rate-limit code (softlayer-go #75), or 429."""
 
 
 class ClassicUnreachableError(ClassicTransientError):
@@ -58,7 +58,7 @@ class ClassicNotFoundError(ClassicError):
 
 
 class ClassicActiveTransactionError(ClassicError):
-    """The server has an active transaction, so that no other operation can start."""
+    """The server has an active transaction, so that no other operation can start (recorded by jclouds as HTTP 500)."""
 
 
 class ClassicBadReplyError(ClassicError):

@@ -22,22 +22,38 @@ _ORDER_BY = ("id", "createDate", "globalIdentifier")
 
 
 def equals(value: str) -> dict[str, Any]:
-    """An exact match of a text; the API compares without regard to case."""
+    """An exact match of a text; the API compares without regard to case.
+
+    :param value: the text.
+    :returns: the condition for one property (SLDN "Object filters").
+    """
     return {"operation": f"_= {value}"}
 
 
 def starts_with(value: str) -> dict[str, Any]:
-    """A match of a text's beginning, without regard to case."""
+    """A match of a text's beginning, without regard to case.
+
+    :param value: the beginning.
+    :returns: the condition for one property (SLDN "Object filters").
+    """
     return {"operation": f"^= {value}"}
 
 
 def is_number(value: int) -> dict[str, Any]:
-    """An exact match of a number."""
+    """An exact match of a number.
+
+    :param value: the number.
+    :returns: the condition for one property (SLDN "Object filters").
+    """
     return {"operation": value}
 
 
 def one_of(values: Collection[int] | Collection[str]) -> dict[str, Any]:
-    """A match of any of some exact values (``in`` knows no wildcards)."""
+    """A match of any of some exact values (``in`` knows no wildcards).
+
+    :param values: the values; duplicates are the caller's to leave out.
+    :returns: the condition for one property (SLDN "Object filters").
+    """
     return {"operation": "in", "options": [{"name": "data", "value": sorted(values)}]}
 
 

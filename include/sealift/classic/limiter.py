@@ -46,7 +46,11 @@ class InMemory:
         self._lock = threading.Lock()
 
     def update(self, change: Callable[[float], float]) -> float:
-        """Replace the number; see :class:`Shared`."""
+        """Replace the number; see :class:`Shared`.
+
+        :param change: makes the new number of the old one.
+        :returns: the new number.
+        """
         with self._lock:
             self._value = change(self._value)
             return self._value
@@ -65,6 +69,8 @@ class InFile:
     def update(self, change: Callable[[float], float]) -> float:
         """Replace the number; see :class:`Shared`.
 
+        :param change: makes the new number of the old one.
+        :returns: the new number.
         :raises OSError: where the file cannot be used.
         """
         with self._lock:
@@ -111,7 +117,10 @@ class Limiter:
         self.burst = max(1, min(_LARGEST_BURST, int(API_LIMIT_PER_SECOND - 1 - self.rate)))
 
     def slow_to(self, rate: float) -> None:
-        """Lower the rate, where another client of the account asks for less; never raise it."""
+        """Lower the rate, where another client of the account asks for less; never raise it.
+
+        :param rate: requests per second.
+        """
         with self._lock:
             if rate < self.rate:
                 self._set_rate(rate)
@@ -132,7 +141,10 @@ class Limiter:
         return 0.0
 
     def pause(self, seconds: float) -> None:
-        """Let no request through for some seconds: the API has just refused one for its rate."""
+        """Let no request through for some seconds: the API has just refused one for its rate.
+
+        :param seconds: how long.
+        """
         now = self._clock()
         with self._lock:
             until = now + seconds + (self.burst - 1) / self.rate
@@ -148,6 +160,7 @@ def machine_folder() -> Path:
 
     :returns: a folder that belongs to this user and that nobody else may use.
     :raises OSError: where there is none to be had.
+    :raises PermissionError: where what is there belongs to somebody else.
     """
     folder = Path(tempfile.gettempdir()) / f"sealift-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

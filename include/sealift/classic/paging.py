@@ -17,7 +17,12 @@ Row = dict[str, Any]
 
 
 def chunks(ids: Collection[int], size: int) -> Iterator[list[int]]:
-    """The ids without duplicates, in order, in lists of at most ``size``."""
+    """The ids without duplicates, in order, in lists of at most ``size``.
+
+    :param ids: in any order.
+    :param size: the most ids in one list, at least 1.
+    :returns: the lists, one after another.
+    """
     ordered = sorted(set(ids))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
