@@ -130,6 +130,7 @@ class CosClient:
     def bucket_names(self) -> builtins.list[str]:
         """The buckets that the key sees; with an IAM key, those of the client's service instance.
 
+        :returns: the names.
         :raises CosAuthError: where the key is refused.
         :raises CosPermissionError: where the key may not list buckets.
         """
@@ -139,6 +140,7 @@ class CosClient:
     def bucket_region(self, bucket: str) -> str:
         """The region that a bucket is in, by its location constraint.
 
+        :param bucket: the bucket.
         :returns: as ``us-south``; empty where the store gives the bucket no constraint.
         :raises CosNotFoundError: where there is no such bucket at this endpoint.
         """
@@ -284,8 +286,12 @@ class CosClient:
     def head(self, bucket: str, key: str, *, with_part_size: bool = False) -> ObjectInfo | None:
         """What the store says of an object, or None where there is none (or no such bucket: a HEAD cannot tell).
 
+        :param bucket: the bucket.
+        :param key: the object.
         :param with_part_size: ask for the size of the first part as well, with a second request where the object came
             in more than one.
+        :returns: size in bytes, ETag, time and, where the store keeps one, checksum; None where there is no object.
+        :raises CosPermissionError: where the key may not look at it.
         """
         doing = {"what": f"look at object {key} in bucket {bucket}", "bucket": bucket, "key": key}
         try:
@@ -312,7 +318,11 @@ class CosClient:
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         """The objects whose keys begin so, in the order of their keys, page by page.
 
+        :param bucket: the bucket.
+        :param prefix: the beginning of the keys; empty for all.
+        :returns: the objects, without checksums and part sizes, which only :meth:`head` tells.
         :raises CosNotFoundError: where there is no such bucket.
+        :raises CosError: where the store's list breaks off.
         """
         extra: dict[str, Any] = {}
         while True:
@@ -332,7 +342,12 @@ class CosClient:
             extra = {"ContinuationToken": token}
 
     def list_multipart_uploads(self, bucket: str, prefix: str) -> builtins.list[MultipartUpload]:
-        """The uploads begun and neither completed nor aborted, whose keys begin so."""
+        """The uploads begun and neither completed nor aborted, whose keys begin so.
+
+        :param bucket: the bucket.
+        :param prefix: the beginning of the keys; empty for all.
+        :returns: the uploads. A listing of objects does not show them.
+        """
         found: builtins.list[MultipartUpload] = []
         extra: dict[str, Any] = {}
         while True:
@@ -349,6 +364,9 @@ class CosClient:
     def read(self, bucket: str, key: str) -> bytes | None:
         """A whole object, or None where there is none.
 
+        :param bucket: the bucket.
+        :param key: the object.
+        :returns: all its bytes.
         :raises CosNotFoundError: where there is no such bucket.
         """
         try:
@@ -359,8 +377,9 @@ class CosClient:
             return None
 
     def read_json(self, bucket: str, key: str) -> Any | None:
-        """A whole object as JSON, or None where there is none.
+        """A whole object as JSON, or None where there is none. Parameters as for :meth:`read`.
 
+        :returns: what the JSON holds.
         :raises CosError: where it is no JSON.
         """
         body = self.read(bucket, key)
@@ -375,12 +394,16 @@ class CosClient:
     def read_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str | None = None) -> bytes:
         """A part of an object, exactly as long as asked for.
 
+        :param bucket: the bucket.
+        :param key: the object.
         :param start: the first byte, from 0.
         :param length: how many bytes.
         :param if_match: the ETag that the object must still have, without quotes.
+        :returns: ``length`` bytes.
         :raises CosPreconditionError: where the object has another ETag by now.
         :raises CosNotFoundError: where there is no such object.
         :raises CosError: where the object does not have all of these bytes.
+        :raises ValueError: where start or length is negative.
         """
         if start < 0 or length < 0:
             raise ValueError(f"a range begins at 0 or later and is not negative: {start}, {length}")
@@ -417,20 +440,29 @@ class CosClient:
     # --- writing ---------------------------------------------------------------------------------------------------
 
     def put(self, bucket: str, key: str, body: bytes, *, content_type: str = "application/json") -> None:
-        """Write an object, whether or not there is one."""
+        """Write an object, whether or not there is one.
+
+        :param bucket: the bucket.
+        :param key: the object.
+        :param body: all its bytes.
+        :param content_type: the object's media type.
+        :raises CosNotFoundError: where there is no such bucket.
+        :raises CosPermissionError: where the key may not write.
+        """
         what = f"write object {key} in bucket {bucket}"
         self._call("put_object", what=what, bucket=bucket, key=key, Body=body, ContentType=content_type)
 
     def put_if_absent(
         self, bucket: str, key: str, body: bytes, *, content_type: str = "application/json"
     ) -> PutOutcome:
-        """Write an object only where there is none (``If-None-Match: *``).
+        """Write an object only where there is none (``If-None-Match: *``). Parameters as for :meth:`put`.
 
         Where the reply is lost, what is there decides: an object with these bytes counts as created, since nobody could
         tell it from ours.
 
         :returns: what was found; never changes an object that exists.
         :raises CosTransientError: where the store failed on every attempt and the object is still absent.
+        :raises CosConflictError: where other conditional puts of this key were under way on every attempt.
         """
         doing = Doing(what=f"write object {key} in bucket {bucket}", **self._about(bucket, key))
         replies_lost = 0

@@ -194,7 +194,11 @@ def _send_condition(params: Mapping[str, Any], context: Mapping[str, Any], **_: 
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is on this machine, where no proxy is of use."""
+    """Whether a host is on this machine, where no proxy is of use.
+
+    :param host: a host name or an address, without a port.
+    :returns: True for ``localhost`` and for loopback addresses.
+    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -36,6 +36,7 @@ class IamTokens:
     :param verify: False, True, or the path of a CA bundle.
     :param retries: how passing failures are tried again.
     :param clock: seconds, never going back.
+    :raises ValueError: where the endpoint is no URL.
     """
 
     def __init__(
@@ -68,13 +69,19 @@ class IamTokens:
         return f"IamTokens({self.endpoint})"
 
     def set_from_config(self, config: Any) -> None:
-        """Called by the SDK with its configuration, of which nothing is needed here."""
+        """Called by the SDK with its configuration, of which nothing is needed here.
+
+        :param config: the SDK's; not used.
+        """
 
     def get_token(self) -> str:
         """A valid access token.
 
+        :returns: the token, without ``Bearer``. Where renewing it fails for now, the old one is given as long as it is
+            valid.
         :raises CosAuthError: where IAM refuses the key.
         :raises CosUnreachableError: where IAM does not answer.
+        :raises CosTransientError: where IAM failed on every attempt.
         """
         failure: CosError
         with self._lock:

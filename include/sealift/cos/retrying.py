@@ -37,7 +37,11 @@ class Retries:
     rng: random.Random = field(default_factory=random.Random)
 
     def wait_before(self, attempt: int) -> float:
-        """The seconds to wait before attempt 2, 3, …"""
+        """The seconds to wait before attempt 2, 3, …
+
+        :param attempt: the number of the attempt, from 2.
+        :returns: a random number of seconds, at most ``max_wait``.
+        """
         return self.rng.uniform(0, min(self.max_wait, self.first_wait * 2 ** (attempt - 2)))
 
     def run(self, action: Callable[[], T]) -> T:

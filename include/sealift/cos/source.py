@@ -45,6 +45,9 @@ class ObjectSource:
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset``.
 
+        :param offset: first byte, from 0.
+        :param length: number of bytes.
+        :returns: the bytes.
         :raises CosError: where the object does not have all of these bytes.
         :raises CosPreconditionError: where the object was replaced since.
         """
