@@ -86,7 +86,10 @@ class Partition:
         return self.start + self.size
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
+        """Return the fields as plain values.
+
+        :returns: the fields by name; start and size in bytes.
+        """
         return dataclasses.asdict(self)
 
 
@@ -117,6 +120,7 @@ def read_partition_table(head: bytes, *, disk_size: int) -> PartitionTable:
 
     :param head: the first :data:`PROBE_LENGTH` bytes of the disk, or all of a smaller disk; at least one sector.
     :param disk_size: bytes of the whole disk.
+    :returns: the table; its kind is ``none``, with the reason, where there is none that can be read.
     """
     if not any(head):
         return PartitionTable(kind="none", reason=f"blank: the first {len(head)} bytes of the disk are zero")

@@ -38,6 +38,7 @@ def prove_vhd(
     :param boot_disk: the server starts from this disk: a blank or unknown first sector is then a failure, not a remark.
     :param allow_unclaimed_space: accept stored blocks that no BAT entry claims. They are harmless leftovers in the
         images of a producer that lost power, but in a fresh export they are lost data.
+    :returns: the proof, with every check made.
     :raises ProofFailed: naming every check that failed: what was found, where, and what was expected.
     """
     return VhdProver(

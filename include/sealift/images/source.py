@@ -59,6 +59,9 @@ class FileSource:
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset``.
 
+        :param offset: first byte, from 0.
+        :param length: number of bytes.
+        :returns: the bytes.
         :raises ShortReadError: if the file has fewer bytes, also when it shrank after it was opened.
         :raises ValueError: if the source is closed.
         """
@@ -93,7 +96,11 @@ class FileSource:
 
 
 class BytesSource:
-    """Bytes in memory as a :class:`RangeSource`; counts what was read."""
+    """Bytes in memory as a :class:`RangeSource`; counts what was read.
+
+    :param data: the bytes.
+    :param name: what they are called in messages.
+    """
 
     def __init__(self, data: bytes, *, name: str = "the data") -> None:
         self._data = data
@@ -105,6 +112,9 @@ class BytesSource:
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset``.
 
+        :param offset: first byte, from 0.
+        :param length: number of bytes.
+        :returns: the bytes.
         :raises ShortReadError: if the data has fewer bytes.
         """
         check_range(name=self._name, size=self.size, offset=offset, length=length)

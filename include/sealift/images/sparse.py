@@ -24,7 +24,11 @@ def _zeros(length: int) -> bytes:
 
 
 def is_zero(data: bytes) -> bool:
-    """Tell whether every byte of ``data`` is zero."""
+    """Tell whether every byte of ``data`` is zero.
+
+    :param data: any number of bytes.
+    :returns: True as well for no bytes at all.
+    """
     # Comparing bytes with bytes is one memcmp, which stops at the first difference; memoryviews compare item by item.
     return data == _zeros(len(data))
 
@@ -36,6 +40,8 @@ def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
 
     :param fd: an open, seekable file descriptor. Its position is moved.
     :param size: where to stop, in bytes.
+    :returns: the ranges; an end is the first byte after its range.
+    :raises OSError: if the file cannot be searched.
     """
     at = 0
     while at < size:
@@ -56,7 +62,13 @@ def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def units_with_data(fd: int, size: int, unit: int) -> Iterator[int]:
-    """Yield the numbers of the ``unit``-sized pieces of an open file that touch data, each once, in order."""
+    """Yield the numbers of the ``unit``-sized pieces of an open file that touch data, each once, in order.
+
+    :param fd: an open, seekable file descriptor. Its position is moved.
+    :param size: where to stop, in bytes.
+    :param unit: bytes per piece.
+    :returns: the numbers, from 0.
+    """
     after_last = 0
     for start, end in data_extents(fd, size):
         first = max(start // unit, after_last)
@@ -67,6 +79,10 @@ def units_with_data(fd: int, size: int, unit: int) -> Iterator[int]:
 def pread_exactly(fd: int, length: int, offset: int) -> bytes:
     """Return ``length`` bytes from ``offset`` of an open file.
 
+    :param fd: an open file descriptor. Its position does not matter and stays.
+    :param length: number of bytes.
+    :param offset: first byte, from 0.
+    :returns: the bytes.
     :raises EOFError: if the file ends first.
     """
     data = os.pread(fd, length, offset)
@@ -97,7 +113,13 @@ def digest_of_chunks(size: int, chunks: Iterable[tuple[int, bytes]]) -> str:
 
 
 def sparse_digest(fd: int, size: int) -> str:
-    """Return the digest of an open raw disk file; see :func:`digest_of_chunks`."""
+    """Return the digest of an open raw disk file; see :func:`digest_of_chunks`.
+
+    :param fd: an open, seekable file descriptor. Its position is moved.
+    :param size: length of the disk in bytes.
+    :returns: ``sparse-sha256:<hex>``.
+    :raises EOFError: if the file is shorter than ``size``.
+    """
     return digest_of_chunks(
         size,
         (

@@ -81,18 +81,32 @@ class Checks:
         self.made: list[Check] = []
 
     def record(self, id_: str, passed: bool, detail: str) -> bool:
-        """Note a check and return whether it passed."""
+        """Note a check and return whether it passed.
+
+        :param id_: name of the check.
+        :param passed: whether it passed.
+        :param detail: what was found, where, and what was expected.
+        :returns: ``passed``.
+        """
         self.made.append(Check(id=id_, passed=passed, detail=detail))
         return passed
 
     def raise_if_failed(self) -> None:
-        """Raise :class:`ProofFailed` if any check so far failed."""
+        """Raise if any check so far failed.
+
+        :raises ProofFailed: naming every failed check.
+        """
         failed = [check for check in self.made if not check.passed]
         if failed:
             raise ProofFailed(failed[0].id, "; ".join(check.detail for check in failed), list(self.made))
 
     def fail(self, id_: str, detail: str) -> ProofFailed:
-        """Note a failed check after which nothing more can be looked at, and return the exception to raise."""
+        """Note a failed check after which nothing more can be looked at, and return the exception to raise.
+
+        :param id_: name of the check.
+        :param detail: what was found, where, and what was expected.
+        :returns: the exception, which names every failed check.
+        """
         self.record(id_, False, detail)
         failed = [check for check in self.made if not check.passed]
         return ProofFailed(failed[0].id, "; ".join(check.detail for check in failed), list(self.made))

@@ -68,7 +68,13 @@ class VhdFormatError(ValueError):
 
 
 def checksum(block: bytes) -> int:
-    """Return the format's checksum of a footer or dynamic header: ones' complement of the sum of all other bytes."""
+    """Return the format's checksum of a footer or dynamic header: ones' complement of the sum of all other bytes.
+
+    :param block: the 512 bytes of a footer or the 1,024 bytes of a dynamic header; its own checksum in them is left
+        out.
+    :returns: 32 bits, without sign.
+    :raises KeyError: if the bytes are neither 512 nor 1,024.
+    """
     at = _CHECKSUM_AT[len(block)]
     return ~(sum(block) - sum(block[at : at + 4])) & 0xFFFF_FFFF
 
@@ -84,6 +90,7 @@ def geometry_for(virtual_size: int) -> tuple[int, int, int]:
     The product is at most the disk's size, and less for most sizes: geometry cannot express each number of sectors.
 
     :param virtual_size: bytes.
+    :returns: the three numbers as the footer holds them.
     """
     sectors = min(virtual_size // SECTOR, MAX_GEOMETRY[0] * MAX_GEOMETRY[1] * MAX_GEOMETRY[2])
     if sectors >= 65535 * 16 * 63:
@@ -105,6 +112,8 @@ def geometry_for(virtual_size: int) -> tuple[int, int, int]:
 def timestamp_seconds(moment: datetime) -> int:
     """Return the footer's time stamp for a moment: seconds since the start of the year 2000, UTC.
 
+    :param moment: with a time zone.
+    :returns: whole seconds.
     :raises ValueError: if the moment has no time zone, or the format cannot hold it.
     """
     if moment.tzinfo is None:
@@ -156,7 +165,10 @@ class VhdFooter:
         return self.creator_app.decode("latin-1").encode("unicode_escape").decode("ascii")
 
     def pack(self) -> bytes:
-        """Return the footer's 512 bytes with a right checksum."""
+        """Return the footer's 512 bytes with a right checksum.
+
+        :returns: the bytes, whatever :attr:`stored_checksum` says.
+        """
         return _seal(
             _FOOTER.pack(
                 self.cookie,
@@ -181,7 +193,12 @@ class VhdFooter:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the fields of 512 bytes, without judging them."""
+        """Read the fields of 512 bytes, without judging them.
+
+        :param data: the 512 bytes.
+        :returns: the footer.
+        :raises struct.error: if there are more or fewer bytes.
+        """
         (cookie, features, version, data_offset, timestamp, app, app_version, os_, original, current, *rest) = (
             _FOOTER.unpack(data)
         )
@@ -233,7 +250,10 @@ class DynamicHeader:
         return bitmap_size(self.block_size)
 
     def pack(self) -> bytes:
-        """Return the header's 1,024 bytes with a right checksum."""
+        """Return the header's 1,024 bytes with a right checksum.
+
+        :returns: the bytes, whatever :attr:`stored_checksum` says.
+        """
         return _seal(
             _DYNAMIC.pack(
                 self.cookie,
@@ -253,7 +273,12 @@ class DynamicHeader:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the fields of 1,024 bytes, without judging them."""
+        """Read the fields of 1,024 bytes, without judging them.
+
+        :param data: the 1,024 bytes.
+        :returns: the header.
+        :raises struct.error: if there are more or fewer bytes.
+        """
         cookie, data_offset, table, version, entries, block, stored, parent, parent_time, _, name, locators = (
             _DYNAMIC.unpack(data)
         )
@@ -273,17 +298,30 @@ class DynamicHeader:
 
 
 def bitmap_size(block_size: int) -> int:
-    """Return the bytes of a block's sector bitmap: one bit per sector, filled up to whole sectors."""
+    """Return the bytes of a block's sector bitmap: one bit per sector, filled up to whole sectors.
+
+    :param block_size: bytes of data in a block.
+    :returns: bytes, a multiple of 512.
+    """
     return -(-block_size // (SECTOR * 8 * SECTOR)) * SECTOR
 
 
 def blocks_for(virtual_size: int, block_size: int) -> int:
-    """Return how many blocks, and so BAT entries, a virtual disk needs."""
+    """Return how many blocks, and so BAT entries, a virtual disk needs.
+
+    :param virtual_size: bytes of the disk.
+    :param block_size: bytes of data in a block.
+    :returns: the number of blocks; the last one may reach beyond the disk.
+    """
     return -(-virtual_size // block_size)
 
 
 def unpack_bat(data: bytes) -> array.array[int]:
-    """Return BAT entries (sector numbers) from their bytes."""
+    """Return BAT entries (sector numbers) from their bytes.
+
+    :param data: four bytes per entry, big-endian.
+    :returns: the entries; :data:`UNALLOCATED` stands for a block that is not stored.
+    """
     entries = array.array("I")
     assert entries.itemsize == 4
     entries.frombytes(data)
@@ -293,7 +331,11 @@ def unpack_bat(data: bytes) -> array.array[int]:
 
 
 def pack_bat(entries: array.array[int]) -> bytes:
-    """Return the bytes of BAT entries."""
+    """Return the bytes of BAT entries.
+
+    :param entries: sector numbers, one per block.
+    :returns: four bytes per entry, big-endian.
+    """
     copy = array.array("I", entries)
     if sys.byteorder == "little":
         copy.byteswap()
@@ -363,6 +405,9 @@ class VhdReader:
     def read(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes of the virtual disk from ``offset``.
 
+        :param offset: first byte of the virtual disk, from 0.
+        :param length: number of bytes.
+        :returns: the bytes; zeros where nothing is stored.
         :raises ShortReadError: if the range is not inside the virtual disk, or a block is not inside the file.
         """
         check_range(name="the virtual disk", size=self.size, offset=offset, length=length)
@@ -387,7 +432,10 @@ class VhdReader:
         return mask_sectors(data, start=start, bitmap=self._bitmap[1])
 
     def stored_ranges(self) -> Iterator[tuple[int, int]]:
-        """Yield the (start, end) byte ranges of the virtual disk that are stored; all others are zeros."""
+        """Yield the (start, end) byte ranges of the virtual disk that are stored; all others are zeros.
+
+        :returns: the ranges in rising order; an end is the first byte after its range.
+        """
         if self.header is None:
             yield 0, self.size
             return
@@ -397,7 +445,11 @@ class VhdReader:
                 yield start, min(start + self.header.block_size, self.size)
 
     def digest(self) -> str:
-        """Return the digest of the virtual disk, comparable with :func:`sealift.images.sparse.sparse_digest`."""
+        """Return the digest of the virtual disk, comparable with :func:`sealift.images.sparse.sparse_digest`.
+
+        :returns: ``sparse-sha256:<hex>``.
+        :raises ShortReadError: if a block is not inside the file.
+        """
         return digest_of_chunks(self.size, self._chunks())
 
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
@@ -415,6 +467,7 @@ def mask_sectors(data: bytes, *, start: int, bitmap: bytes) -> bytes:
     :param data: bytes of a block.
     :param start: where in the block they begin.
     :param bitmap: the block's bitmap; the first sector is the highest bit of the first byte.
+    :returns: as many bytes as ``data`` has.
     """
     first, last = start // SECTOR, (start + len(data) - 1) // SECTOR
     if bitmap[first // 8 : last // 8 + 1].count(0xFF) == last // 8 - first // 8 + 1:

@@ -32,7 +32,14 @@ class Layout:
 
     @classmethod
     def of(cls, *, footer: vhd.VhdFooter, header: vhd.DynamicHeader, entries: array.array[int], footer_at: int) -> Self:
-        """Return the layout that the structures describe."""
+        """Return the layout that the structures describe.
+
+        :param footer: the disk's footer, for the place of the dynamic header.
+        :param header: the dynamic header, for the place of the BAT.
+        :param entries: the BAT, as :func:`sealift.images.vhd.unpack_bat` gives it.
+        :param footer_at: byte of the file where the footer begins.
+        :returns: the layout, not yet checked.
+        """
         areas = (
             ("the copy of the footer", 0, vhd.FOOTER_SIZE),
             ("the dynamic header", footer.data_offset, footer.data_offset + vhd.DYNAMIC_HEADER_SIZE),
@@ -57,7 +64,12 @@ class Layout:
         return -(-max(end for _, _, end in self.areas) // vhd.SECTOR) * vhd.SECTOR
 
     def entry_in_words(self, entry: int) -> str:
-        """Return which BAT entry has this value, and where."""
+        """Return which BAT entry has this value, and where.
+
+        :param entry: a sector number that the BAT holds.
+        :returns: the first such entry's number, its byte in the file, and its value.
+        :raises ValueError: if the BAT does not hold it.
+        """
         number = self.entries.index(entry)
         return f"BAT entry {number} (byte {self.header.table_offset + number * 4}, sector {entry})"
 
@@ -76,7 +88,10 @@ class BlockChecks:
         self._read = read
 
     def check_areas(self) -> bool:
-        """Check that header copy, dynamic header and BAT do not overlap."""
+        """Check that header copy, dynamic header and BAT do not overlap.
+
+        :returns: whether the check passed.
+        """
         for (name, _, end), (other, start, _) in itertools.pairwise(self._layout.areas):
             if start < end:
                 return self._checks.record(
@@ -85,7 +100,10 @@ class BlockChecks:
         return True
 
     def check_range(self) -> bool:
-        """Check that each block lies between the metadata and the footer."""
+        """Check that each block lies between the metadata and the footer.
+
+        :returns: whether the check passed.
+        """
         layout = self._layout
         low, high = layout.metadata_end, layout.footer_at
         stored, stride = layout.stored, layout.stride
@@ -110,7 +128,10 @@ class BlockChecks:
         return self._checks.record("bat.range", False, detail)
 
     def check_overlap(self) -> bool:
-        """Check that no two blocks overlap."""
+        """Check that no two blocks overlap.
+
+        :returns: whether the check passed.
+        """
         layout = self._layout
         sectors = layout.stride // vhd.SECTOR
         for one, other in itertools.pairwise(layout.stored):
@@ -133,6 +154,7 @@ class BlockChecks:
         Gaps smaller than a block are padding. XenServer's map of full blocks behind the BAT is smaller too.
 
         :param allowed: note such blocks, but do not fail.
+        :returns: whether the check passed.
         """
         layout = self._layout
         starts = [entry * vhd.SECTOR for entry in layout.stored]
@@ -167,6 +189,7 @@ class BlockChecks:
         """Check that the bitmaps of a few blocks over the whole file claim at least one sector.
 
         :param known: bitmaps that were read already, by BAT entry.
+        :returns: whether the check passed.
         """
         stored = self._layout.stored
         if not stored:

@@ -42,6 +42,9 @@ def capacity_range(capacity: int) -> tuple[int, int]:
     from the capacity, whichever it was made with, and both are allowed. On top comes one cylinder, up to which tools
     round a disk so that its geometry expresses the size (QEMU without force_size does). A capacity that is neither
     stands for itself.
+
+    :param capacity: of the captured disk, in bytes.
+    :returns: both sizes are allowed themselves.
     """
     if capacity % 2**30 == 0:
         low, high = capacity // 2**30 * 10**9, capacity
@@ -77,6 +80,7 @@ class VhdProver:
     def prove(self) -> DiskProof:
         """Make all checks.
 
+        :returns: the proof at level L1.
         :raises ProofFailed: if any failed.
         """
         self._check_length()

@@ -52,7 +52,9 @@ def write_dynamic_vhd(
     :param creator_app: four bytes that name the creator.
     :param timestamp: creation time with a time zone.
     :param block_size: bytes of data per block: a power of two from 4096 up.
+    :returns: what was written.
     :raises ValueError: if one of these cannot be had in a VHD.
+    :raises OSError: if the raw disk cannot be read or the file not written.
     """
     if block_size < _PAGE or block_size & (block_size - 1):
         raise ValueError(f"block size {block_size} is not a power of two from {_PAGE} up")
@@ -101,7 +103,11 @@ def write_dynamic_vhd(
 def write_fixed_vhd(*, raw: Path, out: Path, uuid: UUID, creator_app: bytes = CREATOR, timestamp: datetime) -> VhdInfo:
     """Write a fixed VHD of a raw disk: the data, then the footer. Zeros become holes of the file.
 
-    Parameters and errors as in :func:`write_dynamic_vhd`.
+    Parameters as for :func:`write_dynamic_vhd`.
+
+    :returns: what was written; no block is stored as such.
+    :raises ValueError: if one of the parameters cannot be had in a VHD.
+    :raises OSError: if the raw disk cannot be read or the file not written.
     """
     with raw.open("rb", buffering=0) as source, out.open("wb") as target:
         virtual_size = _checked_size(raw, source)
@@ -131,6 +137,7 @@ def sector_bitmap(data: bytes, *, size: int) -> bytes:
 
     :param data: the block's data, whole sectors; it may end before the block does.
     :param size: length of the bitmap in bytes.
+    :returns: ``size`` bytes; the first sector is the highest bit of the first byte.
     """
     bitmap = bytearray(size)
     for at in range(0, len(data), _PAGE):
