@@ -81,7 +81,14 @@ class AskTheAccount:
         self.max_offline = max_offline
 
     def admit(self, classic: ClassicApi, item: PlanItem, *, now: datetime) -> AbstractContextManager[None]:
-        """Admit a capture if the account shows fewer than ``max_offline`` running."""
+        """Admit a capture if the account shows fewer than ``max_offline`` running.
+
+        :param classic: the account.
+        :param item: the server to capture, for the message.
+        :param now: the present time, with a time zone.
+        :returns: a context in which to submit the capture; it does nothing.
+        :raises OfflineCapReached: the cap is reached; retryable.
+        """
         in_flight = captures_in_flight(classic, now=now)
         if in_flight >= self.max_offline:
             raise OfflineCapReached(
@@ -106,6 +113,9 @@ def ensure_captured(
 ) -> Captured:
     """See to it that the export's template exists: adopt it, refuse, or submit the capture, once.
 
+    :param classic: the account.
+    :param item: the server, as the plan has it.
+    :param settings: the plan's settings: cap, window, bucket.
     :param remembered_template_id: the id that an earlier try was given, from the task state store.
     :param clock: tells the time, in UTC.
     :param sleep: waits between looks after a lost reply.
@@ -118,8 +128,10 @@ def ensure_captured(
     :raises ServerBusyError: the server has an active transaction; retryable.
     :raises OutcomeUnknownError: the reply was lost and looking did not settle it; retryable.
     :raises TemplateMissingError: the remembered template does not show; retryable, and nothing is captured anew.
-    :raises StepError: the server is gone, its disks changed, or the run may only adopt.
+    :raises StepError: the server is gone, its disks changed, or the remembered template has another name.
     :raises sealift.classic.errors.ClassicError: the account refused, in its own words.
+    :raises PastSlotError: the run is for a past slot and no template was captured in it.
+    :raises WindowClosedError: the capture window is closed, and the plan refuses captures outside it.
     """
 
     def captured(template: Template, *, adopted: bool) -> Captured:
@@ -160,6 +172,9 @@ def ensure_captured(
 def find_template(classic: ClassicApi, item: PlanItem) -> Template | None:
     """Find the export's template by its exact name.
 
+    :param classic: the account.
+    :param item: the server, as the plan has it.
+    :returns: the template, or None where the account holds none of that name.
     :raises DuplicateTemplatesError: there are two or more.
     """
     named = [one for one in classic.templates_named(item.template_name) if one.name == item.template_name]
@@ -177,7 +192,9 @@ def find_template(classic: ClassicApi, item: PlanItem) -> Template | None:
 def captures_in_flight(classic: ClassicApi, *, now: datetime) -> int:
     """Count the captures of this account that keep a server offline now, as the account shows them.
 
+    :param classic: the account.
     :param now: the present time, with a time zone.
+    :returns: the number of servers; see :func:`offline_guests` for what counts.
     """
     return len(offline_guests(classic, now=now))
 
@@ -190,6 +207,10 @@ def offline_guests(classic: ClassicApi, *, now: datetime) -> set[int]:
     copies and an idle server, and does not count; nor does one that has stood without copies and transactions for an
     hour, which is broken. Servers are asked about only for templates that are unfinished or younger than the longest
     capture, so that templates of past years cost nothing.
+
+    :param classic: the account.
+    :param now: the present time, with a time zone.
+    :returns: the ids of the guests.
     """
     candidates: dict[int, list[Template]] = {}
     for template in classic.templates_with_prefix(names.TEMPLATE_PREFIX):

@@ -24,12 +24,16 @@ def capture_deadline(size: int, minutes: float | None = None) -> timedelta:
 
     :param size: bytes of all captured disks together.
     :param minutes: what the plan's settings say instead, if anything.
+    :returns: from 4 to 48 hours, unless the settings say something else.
     """
     return _deadline(size, minutes, CAPTURE_LEAST, CAPTURE_MOST)
 
 
 def export_deadline(size: int, minutes: float | None = None) -> timedelta:
-    """Return how long to wait for an export; parameters as for :func:`capture_deadline`."""
+    """Return how long to wait for an export; parameters as for :func:`capture_deadline`.
+
+    :returns: from 6 to 72 hours, unless the settings say something else.
+    """
     return _deadline(size, minutes, EXPORT_LEAST, EXPORT_MOST)
 
 
@@ -37,12 +41,20 @@ def stuck_after(deadline: timedelta, minutes: float | None = None) -> timedelta:
     """Return after how long without a change of status a transaction is stuck: half the deadline.
 
     One status may last for the whole copy of a large disk, so that this grows with the size as well.
+
+    :param deadline: of the whole wait.
+    :param minutes: what the plan's settings say instead, if anything.
+    :returns: the longest time that one status may last.
     """
     return deadline / 2 if minutes is None else timedelta(minutes=minutes)
 
 
 def grace(minutes: float | None = None) -> timedelta:
-    """Return how long something may be missing before it counts as gone."""
+    """Return how long something may be missing before it counts as gone.
+
+    :param minutes: what the plan's settings say instead, if anything.
+    :returns: 15 minutes, unless the settings say something else.
+    """
     return GRACE if minutes is None else timedelta(minutes=minutes)
 
 

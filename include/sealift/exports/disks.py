@@ -40,7 +40,14 @@ class LeftOutDisk(BaseModel):
 
 
 def planned_disks(guest: Guest) -> list[PlannedDisk]:
-    """List the disks that a capture of a guest is asked for, in the order of their device numbers."""
+    """List the disks that a capture of a guest is asked for, in the order of their device numbers.
+
+    Sources: softlayer-python ``VSManager.capture`` for what is left out; IMGDOC export-image-ibm-cos for the numbering.
+
+    :param guest: with its block devices.
+    :returns: the disks, numbered from 0 without gaps; empty where the guest has none to capture.
+    :raises ValueError: a disk's capacity is in units that are not known.
+    """
     devices = sorted((one for one in guest.block_devices if not one.left_out_because), key=lambda d: _order(d.device))
     disks = []
     for index, device in enumerate(devices):
@@ -62,7 +69,11 @@ def planned_disks(guest: Guest) -> list[PlannedDisk]:
 
 
 def left_out_disks(guest: Guest) -> list[LeftOutDisk]:
-    """List the devices of a guest that are not captured."""
+    """List the devices of a guest that are not captured.
+
+    :param guest: with its block devices.
+    :returns: the devices (swap, metadata, CD) in the order of their numbers, each with the reason.
+    """
     return [
         LeftOutDisk(device=one.device, block_device_id=one.id, reason=one.left_out_because)
         for one in sorted(guest.block_devices, key=lambda d: _order(d.device))
@@ -74,6 +85,8 @@ def capacity_range(capacity: float, units: str) -> tuple[int, int]:
     """Return the least and the most bytes that a capacity can mean: no source says whether GB is 10^9 or 2^30.
 
     :param capacity: as the API gives it, in ``units``.
+    :param units: ``B``, ``KB``, ``MB``, ``GB`` or ``TB``, in any case.
+    :returns: both in bytes, the least first.
     :raises ValueError: units that are not known.
     """
     try:

@@ -61,6 +61,7 @@ class RetryableStepError(StepError):
 class OfflineCapReached(RetryableStepError):  # noqa: N818 - a state that callers wait on rather than a mistake
     """As many servers are offline for capture as the plan allows; nothing was submitted.
 
+    :param message: as for :class:`ExportsError`.
     :param in_flight: captures that the account shows to be running.
     :param max_offline: the plan's cap.
     """
@@ -74,6 +75,7 @@ class OfflineCapReached(RetryableStepError):  # noqa: N818 - a state that caller
 class OutsideWindow(RetryableStepError):  # noqa: N818 - a state that callers wait on rather than a mistake
     """The capture window is closed; nothing was submitted.
 
+    :param message: as for :class:`ExportsError`.
     :param opens_at: when the window opens next (UTC).
     """
 
@@ -105,6 +107,7 @@ class TemplateMissingError(RetryableStepError):
 class DuplicateTemplatesError(StepError):
     """Two or more templates carry one export's name: quarantined, never chosen between.
 
+    :param message: as for :class:`ExportsError`.
     :param template_ids: the ids found, in order.
     """
 
@@ -130,6 +133,7 @@ class PastSlotError(StepError):
 class ProofError(StepError):
     """An exported object is not a whole, sound disk image. No manifest was written.
 
+    :param message: as for :class:`ExportsError`.
     :param check_id: the check that failed.
     :param key: the object's key.
     """

@@ -52,9 +52,18 @@ def ensure_export_started(
 ) -> ExportStarted:
     """See to it that the export is submitted: adopt one that runs or is over, or submit it.
 
+    Sources: softlayer-go services for ``copyToIcos``, which answers ``true`` and names nothing; IMGDOC
+    export-image-ibm-cos for the objects' names.
+
+    :param classic: the account.
+    :param cos: the object store.
+    :param item: the server, as the plan has it.
+    :param settings: the plan's settings: bucket, region, prefix.
+    :param template_id: the parent template, from :func:`sealift.exports.capturing.ensure_captured`.
     :param ibm_api_key: IBM Cloud API key that may write to the bucket; goes into the request's body only.
     :param sleep: waits between looks after a lost reply.
     :param look_waits: seconds between those looks.
+    :returns: the keys of the objects to wait for.
     :raises TemplateMissingError: the account does not show the template; retryable.
     :raises OutcomeUnknownError: the reply was lost and looking did not settle it; retryable. Submitting again later
         writes the same objects from the same template.

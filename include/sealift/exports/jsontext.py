@@ -16,6 +16,8 @@ def canonical_json(value: Any) -> bytes:
     Keys are sorted, text is UTF-8 and not escaped, two spaces indent, one line end ends it. A float without a
     fraction is written as an integer, because the API's two transports disagree about which it is.
 
+    :param value: made of what JSON knows, or a model.
+    :returns: the text in UTF-8.
     :raises ValueError: the value holds NaN or an infinity.
     """
     if isinstance(value, BaseModel):
@@ -25,7 +27,11 @@ def canonical_json(value: Any) -> bytes:
 
 
 def digest(body: bytes) -> str:
-    """Return ``sha256:<64 hexadecimal digits>`` of some bytes."""
+    """Return ``sha256:<64 hexadecimal digits>`` of some bytes.
+
+    :param body: the bytes.
+    :returns: 71 characters.
+    """
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
 

@@ -16,7 +16,10 @@ LOOK_AGAIN: Final[tuple[float, ...]] = (1, 2, 4, 8, 15, 30, 60)
 
 
 def utc_now() -> datetime:
-    """Tell the present time, in UTC."""
+    """Tell the present time, in UTC.
+
+    :returns: with the time zone UTC.
+    """
     return datetime.now(UTC)
 
 
@@ -24,7 +27,9 @@ def look_again(look: Callable[[], T | None], *, sleep: Sleep, waits: Sequence[fl
     """Look at once and after each wait until something is found.
 
     :param look: returns what it found, or None. What it raises ends the looking.
+    :param sleep: waits for seconds.
     :param waits: seconds before each further look.
+    :returns: what was found, or None.
     """
     found = look()
     for wait in waits:

@@ -131,7 +131,11 @@ class Manifest(ManifestModel):
         return sum(disk.size for disk in self.disks)
 
     def same_export(self, other: Manifest) -> bool:
-        """Say whether two manifests speak of the same images; who proved them, and when, may differ."""
+        """Say whether two manifests speak of the same images; who proved them, and when, may differ.
+
+        :param other: the other manifest.
+        :returns: True where export id, template, bucket, objects and the record's digest are the same.
+        """
 
         def substance(manifest: Manifest) -> tuple[object, ...]:
             disks = [(disk.key, disk.size, disk.etag, disk.virtual_size, disk.footer_uuid) for disk in manifest.disks]
@@ -143,6 +147,10 @@ class Manifest(ManifestModel):
 def parse_manifest(body: bytes, *, bucket: str, key: str) -> Manifest:
     """Read a manifest's bytes.
 
+    :param body: the object's bytes.
+    :param bucket: where it lies, for the message.
+    :param key: where it lies, for the message.
+    :returns: the manifest.
     :raises LedgerError: they are not a manifest.
     """
     try:
@@ -158,6 +166,10 @@ def parse_manifest(body: bytes, *, bucket: str, key: str) -> Manifest:
 def read_manifest(cos: CosApi, *, bucket: str, key: str) -> Manifest | None:
     """Read a manifest from the bucket, or return None where there is none.
 
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param key: the manifest's key, see :func:`sealift.exports.names.manifest_key`.
+    :returns: the manifest, or None.
     :raises LedgerError: what is there is not a manifest.
     """
     body = cos.read(bucket, key)

@@ -37,6 +37,7 @@ def period_of_slot(slot: datetime) -> str:
 
     :param slot: the slot's time, with a time zone.
     :returns: as ``20261123T0200Z``; seconds are named only where the slot has some.
+    :raises SettingsError: the slot has no time zone.
     """
     if slot.tzinfo is None:
         raise SettingsError(f"The slot {slot.isoformat()} has no time zone; give it one, for example +00:00.")
@@ -49,6 +50,7 @@ def period_of_run(run_id: str) -> str:
 
     :param run_id: the run's id, in any characters.
     :returns: as ``manual-20261123T020000Z-1b9f0c3d``; always ends in eight hexadecimal digits of the run id's SHA-256.
+    :raises SettingsError: the run has no id.
     """
     if not run_id:
         raise SettingsError("The run has no id, so that its exports cannot be named; give the run an id.")
@@ -60,6 +62,8 @@ def period_for(*, slot: datetime | None, run_id: str) -> str:
 
     :param slot: the scheduled time, or None for a manual run.
     :param run_id: the run's id.
+    :returns: at most 40 characters that can stand in names and keys.
+    :raises SettingsError: the slot has no time zone, or there is neither slot nor run id.
     """
     return period_of_run(run_id) if slot is None else period_of_slot(slot)
 
@@ -76,7 +80,13 @@ def plan_id_for(*, dag_id: str, run_id: str) -> str:
 
 
 def check_period(period: str) -> str:
-    """Return the period if it can stand in names and keys; raise :class:`SettingsError` if not."""
+    """Refuse a period that cannot stand in names and keys.
+
+    :param period: the period.
+    :returns: the period, unchanged.
+    :raises SettingsError: it is empty, longer than 40 characters, or holds others than letters, digits, ``.``, ``_``,
+        ``-``.
+    """
     if not _TOKEN.fullmatch(period) or len(period) > PERIOD_MAX:
         raise SettingsError(
             f"The period {period!r} cannot be used in names: use 1 to {PERIOD_MAX} letters, digits, '.', '_' or '-', "
@@ -90,6 +100,8 @@ def export_id(*, guest_id: int, period: str) -> str:
 
     :param guest_id: the guest's id, above 0.
     :param period: the scheduled slot or manual run, see :func:`period_for`.
+    :returns: as ``12345678-20261123T0200Z``.
+    :raises SettingsError: the id or the period cannot be one.
     """
     if guest_id <= 0:
         raise SettingsError(f"{guest_id} is not the id of a virtual server; ids are above 0.")
@@ -99,6 +111,7 @@ def export_id(*, guest_id: int, period: str) -> str:
 def parse_export_id(value: str) -> tuple[int, str]:
     """Take an export id apart.
 
+    :param value: as :func:`export_id` makes it.
     :returns: guest id and period.
     :raises SettingsError: it is not an export id.
     """
@@ -112,12 +125,20 @@ def parse_export_id(value: str) -> tuple[int, str]:
 
 
 def template_name(export: str) -> str:
-    """Name the template of an export: ``sealift-<export id>``."""
+    """Name the template of an export: ``sealift-<export id>``.
+
+    :param export: the export id.
+    :returns: the template's exact name.
+    """
     return TEMPLATE_PREFIX + export
 
 
 def parse_template_name(name: str | None) -> str | None:
-    """Return the export id that a template's name carries, or None if the template is not ours."""
+    """Return the export id that a template's name carries, or None if the template is not ours.
+
+    :param name: a template's name, as the account shows it.
+    :returns: the export id, or None.
+    """
     if not name or not name.startswith(TEMPLATE_PREFIX):
         return None
     rest = name.removeprefix(TEMPLATE_PREFIX)
@@ -129,7 +150,13 @@ def parse_template_name(name: str | None) -> str | None:
 
 
 def template_note(*, export: str, bucket: str, key_prefix: str) -> str:
-    """Write the note that a template carries, so that whoever finds it knows what it is for and where it went."""
+    """Write the note that a template carries, so that whoever finds it knows what it is for and where it went.
+
+    :param export: the export id.
+    :param bucket: the bucket that the export goes to.
+    :param key_prefix: the export's :func:`image_prefix`.
+    :returns: one line.
+    """
     return f"Sealift export {export} to {bucket}/{key_prefix}/"
 
 
@@ -137,13 +164,21 @@ def template_note(*, export: str, bucket: str, key_prefix: str) -> str:
 
 
 def key_safe(text: str) -> str:
-    """Replace what IBM asks to leave out of object names (``?``, ``=``, ``<``, blanks …) by ``-``."""
+    """Replace what IBM asks to leave out of object names (``?``, ``=``, ``<``, blanks …) by ``-``.
+
+    Source: IMGDOC export-image-ibm-cos.
+
+    :param text: any text.
+    :returns: letters, digits, ``.``, ``_`` and ``-`` only; ``unnamed`` where nothing else is left.
+    """
     return _UNSAFE.sub("-", text).strip(".-") or "unnamed"
 
 
 def normal_prefix(prefix: str) -> str:
     """Return a key prefix without slashes at its ends.
 
+    :param prefix: as the user wrote it; may be empty.
+    :returns: the prefix, or an empty text.
     :raises SettingsError: the prefix holds what COS or the export dislikes.
     """
     bare = prefix.strip("/")
@@ -157,45 +192,89 @@ def normal_prefix(prefix: str) -> str:
 
 
 def image_prefix(*, prefix: str, hostname: str, guest_id: int, export: str) -> str:
-    """Say where an export's objects lie: ``<prefix>/images/<hostname>-<guest id>/<export id>``."""
+    """Say where an export's objects lie: ``<prefix>/images/<hostname>-<guest id>/<export id>``.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param hostname: the server's host name.
+    :param guest_id: the server's id.
+    :param export: the export id.
+    :returns: without a slash at its end.
+    """
     return _join(prefix, f"images/{key_safe(hostname)}-{guest_id}/{export}")
 
 
 def disk_uri(*, region: str, bucket: str, images: str, extension: str = "vhd") -> str:
     """Write the URI that ``copyToIcos`` is given; the service puts ``-0``, ``-1`` … before the extension.
 
+    Source: IMGDOC export-image-ibm-cos.
+
+    :param region: the bucket's region, as ``us-south``.
+    :param bucket: the bucket.
     :param images: the export's :func:`image_prefix`.
+    :param extension: ``vhd``; whether the service takes the format from it is unconfirmed.
+    :returns: as ``cos://us-south/bucket/images/…/disk.vhd``.
     """
     return f"cos://{region}/{bucket}/{images}/disk.{extension}"
 
 
 def disk_key(*, images: str, index: int, extension: str = "vhd") -> str:
-    """Return the key of the ``index``-th exported disk, counted from 0 without gaps."""
+    """Return the key of the ``index``-th exported disk, counted from 0 without gaps.
+
+    Source for the numbers: IMGDOC export-image-ibm-cos.
+
+    :param images: the export's :func:`image_prefix`.
+    :param index: number of the disk, from 0.
+    :param extension: as for :func:`disk_uri`.
+    :returns: as ``images/…/disk-0.vhd``.
+    """
     return f"{images}/disk-{index}.{extension}"
 
 
 def disks_prefix(images: str) -> str:
-    """Return what the keys of all disks of an export begin with."""
+    """Return what the keys of all disks of an export begin with.
+
+    :param images: the export's :func:`image_prefix`.
+    :returns: the beginning, to list by.
+    """
     return f"{images}/disk-"
 
 
 def record_key(images: str) -> str:
-    """Return the key of the configuration record."""
+    """Return the key of the configuration record.
+
+    :param images: the export's :func:`image_prefix`.
+    :returns: as ``images/…/server.json``.
+    """
     return f"{images}/server.json"
 
 
 def manifests_prefix(prefix: str, guest_id: int | None = None) -> str:
-    """Return what the keys of all manifests begin with, or of one guest's."""
+    """Return what the keys of all manifests begin with, or of one guest's.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param guest_id: the one guest, or None for all.
+    :returns: with a slash at its end.
+    """
     return _join(prefix, "manifests/") + (f"{guest_id}/" if guest_id is not None else "")
 
 
 def manifest_key(*, prefix: str, guest_id: int, period: str) -> str:
-    """Return the key of the manifest that makes the export of (guest, period) done."""
+    """Return the key of the manifest that makes the export of (guest, period) done.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param guest_id: the virtual server.
+    :param period: the scheduled slot or manual run.
+    :returns: as ``manifests/12345678/20261123T0200Z.json``.
+    """
     return f"{manifests_prefix(prefix, guest_id)}{period}.json"
 
 
 def parse_manifest_key(key: str) -> tuple[int, str] | None:
-    """Return guest id and period of a manifest's key, or None if it is not one."""
+    """Return guest id and period of a manifest's key, or None if it is not one.
+
+    :param key: any object's key.
+    :returns: guest id and period, or None.
+    """
     parts = key.split("/")
     if len(parts) < 3 or parts[-3] != "manifests" or not parts[-2].isdigit() or not parts[-1].endswith(".json"):
         return None
@@ -203,27 +282,49 @@ def parse_manifest_key(key: str) -> tuple[int, str] | None:
 
 
 def plan_key(*, prefix: str, plan_id: str) -> str:
-    """Return the key of a whole plan."""
+    """Return the key of a whole plan.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param plan_id: the plan, see :func:`plan_id_for`.
+    :returns: as ``plans/<plan id>.json``.
+    """
     return _join(prefix, f"plans/{plan_id}.json")
 
 
 def wave_key(*, prefix: str, plan_id: str, number: int) -> str:
-    """Return the key of one wave's slice of a plan."""
+    """Return the key of one wave's slice of a plan.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param plan_id: the plan.
+    :param number: the wave's number, from 0.
+    :returns: as ``plans/<plan id>/wave-0000.json``.
+    """
     return _join(prefix, f"plans/{plan_id}/wave-{number:04d}.json")
 
 
 def wave_report_key(*, prefix: str, plan_id: str, number: int) -> str:
-    """Return the key of one wave's report."""
+    """Return the key of one wave's report; parameters as for :func:`wave_key`.
+
+    :returns: as ``plans/<plan id>/wave-0000.report.json``.
+    """
     return _join(prefix, f"plans/{plan_id}/wave-{number:04d}.report.json")
 
 
 def report_key(*, prefix: str, plan_id: str) -> str:
-    """Return the key of the run's report."""
+    """Return the key of the run's report; parameters as for :func:`plan_key`.
+
+    :returns: as ``plans/<plan id>/report.json``.
+    """
     return _join(prefix, f"plans/{plan_id}/report.json")
 
 
 def wave_run_id(*, plan_id: str, number: int) -> str:
-    """Name the DAG run that carries a wave: derived from the plan, so that starting twice starts once."""
+    """Name the DAG run that carries a wave: derived from the plan, so that starting twice starts once.
+
+    :param plan_id: the plan.
+    :param number: the wave's number, from 0.
+    :returns: as ``<plan id>.wave-0000``.
+    """
     return f"{plan_id}.wave-{number:04d}"
 
 

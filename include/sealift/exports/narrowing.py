@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def guest_filter(selection: Selection) -> dict[str, Any] | None:
-    """Return an ``objectFilter`` for ``SoftLayer_Account::getVirtualGuests``, or None to fetch every guest."""
+    """Return an ``objectFilter`` for ``SoftLayer_Account::getVirtualGuests``, or None to fetch every guest.
+
+    :param selection: what was selected, exclusions aside.
+    :returns: the filter, with its root (SLDN "Object filters").
+    """
     tree = _common(selection)
     if len(selection.dedicated_hosts) == 1 and selection.dedicated_hosts[0].isdigit():
         tree["dedicatedHost"] = {"id": filters.is_number(int(selection.dedicated_hosts[0]))}
@@ -24,13 +28,21 @@ def guest_filter(selection: Selection) -> dict[str, Any] | None:
 
 
 def bare_metal_filter(selection: Selection) -> dict[str, Any] | None:
-    """Return an ``objectFilter`` for ``SoftLayer_Account::getHardware``, or None to fetch every server."""
+    """Return an ``objectFilter`` for ``SoftLayer_Account::getHardware``, or None to fetch every server.
+
+    :param selection: what was selected, exclusions aside.
+    :returns: the filter, with its root (SLDN "Object filters").
+    """
     tree = _common(selection)
     return {filters.HARDWARE: tree} if tree else None
 
 
 def bare_metal_ids(ids: Sequence[int]) -> dict[str, Any]:
-    """Return an ``objectFilter`` for the bare metal servers with some ids."""
+    """Return an ``objectFilter`` for the bare metal servers with some ids.
+
+    :param ids: ids of bare metal servers.
+    :returns: the filter, with its root (SLDN "Object filters").
+    """
     return {filters.HARDWARE: {"id": filters.one_of(ids)}}
 
 

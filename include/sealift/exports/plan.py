@@ -94,11 +94,19 @@ class PlanItem(PlanModel):
         return [names.disk_key(images=self.images, index=disk.index) for disk in self.disks]
 
     def capture_deadline(self, settings: PlanSettings) -> timedelta:
-        """How long to wait for the template."""
+        """How long to wait for the template.
+
+        :param settings: the plan's; their minutes replace what is worked out.
+        :returns: see :func:`sealift.exports.deadlines.capture_deadline`.
+        """
         return deadlines.capture_deadline(self.capacity_bytes, settings.capture_deadline_minutes)
 
     def export_deadline(self, settings: PlanSettings) -> timedelta:
-        """How long to wait for the export."""
+        """How long to wait for the export.
+
+        :param settings: the plan's; their minutes replace what is worked out.
+        :returns: see :func:`sealift.exports.deadlines.export_deadline`.
+        """
         return deadlines.export_deadline(self.capacity_bytes, settings.export_deadline_minutes)
 
 
@@ -139,11 +147,20 @@ class Plan(PlanModel):
     waves: list[Wave] = Field(default_factory=list, description="The servers to export, cut into waves")
 
     def items_with(self, outcome: Outcome) -> list[PlanItem]:
-        """Return the virtual servers with an outcome."""
+        """Return the virtual servers with an outcome.
+
+        :param outcome: which.
+        :returns: the items, in the plan's order.
+        """
         return [item for item in self.items if item.outcome is outcome]
 
     def slice(self, number: int) -> WaveSlice:
-        """Return one wave's slice."""
+        """Return one wave's slice.
+
+        :param number: the wave's number, from 0.
+        :returns: the slice, with the plan's settings.
+        :raises IndexError: the plan has no such wave.
+        """
         by_id = {item.guest_id: item for item in self.items}
         return WaveSlice(
             plan_id=self.plan_id,
@@ -167,6 +184,8 @@ class WaveSlice(PlanModel):
     def item(self, guest_id: int) -> PlanItem:
         """Return one server's item.
 
+        :param guest_id: the virtual server.
+        :returns: the item.
         :raises PlanError: the wave does not hold the server.
         """
         for item in self.items:
@@ -188,10 +207,15 @@ def make_plan(
 ) -> Plan:
     """Make a plan; captures nothing.
 
+    :param settings: how the run exports.
+    :param selection: which servers it is about.
+    :param classic: the account.
+    :param cos: the object store; its bucket is checked, and created where the settings say so.
     :param plan_id: see :func:`names.plan_id_for`.
     :param period: see :func:`names.period_for`.
     :param now: the present time, with a time zone.
     :param past_slot: the run is a backfill of a slot that has passed: only templates captured then are exported.
+    :returns: the plan, with a finding for whatever keeps a server out of it.
     :raises InputError: the selection or a setting cannot be used.
     :raises sealift.cos.errors.CosError: the bucket is missing, in another region, or may not be written.
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
@@ -244,7 +268,10 @@ def write_plan(cos: CosApi, plan: Plan) -> list[str]:
     A retry of the planning task sees a later state of the account (a server just exported, say). The waves may have
     started from the first plan, so that one holds; use :func:`read_plan` for what holds.
 
+    :param cos: the object store.
+    :param plan: the plan; its settings name bucket and prefix.
     :returns: the keys of the waves' slices, in order.
+    :raises PlanError: something else lies at one of the keys.
     """
     settings = plan.settings
     key = names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)
@@ -264,12 +291,26 @@ def write_plan(cos: CosApi, plan: Plan) -> list[str]:
 
 
 def read_plan(cos: CosApi, *, bucket: str, key: str) -> Plan:
-    """Read a whole plan; raise :class:`PlanError` where there is none or it cannot be read."""
+    """Read a whole plan.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param key: the plan's key, see :func:`sealift.exports.names.plan_key`.
+    :returns: the plan.
+    :raises PlanError: there is none, or it cannot be read.
+    """
     return Plan.model_validate(_read(cos, bucket, key, Plan))
 
 
 def read_wave(cos: CosApi, *, bucket: str, key: str) -> WaveSlice:
-    """Read one wave's slice; raise :class:`PlanError` where there is none or it cannot be read."""
+    """Read one wave's slice.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param key: the slice's key, see :func:`sealift.exports.names.wave_key`.
+    :returns: the slice.
+    :raises PlanError: there is none, or it cannot be read.
+    """
     return WaveSlice.model_validate(_read(cos, bucket, key, WaveSlice))
 
 
@@ -346,7 +387,12 @@ def _without_secrets(inventory: dict[str, Any]) -> dict[str, Any]:
 
 
 def plan_summary(plan: Plan) -> Mapping[str, int]:
-    """Count a plan's outcomes, for logs and XCom."""
+    """Count a plan's outcomes, for logs and XCom.
+
+    :param plan: the plan.
+    :returns: how many servers to export, already exported and not exportable, how many disks to export, and how many
+        waves.
+    """
     return {
         "export": len(plan.items_with(Outcome.EXPORT)),
         "already_exported": len(plan.items_with(Outcome.ALREADY_EXPORTED)),

@@ -92,13 +92,25 @@ def prove_and_record(
 ) -> Recorded:
     """Prove every disk at L0 and L1, write the configuration record, then the manifest.
 
+    :param classic: the account.
+    :param cos: the object store.
+    :param item: the server, as the plan has it.
+    :param settings: the plan's settings: bucket, region, prefix.
+    :param template_id: the parent template that was exported.
+    :param dag_id: the DAG, for the manifest.
+    :param run_id: the DAG run, for the manifest.
+    :param try_number: which try of the task this is, for the manifest.
+    :param plan_id: the plan, for the manifest.
     :param captured_at: when the capture began, if known better than from the template's creation date.
     :param clock: tells the time, in UTC; the manifest's times are true times.
-    :param second_look_seconds: time between the two looks of L0.
+    :param sleep: waits between the two looks.
+    :param second_look_seconds: time between the two looks of L0, in seconds.
     :param open_source: opens an object for range reads; a :class:`sealift.cos.source.ObjectSource` if not given.
     :returns: the manifest's key and what it says. If the manifest exists already, that one.
     :raises ProofError: an object is missing, changes, or is not a sound image; no manifest is written.
     :raises ManifestConflictError: a manifest of this export exists and speaks of other images.
+    :raises TemplateMissingError: the account does not show the template, and the time of the capture is not known
+        otherwise; retryable.
     """
     bucket = settings.bucket
     key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=item.period)

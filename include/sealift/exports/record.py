@@ -128,7 +128,10 @@ class ConfigurationRecord(RecordModel):
         return digest(self.body)
 
     def storage_not_in_image(self) -> list[ManifestStorage]:
-        """Name the attached network storage for the manifest."""
+        """Name the attached network storage for the manifest.
+
+        :returns: the volumes, in the record's order.
+        """
         return [
             ManifestStorage(
                 id=one.id,
@@ -145,6 +148,11 @@ class ConfigurationRecord(RecordModel):
 def build_record(classic: ClassicApi, guest_id: int) -> ConfigurationRecord:
     """Ask the account for a server's configuration and keep what the allow-list names.
 
+    Source for what belongs into it: VSDOC data-portability-classic.
+
+    :param classic: the account.
+    :param guest_id: the virtual server.
+    :returns: the record.
     :raises sealift.classic.errors.ClassicError: the account cannot be asked, or does not know the server.
     """
     raw = classic.guest_detail(guest_id)
@@ -171,7 +179,14 @@ def build_record(classic: ClassicApi, guest_id: int) -> ConfigurationRecord:
 
 
 def parse_record(body: bytes, *, bucket: str, key: str) -> ConfigurationRecord:
-    """Read a record's bytes; raise :class:`LedgerError` where they are not one."""
+    """Read a record's bytes.
+
+    :param body: the object's bytes.
+    :param bucket: where it lies, for the message.
+    :param key: where it lies, for the message.
+    :returns: the record.
+    :raises LedgerError: they are not a configuration record.
+    """
     try:
         return ConfigurationRecord.model_validate_json(body)
     except ValidationError as error:
@@ -189,6 +204,7 @@ def pick(raw: Mapping[str, Any], paths: Iterable[Path]) -> dict[str, Any]:
 
     :param raw: a reply, as the API gave it.
     :param paths: the allow-list: field names from the outside in.
+    :returns: the same shape with the named fields only.
     """
     tree: dict[str, Any] = {}
     for path in paths:

@@ -79,6 +79,8 @@ class Rule:
     :param sentence: what the rule says in general; its findings say it of one server.
     :param check: yields a sentence for each thing found; None for rules that are not about one guest.
     :param waivable: whether a user may turn the refusal into a warning.
+    :param id: names the rule in findings and in the plan's ``waive`` setting.
+    :param severity: what its findings do to a server, unless it is waived.
     """
 
     id: str
@@ -89,7 +91,12 @@ class Rule:
 
 
 def evaluate(guest: Guest, context: Context) -> list[Finding]:
-    """Hold every rule against a guest; refusals come first."""
+    """Hold every rule against a guest; refusals come first.
+
+    :param guest: the virtual server.
+    :param context: what else the rules may know.
+    :returns: one finding for each thing found; empty where nothing is.
+    """
     findings = [
         finding(rule, sentence, context.settings)
         for rule in RULES
@@ -101,14 +108,24 @@ def evaluate(guest: Guest, context: Context) -> list[Finding]:
 
 
 def finding(rule: Rule, sentence: str, settings: PlanSettings) -> Finding:
-    """Make a finding of a rule, as a warning if the user waived the rule."""
+    """Make a finding of a rule, as a warning if the user waived the rule.
+
+    :param rule: the rule that spoke.
+    :param sentence: what it found of one server.
+    :param settings: the plan's, for what the user waived.
+    :returns: the finding.
+    """
     if rule.severity is Severity.REFUSE and rule.waivable and rule.id in settings.waive:
         return Finding(rule=rule.id, severity=Severity.WARN, sentence=f"{sentence} (The rule was waived.)")
     return Finding(rule=rule.id, severity=rule.severity, sentence=sentence)
 
 
 def settings_findings(settings: PlanSettings) -> list[Finding]:
-    """Hold the rules about the plan's settings against them."""
+    """Hold the rules about the plan's settings against them.
+
+    :param settings: the plan's.
+    :returns: one finding for each thing found; empty where nothing is.
+    """
     if settings.region in IMPORT_REGIONS:
         return []
     return [
@@ -123,7 +140,13 @@ def settings_findings(settings: PlanSettings) -> list[Finding]:
 
 
 def bare_metal_finding(server: BareMetalServer) -> Finding:
-    """Say that a bare metal server is its owner's to export."""
+    """Say that a bare metal server is its owner's to export.
+
+    Source: VSDOC data-portability-classic.
+
+    :param server: the bare metal server.
+    :returns: a refusal.
+    """
     return Finding(
         rule=BARE_METAL.id,
         severity=Severity.REFUSE,
@@ -133,7 +156,11 @@ def bare_metal_finding(server: BareMetalServer) -> Finding:
 
 
 def unknown_id_finding(guest_id: int) -> Finding:
-    """Say that an id of the selection belongs to nobody."""
+    """Say that an id of the selection belongs to nobody.
+
+    :param guest_id: the id.
+    :returns: a refusal.
+    """
     return Finding(
         rule=UNKNOWN_SERVER.id,
         severity=Severity.REFUSE,
@@ -261,6 +288,9 @@ def third_party_software(guest: Guest) -> list[str]:
 
     The operating system is itself in ``softwareComponents``: it is told apart by its own description's id or reference
     code, or by the description's ``operatingSystem`` flag. A component without any description is not named.
+
+    :param guest: with its operating system and software components (softlayer-go datatypes).
+    :returns: names, each once, sorted.
     """
     system = _description(guest.operating_system)
     found = []

@@ -35,6 +35,8 @@ def schema_text(name: str) -> str:
     """Return the text of one schema's file.
 
     :param name: one of :data:`MODELS`.
+    :returns: JSON, indented, with a line end.
+    :raises KeyError: there is no such schema.
     """
     model, title = MODELS[name]
     schema = {"$schema": DIALECT, **model.model_json_schema(mode="serialization"), "title": title}
@@ -42,7 +44,11 @@ def schema_text(name: str) -> str:
 
 
 def write_schemas(folder: Path) -> list[Path]:
-    """Write every schema into a folder and return the files."""
+    """Write every schema into a folder and return the files.
+
+    :param folder: made where there is none.
+    :returns: the files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in MODELS:
@@ -53,14 +59,22 @@ def write_schemas(folder: Path) -> list[Path]:
 
 
 def outdated(folder: Path) -> list[str]:
-    """Name the schema files of a folder that are missing, differ from the models, or belong to no model."""
+    """Name the schema files of a folder that are missing, differ from the models, or belong to no model.
+
+    :param folder: the folder.
+    :returns: the files' names, sorted; empty where all are current.
+    """
     wanted = {f"{name}.schema.json": schema_text(name) for name in MODELS}
     found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.schema.json")}
     return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write or check the schemas; see the module's first lines."""
+    """Write or check the schemas; see the module's first lines.
+
+    :param arguments: the command line's, without the program's name.
+    :returns: the exit status: 0, 1 where schemas are not current, or 2 where the arguments cannot be read.
+    """
     check = "--check" in arguments
     folders = [one for one in arguments if one != "--check"]
     if len(folders) != 1:

@@ -71,11 +71,19 @@ class Criteria(BaseModel):
         return any((self.hostnames, self.domains, self.tags, self.datacenters, self.dedicated_hosts))
 
     def describes(self, server: Guest | BareMetalServer) -> bool:
-        """Say whether all kinds of criteria given fit a server (ids aside); False where none is given."""
+        """Say whether all kinds of criteria given fit a server (ids aside); False where none is given.
+
+        :param server: a virtual or bare metal server.
+        :returns: whether it fits.
+        """
         return self.has_criteria and all(self._fitting(server))
 
     def touches(self, server: Guest | BareMetalServer) -> bool:
-        """Say whether an id or any one criterion fits a server."""
+        """Say whether an id or any one criterion fits a server.
+
+        :param server: a virtual or bare metal server.
+        :returns: whether it fits.
+        """
         return server.id in self.ids or any(self._fitting(server))
 
     def _fitting(self, server: Guest | BareMetalServer) -> list[bool]:
@@ -112,6 +120,7 @@ class Selection(Criteria):
         """Read a selection from a DAG's params or a JSON document.
 
         :param params: the fields of the selection; lists may be written as text with commas, blanks or line ends.
+        :returns: the selection, checked by :meth:`check`.
         :raises SelectionError: a field is unknown or malformed, or nothing is selected.
         """
         try:
@@ -122,7 +131,10 @@ class Selection(Criteria):
         return selection
 
     def check(self) -> None:
-        """Raise :class:`SelectionError` where the selection selects nothing or contradicts itself."""
+        """Refuse a selection that selects nothing or contradicts itself.
+
+        :raises SelectionError: naming the fields concerned.
+        """
         if self.all and self.has_criteria:
             given = [name for name in _KINDS if getattr(self, name)]
             raise SelectionError(
@@ -136,11 +148,19 @@ class Selection(Criteria):
             )
 
     def chooses(self, server: Guest | BareMetalServer) -> bool:
-        """Say whether a server is selected, exclude aside."""
+        """Say whether a server is selected, exclude aside.
+
+        :param server: a virtual or bare metal server.
+        :returns: whether it is selected.
+        """
         return self.all or server.id in self.ids or self.describes(server)
 
     def includes(self, server: Guest | BareMetalServer) -> bool:
-        """Say whether a server is selected and not excluded."""
+        """Say whether a server is selected and not excluded.
+
+        :param server: a virtual or bare metal server.
+        :returns: whether the run is about it.
+        """
         return self.chooses(server) and not self.exclude.touches(server)
 
 
@@ -169,7 +189,11 @@ def resolve(selection: Selection, classic: ClassicApi) -> Resolved:
     The API's own filters narrow what is fetched where they can; every server is checked against the selection here as
     well, because a filter that the API does not understand is silently ignored (SLDN, "Object filters").
 
+    :param selection: what was selected.
+    :param classic: the account.
+    :returns: the servers, and what fitted none.
     :raises SelectionError: the selection is empty, names an unknown data center or unknown ids, or selects nothing.
+    :raises sealift.classic.errors.ClassicError: the account cannot be asked.
     """
     selection.check()
     _check_datacenters(selection, classic)

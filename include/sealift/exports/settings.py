@@ -71,6 +71,8 @@ class PlanSettings(BaseModel):
     def from_params(cls, params: Mapping[str, Any]) -> Self:
         """Read settings from a DAG's params.
 
+        :param params: the settings by name; None means not given.
+        :returns: the settings.
         :raises SettingsError: a setting is missing, unknown, out of range or malformed; the message names each.
         """
         try:

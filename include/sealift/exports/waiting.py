@@ -101,12 +101,22 @@ class WaitTerms(BaseModel):
 
 
 def capture_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:
-    """Make the terms for a :class:`CaptureJudge` or :class:`TemplateJudge`."""
+    """Make the terms for a :class:`CaptureJudge` or :class:`TemplateJudge`.
+
+    :param item: the server, as the plan has it.
+    :param settings: the plan's; their minutes replace what is worked out.
+    :param template_id: the template to wait for.
+    :param started_at: when the wait begins, with a time zone.
+    :returns: the terms; times in seconds.
+    """
     return _terms(item, settings, template_id, started_at, item.capture_deadline(settings))
 
 
 def export_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:
-    """Make the terms for an :class:`ExportJudge`."""
+    """Make the terms for an :class:`ExportJudge`; parameters as for :func:`capture_terms`.
+
+    :returns: the terms; times in seconds.
+    """
     return _terms(item, settings, template_id, started_at, item.export_deadline(settings))
 
 
@@ -244,6 +254,8 @@ class CaptureJudge(_Judge):
 
     Right after the submission no transaction may be visible yet, so that an idle server alone proves nothing: the
     transaction must have been seen, or the template be whole, or the grace period be over.
+
+    :param terms: whom the wait is for and how long it may last.
     """
 
     what = "capture"
@@ -300,12 +312,18 @@ class CaptureJudge(_Judge):
 
 
 class TemplateJudge(_Judge):
-    """Waits until a template is whole: children, sizes known, no transaction on it or on the server, seen twice."""
+    """Waits until a template is whole: children, sizes known, no transaction on it or on the server, seen twice.
+
+    :param terms: as for :class:`CaptureJudge`.
+    """
 
     what = "template"
 
     def observe(self, *, template: Template | None, guest: GuestState | None, now: datetime) -> Verdict | None:
-        """Look at a poll; parameters and result as for :meth:`CaptureJudge.observe`."""
+        """Look at a poll; parameters as for :meth:`CaptureJudge.observe`.
+
+        :returns: the verdict, or None to go on waiting.
+        """
         if not self._new_poll(now):
             return None
         if self._lasting("template missing", template is None, now):
@@ -349,7 +367,10 @@ class TemplateJudge(_Judge):
 
 
 class ExportJudge(_Judge):
-    """Waits until an export is over: no transaction left, and every expected object there with a size, seen twice."""
+    """Waits until an export is over: no transaction left, and every expected object there with a size, seen twice.
+
+    :param terms: as for :class:`CaptureJudge`.
+    """
 
     what = "export"
 

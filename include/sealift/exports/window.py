@@ -43,7 +43,12 @@ class Span:
         return self.end <= self.start
 
     def contains(self, weekday: int, minute: int) -> bool:
-        """Say whether a minute of a weekday (0 = Monday) lies in the span."""
+        """Say whether a minute of a weekday (0 = Monday) lies in the span.
+
+        :param weekday: 0 for Monday to 6 for Sunday.
+        :param minute: of the day, from 0 to 1439.
+        :returns: whether it lies in the span; its end does not.
+        """
         if not self.overnight:
             return weekday in self.days and self.start <= minute < self.end
         began_yesterday = (weekday - 1) % 7 in self.days
@@ -64,6 +69,8 @@ class Window(BaseModel):
     def parse(cls, text: str) -> Window:
         """Read a window.
 
+        :param text: see the module's first lines.
+        :returns: the window, with its text's blanks made single.
         :raises WindowError: it cannot be read; the message says what is wrong and how to write it.
         """
         window = cls.model_construct(text=" ".join(text.split()))
@@ -111,13 +118,22 @@ class Window(BaseModel):
         return tuple(self._span(part.strip()) for part in body.split(";"))
 
     def contains(self, now: datetime) -> bool:
-        """Say whether a capture may start at a moment (with a time zone)."""
+        """Say whether a capture may start at a moment (with a time zone).
+
+        :param now: the moment, with a time zone.
+        :returns: whether the window is open.
+        """
         local = now.astimezone(self.zone)
         minute = local.hour * 60 + local.minute
         return any(span.contains(local.weekday(), minute) for span in self.spans)
 
     def next_opening(self, now: datetime) -> datetime:
-        """Return the first moment, from ``now`` on, at which a capture may start (UTC, to the minute unless now)."""
+        """Return the first moment, from ``now`` on, at which a capture may start (UTC, to the minute unless now).
+
+        :param now: the moment to begin at, with a time zone.
+        :returns: with the time zone UTC.
+        :raises WindowError: the window does not open within 15 days.
+        """
         if self.contains(now):
             return now.astimezone(UTC)
         # Minute by minute is exact whatever daylight saving does, and at most 21,600 steps. A weekly span that lies
