@@ -90,11 +90,11 @@ class Pictures:
             self._save(page, "run-tasks")
 
     def trigger_form(self) -> None:
-        """The trigger form of plan_exports, unfolded where it says how to export."""
+        """The trigger form of plan_exports, as it opens."""
         with self._page(f"dags/{DAG}", height=1700) as page:
             page.get_by_role("button", name="Trigger Dag").click()
             form = page.get_by_role("dialog")
-            form.get_by_text("How", exact=True).click()
+            form.get_by_text("Run Parameters", exact=True).wait_for()
             form.get_by_text("Dry run").wait_for()
             page.wait_for_timeout(SETTLED_MS)
             self._save(form, "trigger-form")

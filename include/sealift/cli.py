@@ -245,13 +245,12 @@ def _print_connections(connections: dict[str, Any], summary: dict[str, Any]) -> 
 
 def _write_state_file(state: Path, summary: dict[str, Any], connections: dict[str, Any]) -> None:
     """Leave word of the running sandbox for the other commands: never half a file, readable by its owner only."""
-    ca = connections["ibm_classic_default"]["extra"]["verify"]
     document = {
         "pid": os.getpid(),
         "api_url": summary["api_url"],
         "cos_url": summary["cos_url"],
         "iam_url": summary["iam_url"],
-        "ca": None if ca == "true" else ca,
+        "ca": connections["ibm_classic_default"]["extra"].get("verify"),
         "connections": connections,
     }
     fresh = state / f"{_STATE_FILE}.new"
