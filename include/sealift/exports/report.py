@@ -111,7 +111,11 @@ class RunReport(ReportModel):
         return self
 
     def count(self, kind: OutcomeKind) -> int:
-        """Count the servers that ended in one way."""
+        """Count the servers that ended in one way.
+
+        :param kind: which way.
+        :returns: the number of servers.
+        """
         return sum(one.kind is kind for one in self.outcomes)
 
     @property
@@ -146,8 +150,13 @@ def make_wave_report(
 ) -> WaveReport:
     """Report how a wave's servers ended. The bucket decides what is exported; failures say why the rest is not.
 
+    :param cos: the object store.
+    :param wave: the wave's slice of the plan.
     :param failures: by guest id: what failed of each server whose tasks did not all succeed.
     :param run_id: the DAG run that carried the wave.
+    :param now: the present time, with a time zone.
+    :returns: the report, with one outcome per server of the wave.
+    :raises LedgerError: what lies at a manifest key is no manifest.
     """
     outcomes = []
     for item in sorted(wave.items, key=lambda one: one.guest_id):
@@ -226,21 +235,40 @@ def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport],
 
 
 def write_wave_report(cos: CosApi, report: WaveReport, *, bucket: str, prefix: str) -> str:
-    """Write a wave's report (a later one replaces it) and return its key."""
+    """Write a wave's report (a later one replaces it) and return its key.
+
+    :param cos: the object store.
+    :param report: the report.
+    :param bucket: the bucket.
+    :param prefix: what all keys begin with; may be empty.
+    :returns: the report's key.
+    """
     key = names.wave_report_key(prefix=prefix, plan_id=report.plan_id, number=report.number)
     cos.put(bucket, key, canonical_json(report))
     return key
 
 
 def write_run_report(cos: CosApi, report: RunReport, *, prefix: str) -> str:
-    """Write the run's report (a later one replaces it) and return its key."""
+    """Write the run's report (a later one replaces it) and return its key.
+
+    :param cos: the object store.
+    :param report: the report; it names its bucket.
+    :param prefix: what all keys begin with; may be empty.
+    :returns: the report's key.
+    """
     key = names.report_key(prefix=prefix, plan_id=report.plan_id)
     cos.put(report.bucket, key, canonical_json(report))
     return key
 
 
 def read_wave_reports(cos: CosApi, plan: Plan) -> dict[int, WaveReport]:
-    """Read the reports of a plan's waves, as far as there are any, by number."""
+    """Read the reports of a plan's waves, as far as there are any, by number.
+
+    :param cos: the object store.
+    :param plan: the plan; its settings name bucket and prefix.
+    :returns: the reports by the waves' numbers.
+    :raises PlanError: what lies at a report's key is none.
+    """
     found = {}
     for wave in plan.waves:
         key = names.wave_report_key(prefix=plan.settings.prefix, plan_id=plan.plan_id, number=wave.number)
@@ -251,7 +279,14 @@ def read_wave_reports(cos: CosApi, plan: Plan) -> dict[int, WaveReport]:
 
 
 def read_run_report(cos: CosApi, *, bucket: str, key: str) -> RunReport | None:
-    """Read a run's report, or return None where there is none yet."""
+    """Read a run's report, or return None where there is none yet.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param key: the report's key, see :func:`sealift.exports.names.report_key`.
+    :returns: the report, or None.
+    :raises PlanError: what is there is no report.
+    """
     body = cos.read(bucket, key)
     return None if body is None else _parse(RunReport, body, f"{bucket}/{key}")
 
