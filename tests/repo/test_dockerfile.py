@@ -122,10 +122,6 @@ def laid_out(
                     shutil.copy(path, target)
         elif step.name == "RUN":
             command = [moved(word) for word in step.words]
-            if command[:2] == ["pip", "install"] and "--require-hashes" in command:
-                # The same arguments, by uv: it takes seconds where pip takes minutes, and checks the same hashes.
-                command = [str(uv), "pip", "install", *(word for word in command[2:] if word != "--no-cache-dir")]
-                command[3:3] = ["--quiet", "--python", f"{venv}/bin/python"]
             done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         elif step.name == "ENV":
