@@ -40,37 +40,42 @@ def connection_form(page: Page, conn_type: str) -> Locator:
     dialog.get_by_role("combobox").first.click()
     page.keyboard.type(conn_type)
     page.keyboard.press("Enter")
-    dialog.get_by_text("Extra Fields", exact=True).click()
     return dialog
 
 
 @pytest.mark.parametrize(
-    ("conn_type", "shown", "hidden"),
+    ("conn_type", "name", "standard", "extra", "hidden"),
     [
         (
             "ibm_classic",
-            [
-                "IBM Cloud Classic (SoftLayer API)",
-                "API endpoint",
-                "User name",
-                "API key",
-                "Transport",
-                "Network",
-                "Timeout",
-            ],
-            ["Schema", "Host"],
+            "IBM Cloud Classic (SoftLayer API)",
+            ["API endpoint", "User name", "API key", "Port"],
+            ["Transport", "Network", "Timeout (seconds)", "Requests per second"],
+            ["Schema", "Host", "Login"],
         ),
         (
             "ibm_cos",
-            ["IBM Cloud Object Storage", "Endpoint URL", "IBM Cloud API key", "Region", "Endpoint kind", "Bucket"],
+            "IBM Cloud Object Storage",
+            ["Endpoint URL", "IBM Cloud API key", "Port"],
+            ["Region", "Endpoint kind", "Bucket", "API key for the export"],
             ["Schema", "Login", "Host"],
         ),
     ],
 )
-def test_the_connection_form_shows_its_fields(page: Page, conn_type: str, shown: list[str], hidden: list[str]) -> None:
+def test_the_connection_form_shows_its_fields(
+    page: Page, conn_type: str, name: str, standard: list[str], extra: list[str], hidden: list[str]
+) -> None:
     dialog = connection_form(page, conn_type)
-    for label in shown:
-        expect(dialog.get_by_text(label).first).to_be_visible()
+    expect(dialog.get_by_text(name).first).to_be_visible()
+    # One of the two sections is open at a time.
+    sections = {"Standard Fields": standard, "Extra Fields": extra}
+    for section, labels in sections.items():
+        button = dialog.get_by_role("button", name=section, exact=True)
+        if button.get_attribute("aria-expanded") != "true":
+            button.click()
+        expect(button).to_have_attribute("aria-expanded", "true")
+        for label in labels:
+            expect(dialog.locator("label").filter(has_text=label).first).to_be_visible()
     for label in hidden:
         expect(dialog.get_by_text(label, exact=True)).to_have_count(0)
 
