@@ -1,3 +1,3 @@
-"""Moving image bytes out of the bucket."""
+"""Moving image bytes out of the bucket: a room that the borders already know; nothing stands in it yet."""
 
 from __future__ import annotations
