@@ -26,6 +26,11 @@ async def settle(began: datetime) -> None:
         await asyncio.sleep(left)
 
 
+def _poll_key(classic_conn_id: str, poll_interval: float) -> Hashable:
+    """The name under which waits find their poll; the loop and its waits have to agree on it."""
+    return ("sealift-account", classic_conn_id, poll_interval)
+
+
 class AccountTrigger(BaseEventTrigger):
     """A trigger that is fed by the account's one poll.
 
@@ -40,7 +45,7 @@ class AccountTrigger(BaseEventTrigger):
 
     def shared_stream_key(self) -> Hashable:
         """One poll for each connection and interval."""
-        return ("sealift-account", self.classic_conn_id, self.poll_interval)
+        return _poll_key(self.classic_conn_id, self.poll_interval)
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Snapshot]:
@@ -50,6 +55,6 @@ class AccountTrigger(BaseEventTrigger):
         :returns: snapshots, for ever.
         """
         conn_id, interval = str(kwargs["classic_conn_id"]), float(kwargs["poll_interval"])
-        poll = AccountPoll(key=("sealift-account", conn_id, interval), classic_conn_id=conn_id, poll_interval=interval)
+        poll = AccountPoll(key=_poll_key(conn_id, interval), classic_conn_id=conn_id, poll_interval=interval)
         async for snapshot in poll.snapshots():
             yield snapshot

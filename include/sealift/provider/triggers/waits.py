@@ -89,15 +89,17 @@ class AccountWaitTrigger(AccountTrigger):
 
     async def on_kill(self) -> None:
         """Say what goes on remotely: the API offers no cancel, so nothing is cancelled."""
+        from sealift.exports.names import template_name
+
         terms = self._read_terms()
         self.log.warning(
             "This wait was ended by a user. Nothing was cancelled: the Classic API offers no way to. Remotely, the "
             "work on the template %s of the virtual server %s (%s) goes on; find it under Devices > Manage > "
-            "Images, or by its name sealift-%s. Clearing this task takes the wait up again.",
+            "Images, or by its name %s. Clearing this task takes the wait up again.",
             terms.template_id,
             terms.guest_id,
             terms.hostname,
-            terms.export_id,
+            template_name(terms.export_id),
         )
 
     async def _verdict(self, snapshots: AsyncIterator[Any]) -> AsyncIterator[Verdict]:
@@ -157,8 +159,10 @@ class AccountWaitTrigger(AccountTrigger):
     def _place(self, terms: WaitTerms) -> Place | None:
         if not self.waits_for_objects:
             return None
-        stem = terms.expected_keys[0].rpartition("/")[0]
-        return Place(cos_conn_id=self.cos_conn_id, region=self.region, bucket=terms.bucket, prefix=f"{stem}/disk-")
+        from sealift.exports.names import disks_prefix
+
+        prefix = disks_prefix(terms.expected_keys[0].rpartition("/")[0])
+        return Place(cos_conn_id=self.cos_conn_id, region=self.region, bucket=terms.bucket, prefix=prefix)
 
     def _judge(self, terms: WaitTerms) -> Any:
         raise NotImplementedError
