@@ -17,6 +17,7 @@ from sealift.exports.errors import DuplicateTemplatesError, OfflineCapReached, O
 from sealift.exports.plan import Outcome, PlanItem, WaveSlice
 from sealift.exports.settings import PlanSettings
 from sealift.provider.errors import WaitFailedForGood
+from sealift.provider.hooks.cos import CosHook
 from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.operators.capture import CaptureImageOperator
 from sealift.provider.operators.export import ExportImageOperator
@@ -56,8 +57,10 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     store = SimpleNamespace(
         client=SimpleNamespace(endpoint_url="http://127.0.0.1:1"),
         export_api_key="key-of-the-export",
+        region="us-south",
         service_instance_id=None,
     )
+    store.url_of = lambda bucket, key: CosHook.url_of(store, bucket, key)
     monkeypatch.setattr(
         ServerStepOperator, "classic", SimpleNamespace(client=SimpleNamespace(account_id=lambda: 307608))
     )

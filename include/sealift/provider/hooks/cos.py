@@ -17,6 +17,7 @@ from sealift.provider.hooks.connections import (
     read_connection,
     verify_of,
 )
+from sealift.provider.links import object_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -78,6 +79,21 @@ class CosHook(BaseHook):
         """CRN of the Cloud Object Storage instance, if the connection names it."""
         crn = extra_of(self._connection).get("service_instance_id")
         return None if crn is None else str(crn)
+
+    def url_of(self, bucket: str, key: str) -> str:
+        """Give the page of an object, for a button on a task.
+
+        :param bucket: the bucket.
+        :param key: the object's key.
+        :returns: its bucket's page in the console where the service instance is known, else its own address.
+        """
+        return object_url(
+            bucket=bucket,
+            key=key,
+            region=self.region,
+            endpoint=self.client.endpoint_url,
+            service_instance_id=self.service_instance_id,
+        )
 
     @property
     def export_api_key(self) -> str:

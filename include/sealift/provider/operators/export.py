@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.errors import WaitFailedForGood
-from sealift.provider.links import ObjectLink, TemplateLink, object_url, template_url
+from sealift.provider.links import ObjectLink, TemplateLink, template_url
 from sealift.provider.operators.base import ServerStepOperator
 
 if TYPE_CHECKING:
@@ -73,15 +73,6 @@ class ExportImageOperator(ServerStepOperator):
             settings.bucket,
             item.images,
         )
-        self.remember_link(
-            ObjectLink,
-            object_url(
-                bucket=settings.bucket,
-                key=item.disk_keys[0],
-                region=settings.region,
-                endpoint=self.cos.client.endpoint_url,
-                service_instance_id=self.cos.service_instance_id,
-            ),
-        )
+        self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
         terms = export_terms(item, settings, template_id=template_id, started_at=datetime.now(UTC))
         return dict(terms.model_dump(mode="json"))

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.links import Linked, PlanLink, object_url
+from sealift.provider.links import Linked, PlanLink
 from sealift.provider.params import selection_of
 
 if TYPE_CHECKING:
@@ -88,16 +88,7 @@ class PlanExportsOperator(BaseOperator, Linked):
         # A second try finds the plan of the first, which is the one that holds.
         plan = read_plan(cos.client, bucket=settings.bucket, key=key)
         self._tell(plan)
-        self.remember_link(
-            PlanLink,
-            object_url(
-                bucket=settings.bucket,
-                key=key,
-                region=settings.region,
-                endpoint=cos.client.endpoint_url,
-                service_instance_id=cos.service_instance_id,
-            ),
-        )
+        self.remember_link(PlanLink, cos.url_of(settings.bucket, key))
         ti.xcom_push(
             key=PLAN_KEY,
             value={

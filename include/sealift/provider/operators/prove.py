@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.assets import exported_asset
-from sealift.provider.links import ManifestLink, ObjectLink, object_url
+from sealift.provider.links import ManifestLink, ObjectLink
 from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.operators.export import template_id_of
 
@@ -60,14 +60,8 @@ class ProveExportOperator(ServerStepOperator):
             settings.bucket,
             recorded.manifest_key,
         )
-        where: dict[str, Any] = {
-            "bucket": settings.bucket,
-            "region": settings.region,
-            "endpoint": self.cos.client.endpoint_url,
-            "service_instance_id": self.cos.service_instance_id,
-        }
-        self.remember_link(ManifestLink, object_url(key=recorded.manifest_key, **where))
-        self.remember_link(ObjectLink, object_url(key=item.disk_keys[0], **where))
+        self.remember_link(ManifestLink, self.cos.url_of(settings.bucket, recorded.manifest_key))
+        self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
         self._tell_asset(context, recorded.manifest_key)
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
 

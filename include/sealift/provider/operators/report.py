@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from sealift.provider.errors import ServersFailed
 from sealift.provider.failures import FAILURE_KEY
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.links import Linked, ReportLink, object_url
+from sealift.provider.links import Linked, ReportLink
 from sealift.provider.operators.base import WaveTaskOperator
 from sealift.provider.operators.plan import PLAN_KEY
 
@@ -132,16 +132,7 @@ class PlanReportOperator(BaseOperator, Linked):
             for one in report.outcomes:
                 self.log.info("%s", line_of(one))
             self.log.info("%s", report.summary)
-        self.remember_link(
-            ReportLink,
-            object_url(
-                bucket=plan.settings.bucket,
-                key=key,
-                region=plan.settings.region,
-                endpoint=hook.client.endpoint_url,
-                service_instance_id=hook.service_instance_id,
-            ),
-        )
+        self.remember_link(ReportLink, hook.url_of(plan.settings.bucket, key))
         if not plan.settings.dry_run and report.failed:
             raise ServersFailed(_failed_words(report.failed, f"{plan.settings.bucket}/{key}"))
         return key
