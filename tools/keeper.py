@@ -3,9 +3,10 @@
 Airflow's parts leave their parent's session and overwrite their environment, so neither tells whose they are. What does
 is descent: the keeper adopts every orphan among its descendants (Linux calls that a subreaper), so none can get away.
 
-``python keeper.py LOG COMMAND…`` runs until the program ends, until it gets SIGTERM, or until its standard input ends,
-which it does when whoever started the keeper ends, however that comes about. A word on standard input takes the last
-reason away. Reads /proc, so it needs Linux.
+``python keeper.py LOG COMMAND…`` tells the program's process id in one line, and runs until the program ends, until it
+gets SIGTERM, or until its standard input ends, which it does when whoever started the keeper ends, however that comes
+about. A word on standard input takes the last reason away. With ``--stay`` in front, the first reason is none: what a
+program leaves behind when it is killed lives on, as it would without a keeper. Reads /proc, so it needs Linux.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 # In a keeper's environment, and in no other: how its keepers are found for a purpose.
 MARK = "SEALIFT_KEEPER"
 LET_GO = "let go"
+STAY = "--stay"
 PATIENCE = 2.0
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -47,6 +49,20 @@ def descendants(ancestor: int) -> list[int]:
         offspring = children.get(queue.pop(), [])
         found += offspring
         queue += offspring
+    return found
+
+
+def ancestors(pid: int) -> list[int]:
+    """Find what a process descends from, itself first, as far as it can be seen.
+
+    :param pid: a process id.
+    :returns: process ids.
+    """
+    found: list[int] = []
+    with suppress(OSError):  # gone in the meantime
+        while pid > 0:
+            found.append(pid)
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     return found
 
 
@@ -95,11 +111,12 @@ def _collect() -> None:
             pass
 
 
-def keep(log: Path, command: Sequence[str]) -> int:
+def keep(log: Path, command: Sequence[str], *, stay: bool = False) -> int:
     """Run a program and hold it; see the module's first lines.
 
     :param log: gets its output, after what is there already.
     :param command: program and arguments.
+    :param stay: whether to stay when the program has ended.
     :returns: 0 if the program was ended from here, 1 if it ended by itself.
     """
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -113,6 +130,7 @@ def keep(log: Path, command: Sequence[str]) -> int:
         program = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+    print(program.pid, flush=True)
     held = True
     while not asked:
         if held and select.select([sys.stdin], [], [], 0.1)[0]:
@@ -121,7 +139,7 @@ def keep(log: Path, command: Sequence[str]) -> int:
             held = False
         elif not held:
             time.sleep(0.1)
-        if _has_ended(program.pid):
+        if not stay and _has_ended(program.pid):
             end(program)
             return 1
         _collect()
@@ -130,4 +148,6 @@ def keep(log: Path, command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(Path(sys.argv[1]), sys.argv[2:]))
+    _staying = sys.argv[1] == STAY
+    _log, *_command = sys.argv[2 if _staying else 1 :]
+    sys.exit(keep(Path(_log), _command, stay=_staying))

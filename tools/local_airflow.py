@@ -130,9 +130,14 @@ class LocalAirflow:
         deadline = time.monotonic() + seconds
         self._until(lambda: self.api.healthy(*COMPONENTS), deadline, "its components are not healthy")
         if dags:
-            self._until(lambda: self._parsed(dags), deadline, f"not all of its DAGs are there: {', '.join(dags)}")
+            self._until(lambda: self.parsed(dags), deadline, f"not all of its DAGs are there: {', '.join(dags)}")
 
-    def _parsed(self, dags: Collection[str]) -> bool:
+    def parsed(self, dags: Collection[str]) -> bool:
+        """Tell whether these DAGs can be triggered.
+
+        :param dags: ids of DAGs.
+        :raises StartFailedError: if DAG files cannot be imported, with the errors.
+        """
         if set(dags) <= self.api.dags().keys():
             return True
         errors = [f"{each['filename']}:\n{each['stack_trace']}" for each in self.api.import_errors()]

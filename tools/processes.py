@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tools.keeper import LET_GO, MARK, PATIENCE, descendants, signal_all
+from tools.keeper import LET_GO, MARK, PATIENCE, STAY, descendants, signal_all
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 
@@ -38,24 +38,61 @@ class Program:
     :param mark: for :func:`running` and :func:`stop`.
     :param log: gets the program's output, after what is there already.
     :param cwd: the folder to run it in.
+    :param stays: whether what the program started lives on when it ends by itself or is killed, until :meth:`stop`.
     """
 
     def __init__(
-        self, command: Sequence[str | Path], *, env: Mapping[str, str], mark: str, log: Path, cwd: Path
+        self,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str],
+        mark: str,
+        log: Path,
+        cwd: Path,
+        stays: bool = False,
     ) -> None:
         """Start it."""
+        self._stays = stays
+        self._pid = 0
         self._keeper = subprocess.Popen(
-            [sys.executable, _KEEPER, log.resolve(), *command],
+            [sys.executable, _KEEPER, *([STAY] if stays else []), log.resolve(), *command],
             env={**env, MARK: mark},
             cwd=cwd,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The program's process id.
+
+        :raises StartFailedError: if there is no such program.
+        """
+        if not self._pid:
+            assert self._keeper.stdout is not None
+            with self._keeper.stdout as told:
+                line = told.readline()
+            if not line:
+                raise StartFailedError("The program did not start: its keeper could not run it.")
+            self._pid = int(line)
+        return self._pid
+
+    @property
+    def keeper(self) -> int:
+        """The process id of its keeper, from which it and all that it starts descend."""
+        return self._keeper.pid
+
     def ended(self) -> bool:
         """Tell whether the program is there no more."""
-        return self._keeper.poll() is not None
+        if self._keeper.poll() is not None:
+            return True
+        # Nobody else's process has the number: the keeper holds those that descend from it, and only it collects them.
+        return self._stays and self.pid not in descendants(self._keeper.pid)
+
+    def left(self) -> list[int]:
+        """Find what runs of the program and of what it started, orphans included, without its keeper."""
+        return descendants(self._keeper.pid)
 
     def let_go(self) -> None:
         """Leave it running when this process ends."""
@@ -68,9 +105,10 @@ class Program:
         """End it with all that it started."""
         self._keeper.terminate()
         self._keeper.wait()
-        if self._keeper.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._keeper.stdin.close()
+        for pipe in (self._keeper.stdin, self._keeper.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 def keepers(mark: str) -> list[int]:

@@ -5,20 +5,29 @@ The demo needs none of them. It uses the standard library only, since it runs be
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 # Debian package → a program of it, and what the tests want it for.
 NEEDED: Mapping[str, tuple[str, str]] = {
     "qemu-utils": ("qemu-img", "judges the disk images that Sealift writes"),
     "e2fsprogs": ("mke2fs", "makes and checks the file systems inside them"),
     "chromium": ("chromium", "shows Airflow's pages as a person sees them"),
+    "postgresql": ("initdb", "holds the metadata of an Airflow with two schedulers"),
 }
 # Where Debian keeps such programs, whether or not an ordinary user's PATH names them.
-PLACES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/bin")
+PLACES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/bin", "/usr/lib/postgresql/*/bin")
+
+# PostgreSQL's package makes a server of its own and starts it with the machine, unless this file says otherwise.
+POSTGRES_CONF = "/etc/postgresql-common/createcluster.conf"
+_NO_SERVER = "create_main_cluster = false # until these packages are installed"
+_SAY_NO = f"""printf '%s\\n' '{_NO_SERVER}' >> {POSTGRES_CONF}"""
+_TAKE_BACK = f"sed -i '/^{_NO_SERVER}$/d' {POSTGRES_CONF}"
 
 
 def missing(needed: Mapping[str, tuple[str, str]], *, path: str) -> list[str]:
@@ -47,16 +56,36 @@ def apt_prefix() -> list[str] | None:
 
 
 def install(packages: Sequence[str], prefix: Sequence[str]) -> str:
-    """Install Debian packages.
+    """Install Debian packages. PostgreSQL's makes no server of its own: the tests make theirs.
 
     :param packages: their names.
     :param prefix: what goes before ``apt-get``.
     :returns: the end of apt's output if it failed, else an empty text.
     """
-    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-q"]
-    for command in (["update"], ["install", "--no-install-recommends", *packages]):
-        done = subprocess.run([*prefix, *quiet, *command], capture_output=True, text=True, check=False)
+    quiet = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-q"]
+    wanted = ["install", "--no-install-recommends"]
+    silent = "postgresql" in packages and not Path(POSTGRES_CONF).exists()
+    _run([*quiet, "update"])
+    if silent:
+        _run([*quiet, *wanted, "postgresql-common"])
+        _run([*prefix, "sh", "-c", _SAY_NO])
+    done = _run([*quiet, *wanted, *packages])
+    if silent:
+        _run([*prefix, "sh", "-c", _TAKE_BACK])
     return "" if done.returncode == 0 else "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
+
+
+def search_path() -> str:
+    """Give the folders to look for programs in.
+
+    :returns: as PATH writes them.
+    """
+    found = [folder for place in PLACES for folder in sorted(glob.glob(place))]
+    return os.pathsep.join((os.environ.get("PATH", ""), *found))
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def main() -> int:
@@ -64,8 +93,7 @@ def main() -> int:
 
     :returns: the exit status: 0 if every program is there.
     """
-    path = os.pathsep.join((os.environ.get("PATH", ""), *PLACES))
-    packages = missing(NEEDED, path=path)
+    packages = missing(NEEDED, path=search_path())
     if not packages:
         return 0
     prefix = apt_prefix()
@@ -73,7 +101,7 @@ def main() -> int:
     if prefix is not None:
         print(f"set-up: installing {' '.join(packages)} by apt-get", file=sys.stderr, flush=True)
         trouble = install(packages, prefix)
-        packages = missing(NEEDED, path=path)
+        packages = missing(NEEDED, path=search_path())
         if not packages:
             return 0
     for package in packages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -165,3 +166,35 @@ def test_the_tail_of_a_log(tmp_path: Path) -> None:
     assert processes.tail(tmp_path / "none") == ""
     (tmp_path / "log").write_text("\n".join(map(str, range(100))))
     assert processes.tail(tmp_path / "log", lines=3) == "97\n98\n99"
+
+
+def test_its_process_id_is_told(tmp_path: Path) -> None:
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    program = begin(tmp_path, [sys.executable, "-c", code], processes.new_mark())
+    assert program.pid == int(wait_for(tmp_path / "log", "\n"))
+    program.stop()
+
+
+def test_a_command_that_is_not_there_has_none(tmp_path: Path) -> None:
+    program = begin(tmp_path, [str(tmp_path / "none")], processes.new_mark())
+    with pytest.raises(processes.StartFailedError):
+        program.pid  # noqa: B018 - reading it is the test
+    program.stop()
+
+
+def test_what_a_killed_program_leaves_lives_on_where_it_stays(tmp_path: Path) -> None:
+    mark = processes.new_mark()
+    program = processes.Program(
+        [sys.executable, "-c", STUBBORN], env=os.environ, mark=mark, log=tmp_path / "log", cwd=tmp_path, stays=True
+    )
+    child = int(wait_for(tmp_path / "log", "child").split()[1])
+    assert sorted(program.left()) == sorted([program.pid, child])
+    os.kill(program.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while not program.ended():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert program.left() == [child]
+    program.stop()
+    assert program.ended()
+    assert processes.running(mark) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,11 @@ def put(folder: Path, *names: str) -> None:
 
 def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
     put(tmp_path, "qemu-img")
-    assert system_packages.missing(system_packages.NEEDED, path=str(tmp_path)) == ["chromium", "e2fsprogs"]
+    assert system_packages.missing(system_packages.NEEDED, path=str(tmp_path)) == [
+        "chromium",
+        "e2fsprogs",
+        "postgresql",
+    ]
 
 
 def test_with_everything_there_nothing_is_said(
@@ -40,7 +45,9 @@ def test_the_exact_line_is_named_where_nothing_may_be_installed(
 ) -> None:
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: None)
     assert system_packages.main() == 1
-    assert "apt-get install -y --no-install-recommends chromium e2fsprogs qemu-utils" in capsys.readouterr().err
+    assert (
+        "apt-get install -y --no-install-recommends chromium e2fsprogs postgresql qemu-utils" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.usefixtures("nothing_there")
@@ -49,13 +56,13 @@ def test_what_is_missing_is_installed_where_it_may_be(monkeypatch: pytest.Monkey
 
     def install(packages: list[str], prefix: list[str]) -> str:
         asked.append((packages, prefix))
-        put(tmp_path, "qemu-img", "mke2fs", "chromium")
+        put(tmp_path, "qemu-img", "mke2fs", "chromium", "initdb")
         return ""
 
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: ["sudo", "-n"])
     monkeypatch.setattr(system_packages, "install", install)
     assert system_packages.main() == 0
-    assert asked == [(["chromium", "e2fsprogs", "qemu-utils"], ["sudo", "-n"])]
+    assert asked == [(["chromium", "e2fsprogs", "postgresql", "qemu-utils"], ["sudo", "-n"])]
 
 
 @pytest.mark.usefixtures("nothing_there")
@@ -66,3 +73,54 @@ def test_an_install_that_fails_is_no_success(
     monkeypatch.setattr(system_packages, "install", lambda packages, prefix: "E: Unable to locate package")
     assert system_packages.main() == 1
     assert "Unable to locate package" in capsys.readouterr().err
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_no_server_is_made_with_postgresql(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ran: list[list[str]]
+) -> None:
+    monkeypatch.setattr(system_packages, "POSTGRES_CONF", str(tmp_path / "none"))
+    assert system_packages.install(["e2fsprogs", "postgresql"], ["sudo", "-n"]) == ""
+    said = [" ".join(command) for command in ran]
+    assert [one.startswith("sudo -n ") for one in said] == [True] * 5
+    assert said[0].endswith("apt-get -y -q update")
+    assert said[1].endswith("install --no-install-recommends postgresql-common")
+    assert "create_main_cluster = false" in said[2]
+    assert said[3].endswith("install --no-install-recommends e2fsprogs postgresql")
+    assert said[4].startswith("sudo -n sh -c sed -i")
+
+
+def test_a_machine_that_has_postgresql_keeps_its_own_choice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ran: list[list[str]]
+) -> None:
+    monkeypatch.setattr(system_packages, "POSTGRES_CONF", str(tmp_path))
+    system_packages.install(["postgresql"], [])
+    assert len(ran) == 2
+
+
+def test_what_is_said_is_taken_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    conf = tmp_path / "createcluster.conf"
+    conf.write_text("#create_main_cluster = true\n")
+    for command in (system_packages._SAY_NO, system_packages._TAKE_BACK):
+        subprocess.run(["sh", "-c", command.replace(system_packages.POSTGRES_CONF, str(conf))], check=True)
+        lines = conf.read_text().splitlines()
+        assert any(line.startswith("create_main_cluster = false") for line in lines) is (len(lines) == 2)
+    assert conf.read_text() == "#create_main_cluster = true\n"
+
+
+def test_debians_folders_of_versions_are_looked_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for version in ("15", "17"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+    monkeypatch.setattr(system_packages, "PLACES", (str(tmp_path / "*" / "bin"),))
+    assert system_packages.search_path().split(":")[-2:] == [str(tmp_path / one / "bin") for one in ("15", "17")]
