@@ -176,7 +176,7 @@ class PostgresServer:
     def _wait(self, folder: Path, seconds: float) -> None:
         assert self._program is not None
         deadline = time.monotonic() + seconds
-        ask = [folder / "pg_isready", "--quiet", *self._socket(), "--dbname=postgres"]
+        ask: list[str | Path] = [folder / "pg_isready", "--quiet", *self._socket(), "--dbname=postgres"]
         while subprocess.run(ask, env=_env(), check=False).returncode:
             if self._program.ended() or time.monotonic() > deadline:
                 self.stop()
