@@ -19,6 +19,7 @@ from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.exports.plan import Plan, PlanItem, make_plan
 from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
+from sealift.exports.slots import OfflineSlots, SlotsPlace
 from sealift.images.vhd_writer import write_dynamic_vhd
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -134,6 +135,7 @@ class FakeClassic:
         self.raw_attributes: list[dict[str, Any]] = []
         self.storage: list[NetworkStorage] = []
         self.next_id = 900
+        self.timeout = 60.0
 
     def count(self, call: str) -> int:
         return sum(name == call for name, _ in self.calls)
@@ -215,9 +217,14 @@ class FakeCos:
         self.writes: list[str] = []
         self.heads = 0
         self.before_write: Callable[[str], None] = lambda key: None
+        self.clock: Callable[[], datetime] = lambda: NOW
 
-    def store(self, key: str, body: bytes, *, at: datetime = NOW, etag: str | None = None) -> None:
-        self.objects[key] = (body, etag or hashlib.md5(body).hexdigest(), at)
+    def store(self, key: str, body: bytes, *, at: datetime | None = None, etag: str | None = None) -> None:
+        self.objects[key] = (body, etag or hashlib.md5(body).hexdigest(), at or self.clock())
+
+    def delete(self, bucket: str, key: str) -> None:
+        self.before_write(key)
+        self.objects.pop(key, None)
 
     def info(self, key: str) -> ObjectInfo:
         body, etag, at = self.objects[key]
@@ -273,6 +280,9 @@ class FakeTime:
 
     def clock(self) -> datetime:
         return self.now
+
+    def monotonic(self) -> float:
+        return self.now.timestamp()
 
     def sleep(self, seconds: float, /) -> None:
         self.slept.append(seconds)
@@ -348,14 +358,47 @@ def make_classic() -> type[FakeClassic]:
     return FakeClassic
 
 
+@pytest.fixture(scope="session")
+def make_cos() -> type[FakeCos]:
+    return FakeCos
+
+
+@pytest.fixture(scope="session")
+def make_time() -> type[FakeTime]:
+    return FakeTime
+
+
 @pytest.fixture
 def cos() -> FakeCos:
     return FakeCos()
 
 
 @pytest.fixture
-def time() -> FakeTime:
-    return FakeTime()
+def time(cos: FakeCos) -> FakeTime:
+    """One clock for the steps and the store."""
+    fake = FakeTime()
+    cos.clock = fake.clock
+    return fake
+
+
+PLACE = SlotsPlace(bucket=BUCKET, root="offline-slots/307608", settle=timedelta(minutes=15))
+
+
+@pytest.fixture
+def gate_of(cos: FakeCos, time: FakeTime) -> Callable[..., OfflineSlots]:
+    """Make a gate as another process would have it."""
+
+    def make(*, max_offline: int = 5, store: Any = None, **changes: Any) -> OfflineSlots:
+        return OfflineSlots(
+            cos=store or cos,
+            place=PLACE,
+            max_offline=max_offline,
+            clock=time.clock,
+            monotonic=time.monotonic,
+            **changes,
+        )
+
+    return make
 
 
 @pytest.fixture

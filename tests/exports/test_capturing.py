@@ -24,7 +24,7 @@ from sealift.exports.errors import (
     DuplicateTemplatesError,
     ExportsError,
     OfflineCapReached,
-    OutcomeUnknownError,
+    OutcomeOpen,
     OutsideWindow,
     PastSlotError,
     ServerBusyError,
@@ -33,8 +33,13 @@ from sealift.exports.errors import (
     TemplateMissingError,
     WindowClosedError,
 )
+from sealift.exports.jsontext import canonical_json
+from sealift.exports.manifest import Manifest
 from sealift.exports.plan import PlanItem
-from sealift.exports.steps import Captured, captures_in_flight, ensure_captured
+from sealift.exports.slots import OfflineSlots, SlotsPlace
+from sealift.exports.steps import Captured, ensure_captured, offline_guests
+
+from .test_manifest import RAW
 
 NAME = "sealift-101-20261123T0200Z"
 
@@ -50,10 +55,18 @@ def item(make_guest: Callable[..., Any], item_of: Callable[..., PlanItem]) -> Pl
 
 
 @pytest.fixture
-def capture(classic: Any, item: PlanItem, time: Any, make_settings: Callable[..., Any]) -> Callable[..., Captured]:
+def capture(
+    classic: Any,
+    cos: Any,
+    item: PlanItem,
+    time: Any,
+    make_settings: Callable[..., Any],
+    gate_of: Callable[..., OfflineSlots],
+) -> Callable[..., Captured]:
     def run(**changes: Any) -> Captured:
-        given = {"item": item, "settings": make_settings(**changes.pop("settings", {})), **changes}
-        return ensure_captured(classic=classic, clock=time.clock, sleep=time.sleep, **given)
+        settings = make_settings(**changes.pop("settings", {}))
+        given = {"item": item, "gate": gate_of(max_offline=settings.max_offline), **changes}
+        return ensure_captured(classic=classic, cos=cos, settings=settings, clock=time.clock, sleep=time.sleep, **given)
 
     return run
 
@@ -139,34 +152,92 @@ def test_a_lost_reply_is_settled_by_looking_however_late_the_template_shows(
     assert len(time.slept) == looks
 
 
-def test_a_lost_reply_that_looking_does_not_settle_is_a_retryable_failure_and_the_retry_adopts(
-    capture: Callable[..., Captured], classic: Any, time: Any
+def test_a_lost_reply_that_looking_does_not_settle_stays_open_until_it_is_certain(
+    capture: Callable[..., Captured], classic: Any, time: Any, now: Any
 ) -> None:
     classic.capture_acts = [fails(LOST)]
 
-    with pytest.raises(OutcomeUnknownError, match=r"web101.*lost.*A retry looks again") as caught:
+    with pytest.raises(OutcomeOpen, match=r"web101.*lost.*Nothing is submitted again before 02:15:00 UTC") as caught:
         capture()
 
     assert caught.value.retryable
-    assert sum(time.slept) == 120
-    assert classic.count("capture") == 1
+    assert sum(time.slept) == 30
+    assert caught.value.until == now + timedelta(minutes=15)
+    with pytest.raises(OutcomeOpen, match="Another try") as again:
+        capture()
+    assert again.value.until == caught.value.until
+    assert classic.count("capture") == 1, "no submission while the first may be on its way"
     classic.add_template(NAME)
     assert capture().adopted
     assert classic.count("capture") == 1
 
 
-def test_a_lost_reply_that_was_not_processed_is_submitted_by_the_retry(
-    capture: Callable[..., Captured], classic: Any
+def test_a_lost_reply_that_was_not_processed_is_submitted_again_once_that_is_certain(
+    capture: Callable[..., Captured], classic: Any, time: Any
 ) -> None:
     classic.capture_acts = [fails(LOST)]
-    with pytest.raises(OutcomeUnknownError):
+    with pytest.raises(OutcomeOpen) as caught:
         capture()
+
+    time.now = caught.value.until
 
     assert not capture().adopted
     assert len(classic.templates) == 1
 
 
-def test_what_the_api_refuses_is_passed_on_in_its_own_words(capture: Callable[..., Captured], classic: Any) -> None:
+def test_a_try_that_ended_between_its_slot_and_its_submission_delays_the_next_and_no_more(
+    capture: Callable[..., Captured], classic: Any, time: Any
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill() -> Template | None:
+        raise Killed
+
+    classic.capture_acts = [kill]
+    with pytest.raises(Killed):
+        capture()
+    with pytest.raises(OutcomeOpen) as caught:
+        capture()
+    time.now = caught.value.until
+
+    assert not capture().adopted
+    assert classic.count("capture") == 2
+    assert len(classic.templates) == 1
+
+
+def test_a_try_that_was_held_up_after_it_took_its_slot_submits_nothing(
+    capture: Callable[..., Captured], classic: Any, time: Any
+) -> None:
+    asked = classic.get_guests
+
+    def stalled(ids: Any) -> Any:
+        time.now += timedelta(minutes=8)
+        return asked(ids)
+
+    classic.get_guests = stalled
+    with pytest.raises(OutcomeOpen, match="Too much time passed"):
+        capture()
+    assert classic.count("capture") == 0
+    classic.get_guests = asked
+    assert not capture().adopted, "the slot was given back, so that nothing has to be waited for"
+
+
+def test_an_export_that_is_done_needs_no_template(
+    capture: Callable[..., Captured], cos: Any, classic: Any, item: PlanItem
+) -> None:
+    manifest = Manifest.model_validate({**RAW, "template": {"id": 4711, "name": NAME}})
+    cos.store(f"nightly/manifests/101/{item.period}.json", canonical_json(manifest))
+
+    captured = capture(remembered_template_id=4711)
+
+    assert (captured.template_id, captured.adopted, captured.exported) == (4711, True, True)
+    assert classic.count("capture") == 0
+
+
+def test_what_the_api_refuses_is_passed_on_in_its_own_words_and_frees_the_slot(
+    capture: Callable[..., Captured], classic: Any
+) -> None:
     for error in (ClassicRateLimitedError("Rate limit exceeded."), ClassicAuthError("Invalid API token.")):
         classic.capture_acts = [fails(error)]
         with pytest.raises(type(error)) as caught:
@@ -178,13 +249,26 @@ def test_a_capture_refused_as_busy_adopts_what_another_worker_submitted(
     capture: Callable[..., Captured], classic: Any
 ) -> None:
     busy = ClassicActiveTransactionError("There is currently an active transaction.")
-    classic.capture_acts = [fails(busy, lambda: classic.add_template(NAME)), fails(busy)]
+    classic.capture_acts = [fails(busy, lambda: classic.add_template(NAME))]
 
     assert capture().adopted
-    classic.templates.clear()
+
+
+def test_a_capture_refused_as_busy_may_be_our_own_and_keeps_its_slot_until_that_is_certain(
+    capture: Callable[..., Captured], classic: Any, time: Any
+) -> None:
+    """A request that is delivered twice is accepted and then refused, and the template may show late."""
+    busy = ClassicActiveTransactionError("There is currently an active transaction.")
+    classic.capture_acts = [fails(busy)]
     with pytest.raises(ServerBusyError, match="There is currently an active transaction") as caught:
         capture()
     assert caught.value.retryable
+    with pytest.raises(OutcomeOpen) as opened:
+        capture()
+    classic.add_template(NAME)
+    time.now = opened.value.until
+    assert capture().adopted
+    assert classic.count("capture") == 1
 
 
 def test_a_worker_that_stalls_between_its_look_and_its_check_does_not_capture_twice(
@@ -236,7 +320,7 @@ def test_a_remembered_template_that_does_not_show_is_never_captured_anew(
     with pytest.raises(TemplateMissingError, match="template 4711") as caught:
         capture(remembered_template_id=4711)
     assert caught.value.retryable
-    assert sum(time.slept) == 120
+    assert sum(time.slept) == 30
 
     renamed = classic.add_template("mine")
     with pytest.raises(StepError, match="now named 'mine'"):
@@ -326,7 +410,7 @@ def test_what_counts_as_a_capture_in_flight(
     classic.add_template(NAME, created=now - timedelta(hours=age_hours), **template)
     classic.add_template("somebody else's", busy=True, sizes=())
 
-    assert captures_in_flight(classic, now=now) == int(counts)
+    assert offline_guests(classic, now=now) == ({101} if counts else set())
 
 
 def test_finished_templates_of_past_years_cost_no_request(make_classic: Any, now: Any) -> None:
@@ -334,7 +418,7 @@ def test_finished_templates_of_past_years_cost_no_request(make_classic: Any, now
     for number in range(1, 50):
         classic.add_template(f"sealift-{number}-x", created=now - timedelta(days=400))
 
-    assert captures_in_flight(classic, now=now) == 0
+    assert offline_guests(classic, now=now) == set()
     assert classic.count("guest_states") == 0
 
 
@@ -352,11 +436,15 @@ def test_whatever_is_lost_and_retried_one_template_comes_of_it(
     make_guest: Callable[..., Any],
     make_classic: Any,
     make_settings: Callable[..., Any],
+    make_cos: Any,
+    make_time: Any,
     item: PlanItem,
     faults: list[str],
     remembers: bool,
 ) -> None:
-    classic = make_classic(guests=[make_guest(101, data_disks=1)])
+    classic, cos, time = make_classic(guests=[make_guest(101, data_disks=1)]), make_cos(), make_time()
+    cos.clock = time.clock
+    place = SlotsPlace(bucket="sealift-exports", root="offline-slots/1", settle=timedelta(minutes=15))
 
     def act(fault: str) -> Callable[[], Template | None]:
         def run() -> Template | None:
@@ -377,15 +465,21 @@ def test_whatever_is_lost_and_retried_one_template_comes_of_it(
     classic.capture_acts = [act(fault) for fault in faults]
     remembered: int | None = None
     retryable: list[bool] = []
-    for _ in range(len(faults) + 2):
+    for _ in range(2 * len(faults) + 2):
         try:
             captured = ensure_captured(
                 classic=classic,
+                cos=cos,
                 item=item,
                 settings=make_settings(),
+                gate=OfflineSlots(cos=cos, place=place, max_offline=1, clock=time.clock),
                 remembered_template_id=remembered,
-                sleep=lambda _: None,
+                clock=time.clock,
+                sleep=time.sleep,
             )
+        except OutcomeOpen as opened:
+            time.now = opened.until
+            continue
         except (ExportsError, ClassicError) as error:
             retryable.append(error.retryable)
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,9 +15,9 @@ from sealift.classic.errors import (
     ClassicOutcomeUnknownError,
     ClassicPermissionError,
 )
-from sealift.exports.errors import OutcomeUnknownError, StepError, TemplateMissingError
+from sealift.exports.errors import OutcomeOpen, StepError, TemplateMissingError
 from sealift.exports.plan import PlanItem
-from sealift.exports.steps import ExportStarted, ensure_export_started
+from sealift.exports.steps import ExportStarted, ensure_export_started, forget_claim
 
 KEY = "PLANTED-ibm-api-key"
 LOST = ClassicOutcomeUnknownError("The reply was lost.", call="copyToIcos")
@@ -46,6 +47,8 @@ def export(
             settings=make_settings(),
             template_id=template_id,
             ibm_api_key=KEY,
+            clock=time.clock,
+            monotonic=time.monotonic,
             sleep=time.sleep,
         )
 
@@ -75,7 +78,10 @@ def test_an_export_that_is_proven_already_is_not_submitted_again(
 ) -> None:
     cos.store(f"nightly/manifests/101/{period}.json", b"{}")
 
-    assert export().adopted
+    started = export()
+
+    assert started.adopted
+    assert started.exported
     assert classic.count("export_template") == 0
 
 
@@ -88,7 +94,10 @@ def test_an_export_whose_objects_are_all_there_is_adopted(
     cos.store(item.disk_keys[1], b"x")
     classic.templates.clear()
 
-    assert export().adopted
+    started = export()
+
+    assert started.adopted
+    assert not started.exported
     assert classic.count("export_template") == 1
 
 
@@ -135,17 +144,79 @@ def test_a_lost_or_strange_reply_is_settled_by_looking(
     assert classic.count("export_template") == 1
 
 
-def test_a_lost_reply_that_looking_does_not_settle_is_retryable(
-    export: Callable[..., ExportStarted], classic: Any, time: Any
+def test_a_lost_reply_that_looking_does_not_settle_stays_open_until_it_is_certain(
+    export: Callable[..., ExportStarted], classic: Any, time: Any, now: Any
 ) -> None:
     classic.export_acts = [fails(LOST)]
 
-    with pytest.raises(OutcomeUnknownError, match="A retry looks again") as caught:
+    with pytest.raises(OutcomeOpen, match="Nothing is submitted again before 02:15:00 UTC") as caught:
         export()
 
     assert caught.value.retryable
-    assert sum(time.slept) == 120
+    assert sum(time.slept) == 30
+    assert caught.value.until == now + timedelta(minutes=15)
+    with pytest.raises(OutcomeOpen, match="Another try"):
+        export()
+    assert classic.count("export_template") == 1
+    time.now = caught.value.until
     assert not export().adopted
+    assert classic.count("export_template") == 2
+
+
+def test_a_failed_export_is_submitted_again_from_the_same_template(
+    export: Callable[..., ExportStarted], time: Any, classic: Any
+) -> None:
+    """Its transaction is gone and its objects are not there; that took longer than a request is on its way."""
+    export()
+    time.now += timedelta(minutes=20)
+
+    assert not export().adopted
+    assert classic.count("export_template") == 2
+
+
+def test_a_try_that_was_held_up_submits_nothing(export: Callable[..., ExportStarted], classic: Any, time: Any) -> None:
+    asked = classic.template_states
+    looks: list[Any] = []
+
+    def stalled(ids: Any) -> Any:
+        looks.append(ids)
+        if len(looks) == 2:  # the look after the claim
+            time.now += timedelta(minutes=8)
+        return asked(ids)
+
+    classic.template_states = stalled
+    with pytest.raises(OutcomeOpen, match="Too much time passed"):
+        export()
+    assert classic.count("export_template") == 0
+    classic.template_states = asked
+    assert not export().adopted, "the claim was given back"
+
+
+def test_a_try_that_finds_the_export_done_after_its_claim_does_not_write_over_it(
+    export: Callable[..., ExportStarted], classic: Any, cos: Any, period: str
+) -> None:
+    """Another try submitted, proved and removed its claim while this one was held up before its own."""
+
+    def prove(key: str) -> None:
+        if "/claims/" in key:
+            cos.before_write = lambda _key: None
+            cos.store(f"nightly/manifests/101/{period}.json", b"{}")
+
+    cos.before_write = prove
+
+    assert export().exported
+    assert classic.count("export_template") == 0
+
+
+def test_a_proven_export_leaves_no_claim(
+    export: Callable[..., ExportStarted], cos: Any, item: PlanItem, make_settings: Callable[..., Any]
+) -> None:
+    export()
+    assert [key for key in cos.objects if "/claims/" in key]
+
+    forget_claim(cos=cos, item=item, settings=make_settings())
+
+    assert not [key for key in cos.objects if "/claims/" in key]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +236,7 @@ def test_anything_but_true_is_a_failure_in_the_apis_own_words(
 def test_the_key_is_in_no_message(export: Callable[..., ExportStarted], classic: Any, caplog: Any) -> None:
     classic.export_acts = [fails(LOST)]
 
-    with pytest.raises(OutcomeUnknownError) as caught:
+    with pytest.raises(OutcomeOpen) as caught:
         export()
 
     assert KEY not in str(caught.value)

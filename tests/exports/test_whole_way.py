@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,8 @@ from sealift.exports.plan import Outcome, Plan, PlanItem, make_plan, read_wave, 
 from sealift.exports.report import TaskFailure, make_run_report, make_wave_report
 from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
-from sealift.exports.steps import captures_in_flight, ensure_captured, ensure_export_started, prove_and_record
+from sealift.exports.slots import OfflineSlots, SlotsPlace, settle_time, survey
+from sealift.exports.steps import ensure_captured, ensure_export_started, prove_and_record
 from sealift.exports.waiting import CaptureJudge, ExportJudge, TemplateJudge, Verdict, capture_terms, export_terms
 from sealift.sandbox import Sandbox
 
@@ -90,11 +90,28 @@ def wait(poll: Callable[[], Verdict | None]) -> Verdict:
     raise AssertionError(f"no verdict within {DEADLINE} s")
 
 
+def place_of(classic: ClassicClient, settings: PlanSettings) -> SlotsPlace:
+    settle = settle_time(timeout=classic.timeout, minutes=settings.grace_minutes)
+    root = names.slots_root(prefix="", account_id=classic.account_id())
+    return SlotsPlace(bucket=settings.bucket, root=root, settle=settle)
+
+
+def gate(classic: ClassicClient, cos: CosClient, settings: PlanSettings) -> OfflineSlots:
+    return OfflineSlots(cos=cos, place=place_of(classic, settings), max_offline=settings.max_offline)
+
+
 def export_one(item: PlanItem, settings: PlanSettings, classic: ClassicClient, cos: CosClient, api_key: str) -> None:
     """Take one server the whole way, each step twice where it may be run again."""
-    captured = ensure_captured(classic=classic, item=item, settings=settings)
+    capture = {
+        "classic": classic,
+        "cos": cos,
+        "item": item,
+        "settings": settings,
+        "gate": gate(classic, cos, settings),
+    }
+    captured = ensure_captured(**capture)  # type: ignore[arg-type]
     assert not captured.adopted
-    assert captures_in_flight(classic, now=now()) >= 1
+    assert item.guest_id in survey(classic, cos, place_of(classic, settings), now=now()).guests()
     template_id = captured.template_id
 
     def account() -> dict[str, Any]:
@@ -108,7 +125,7 @@ def export_one(item: PlanItem, settings: PlanSettings, classic: ClassicClient, c
     for judge in (CaptureJudge(terms), TemplateJudge(terms)):
         verdict = wait(lambda judge=judge: judge.observe(**account()))  # type: ignore[misc]
         assert verdict.kind == "done", verdict
-    assert ensure_captured(classic=classic, item=item, settings=settings).adopted
+    assert ensure_captured(**capture).adopted  # type: ignore[arg-type]
 
     steps = {"classic": classic, "cos": cos, "item": item, "settings": settings, "template_id": template_id}
     started = ensure_export_started(**steps, ibm_api_key=api_key)
@@ -146,7 +163,7 @@ def test_the_demo_ends_as_it_is_due(
     waves = {0: make_wave_report(cos=cos, wave=wave, failures={}, run_id="w", now=now())}
     report = make_run_report(cos=cos, plan=plan, waves=waves, now=now())
     assert report.summary == "5 exported, 8 disks proven, 1 not exportable, 0 failed"
-    assert captures_in_flight(classic, now=now()) == 0
+    assert survey(classic, cos, place_of(classic, wave.settings), now=now()).guests() == set()
     assert len(classic.templates_with_prefix(names.TEMPLATE_PREFIX)) == 5
     storage: list[str] = []
     for one in report.outcomes:
@@ -171,13 +188,20 @@ def test_the_demo_ends_as_it_is_due(
 
 
 def test_a_lost_reply_of_the_sandbox_is_adopted_and_captured_once(
-    plan_for: Callable[..., Plan], classic: ClassicClient, sandbox: Sandbox, tmp_path: Path
+    plan_for: Callable[..., Plan], classic: ClassicClient, cos: CosClient, sandbox: Sandbox
 ) -> None:
     plan = plan_for("20261124T0200Z")
     item = plan.items_with(Outcome.EXPORT)[0]
     sandbox.set_fault("lost_reply@createArchiveTemplate", times=1)
 
-    captured = ensure_captured(classic=classic, item=item, settings=plan.settings, look_waits=(0.1, 0.1, 0.5))
+    captured = ensure_captured(
+        classic=classic,
+        cos=cos,
+        item=item,
+        settings=plan.settings,
+        gate=gate(classic, cos, plan.settings),
+        look_waits=(0.1, 0.1, 0.5),
+    )
 
     assert captured.adopted
     assert len(classic.templates_named(item.template_name)) == 1
@@ -198,7 +222,9 @@ def test_a_server_that_got_busy_after_the_plan_fails_alone_and_says_so(
     assert busy.refusals[0].rule == "active-transaction"
 
     with pytest.raises(RetryableStepError, match="active transaction") as caught:
-        ensure_captured(classic=classic, item=busy, settings=plan.settings)
+        ensure_captured(
+            classic=classic, cos=cos, item=busy, settings=plan.settings, gate=gate(classic, cos, plan.settings)
+        )
 
     wave = plan.slice(0).model_copy(update={"items": [busy]})
     failures = {busy.guest_id: TaskFailure(task="capture", words=str(caught.value), rule=caught.value.rule)}

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,13 @@ from .conftest import FakeClassic, busy_template, idle_guest, terms, whole_templ
 
 pytestmark = pytest.mark.airflow
 
+SLOTS = {
+    "cos_conn_id": "ibm_cos_default",
+    "region": "us-south",
+    "bucket": "images",
+    "root": "offline-slots/1",
+    "settle_seconds": 900.0,
+}
 INTERVAL = 0.02
 
 
@@ -273,20 +281,29 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     afterwards = {"captures": 3}
     counted: list[int] = []
 
-    def in_flight(_classic: Any, *, now: datetime) -> int:
+    def in_flight(_classic: Any, _store: Any, at: account.SlotsAt, now: datetime) -> int:
         assert now.tzinfo is not None
+        assert at.root == "offline-slots/1"
         counted.append(answers.pop(0) if answers else afterwards["captures"])
         return counted[-1]
 
     async def settled(_began: datetime) -> None:
         return None
 
-    monkeypatch.setattr("sealift.exports.steps.captures_in_flight", in_flight)
+    async def store(_hook: Any) -> Any:
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(account, "_counted", in_flight)
+    monkeypatch.setattr("sealift.provider.hooks.cos.CosHook.aclient", store)
     monkeypatch.setattr("sealift.provider.triggers.slots.settle", settled)
     waits = [
         runner.start(
             OfflineSlotTrigger(
-                classic_conn_id="ibm_classic_default", poll_interval=INTERVAL, guest_id=guest_id, max_offline=3
+                classic_conn_id="ibm_classic_default",
+                poll_interval=INTERVAL,
+                guest_id=guest_id,
+                max_offline=3,
+                slots=SLOTS,
             )
         )
         for guest_id in (1, 2, 3)

@@ -13,7 +13,13 @@ from airflow.sdk.exceptions import TaskDeferred
 from sealift.classic.errors import ClassicAuthError
 from sealift.exports import steps
 from sealift.exports.disks import PlannedDisk
-from sealift.exports.errors import DuplicateTemplatesError, OfflineCapReached, OutsideWindow, WindowClosedError
+from sealift.exports.errors import (
+    DuplicateTemplatesError,
+    OfflineCapReached,
+    OutcomeOpen,
+    OutsideWindow,
+    WindowClosedError,
+)
 from sealift.exports.plan import Outcome, PlanItem, WaveSlice
 from sealift.exports.settings import PlanSettings
 from sealift.provider.errors import WaitFailedForGood
@@ -22,6 +28,7 @@ from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.operators.capture import CaptureImageOperator
 from sealift.provider.operators.export import ExportImageOperator
 from sealift.provider.operators.prove import ProveExportOperator
+from sealift.provider.slots import slots_kept
 from sealift.provider.triggers.slots import OfflineSlotTrigger
 from sealift.provider.triggers.waits import CaptureWaitTrigger
 
@@ -62,9 +69,10 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     store.url_of = lambda bucket, key: CosHook.url_of(store, bucket, key)
     monkeypatch.setattr(
-        ServerStepOperator, "classic", SimpleNamespace(client=SimpleNamespace(account_id=lambda: 307608))
+        ServerStepOperator, "classic", SimpleNamespace(client=SimpleNamespace(account_id=lambda: 307608, timeout=60.0))
     )
     monkeypatch.setattr(ServerStepOperator, "cos", store)
+    monkeypatch.setattr(CosHook, "client", store.client)
     monkeypatch.setattr(ServerStepOperator, "wave", wave())
 
 
@@ -121,6 +129,13 @@ def test_without_a_free_slot_it_waits_in_the_triggerer_and_looks_again(monkeypat
     trigger = deferred.value.trigger
     assert isinstance(trigger, OfflineSlotTrigger)
     assert (trigger.guest_id, trigger.max_offline) == (7, 5)
+    assert trigger.slots == {
+        "cos_conn_id": "s",
+        "region": "us-south",
+        "bucket": "images",
+        "root": "offline-slots/307608",
+        "settle_seconds": 900.0,
+    }
     assert deferred.value.method_name == "look_again"
     assert "failure" not in pushed.values
     with pytest.raises(TaskDeferred) as again:
@@ -140,6 +155,42 @@ def test_outside_the_window_it_waits_until_it_opens(monkeypatch: pytest.MonkeyPa
         capture().execute(pushed.context)
     assert deferred.value.trigger.serialize()[1] == {"until": opens.isoformat()}
     assert "failure" not in pushed.values
+
+
+def test_an_open_outcome_is_waited_for_without_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=15)
+
+    def uncertain(**_: Any) -> steps.Captured:
+        raise OutcomeOpen("The reply was lost.", until=until)
+
+    for name, operator in {
+        "ensure_captured": capture(),
+        "ensure_export_started": ExportImageOperator(task_id="export", server=SERVER, captured=CAPTURED),
+    }.items():
+        monkeypatch.setattr(steps, name, uncertain)
+        pushed = Pushed()
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute(pushed.context)
+        assert deferred.value.trigger.serialize()[1] == {"until": until.isoformat()}
+        assert deferred.value.method_name == "look_again"
+        assert "failure" not in pushed.values, "it uses up no try and is no failure"
+
+
+def test_an_export_that_is_done_leaves_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = captured(adopted=True).model_copy(update={"exported": True})
+    monkeypatch.setattr(steps, "ensure_captured", lambda **_: done)
+    handed_on = capture().execute(Pushed().context)
+    assert (handed_on["template_id"], handed_on["exported"]) == (70, True)
+
+
+def test_the_slots_of_a_deployment_may_be_in_a_bucket_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SEALIFT__SLOTS_BUCKET", "account-wide")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__SLOTS_REGION", "eu-de")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__SLOTS_PREFIX", "ops/")
+    classic: Any = SimpleNamespace(account_id=lambda: 307608, timeout=300.0)
+    kept = slots_kept(classic, wave().settings)
+    assert (kept.at.bucket, kept.at.region, kept.at.root) == ("account-wide", "eu-de", "ops/offline-slots/307608")
+    assert kept.place.settle == timedelta(minutes=20), "a request may be on its way for as long as its client waits"
 
 
 def test_outside_the_window_it_refuses_where_the_user_asked_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +262,14 @@ def test_a_proven_export_is_told_to_other_dags(monkeypatch: pytest.MonkeyPatch) 
     recorded = steps.Recorded(
         manifest_key="p/manifests/7/x.json", export_id="7-x", proof_level="L1", disks=1, bytes=9, already=False
     )
+    forgotten: list[str] = []
     monkeypatch.setattr(steps, "prove_and_record", lambda **_: recorded)
+    monkeypatch.setattr(steps, "forget_claim", lambda *, item, **_: forgotten.append(item.export_id))
     pushed = Pushed()
     operator = ProveExportOperator(task_id="prove", server=SERVER, captured=CAPTURED, bucket="images")
     handed_on = operator.execute(pushed.context)
     assert handed_on["manifest_key"] == "p/manifests/7/x.json"
+    assert forgotten == [SERVER["export_id"]]
     (event,) = pushed.outlet_events.values()
     assert event.extra == {"bucket": "images", "manifest_key": "p/manifests/7/x.json"}
     assert operator.found_links["ManifestLink"].endswith("/images/p/manifests/7/x.json")

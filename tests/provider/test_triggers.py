@@ -16,7 +16,7 @@ from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
 import sealift.provider.triggers
 from sealift.provider.errors import WaitFailedForGood
 from sealift.provider.triggers import base, waits
-from sealift.provider.triggers.slots import OpeningTrigger
+from sealift.provider.triggers.slots import MomentTrigger
 from sealift.provider.triggers.wave import WaveRunTrigger
 from sealift.provider.waits import FINAL_REASONS, raise_unless_done
 
@@ -38,8 +38,20 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     }
     for name in ("CaptureWaitTrigger", "TemplateWaitTrigger", "ExportWaitTrigger")
 } | {
-    "OfflineSlotTrigger": {"classic_conn_id": "one", "poll_interval": 15.0, "guest_id": 7, "max_offline": 5},
-    "OpeningTrigger": {"until": "2026-01-01T00:00:00+00:00"},
+    "OfflineSlotTrigger": {
+        "classic_conn_id": "one",
+        "poll_interval": 15.0,
+        "guest_id": 7,
+        "max_offline": 5,
+        "slots": {
+            "cos_conn_id": "two",
+            "region": "eu-de",
+            "bucket": "images",
+            "root": "offline-slots/307608",
+            "settle_seconds": 900.0,
+        },
+    },
+    "MomentTrigger": {"until": "2026-01-01T00:00:00+00:00"},
     "WaveRunTrigger": {"dag_id": "export_servers", "run_id": "plan.wave-0000", "poll_interval": 15.0},
 }
 
@@ -99,7 +111,7 @@ async def test_a_task_is_not_resumed_before_airflow_forgot_the_deferring_process
         slept.append(seconds)
 
     monkeypatch.setattr(base.asyncio, "sleep", sleep)
-    events = [one async for one in OpeningTrigger(until="2020-01-01T00:00:00+00:00").run()]
+    events = [one async for one in MomentTrigger(until="2020-01-01T00:00:00+00:00").run()]
     assert sum(slept) == pytest.approx(base.SETTLE_SECONDS, abs=1.0)
     assert events[0].payload == {"status": "look-again"}
 

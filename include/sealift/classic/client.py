@@ -117,6 +117,11 @@ class ClassicClient:
         self._wire: Wire | None = None
         self._account_id: int | None = None
 
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for a connection, and then for each piece of a reply."""
+        return self._timeout
+
     def __repr__(self) -> str:
         return f"ClassicClient({self.endpoint.url}, user {self._username})"
 

@@ -487,6 +487,15 @@ class CosClient:
                 return PutOutcome.CREATED if replies_lost else PutOutcome.EXISTS_SAME
         raise failure
 
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that is not there is deleted already.
+
+        :param bucket: the bucket.
+        :param key: the object.
+        :raises CosPermissionError: where the key may not delete, or the bucket protects the object.
+        """
+        self._call("delete_object", what=f"delete object {key} in bucket {bucket}", bucket=bucket, key=key)
+
     # --- how calls are made ----------------------------------------------------------------------------------------
 
     def _about(self, bucket: str | None, key: str | None) -> dict[str, Any]:

@@ -97,7 +97,19 @@ class ServerBusyError(RetryableStepError):
 
 
 class OutcomeUnknownError(RetryableStepError):
-    """A request's reply was lost, and looking did not settle whether it was done. A retry looks again first."""
+    """Something that was written a moment ago is not there. A retry looks again first."""
+
+
+class OutcomeOpen(RetryableStepError):  # noqa: N818 - a state that callers wait on rather than a mistake
+    """A request may have been submitted, by this try or another, and what came of it does not show yet.
+
+    :param message: as for :class:`ExportsError`.
+    :param until: when it is certain that it was not carried out, if nothing shows by then (UTC).
+    """
+
+    def __init__(self, message: str, *, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
 
 
 class TemplateMissingError(RetryableStepError):

@@ -11,8 +11,8 @@ from sealift.exports.ports import Clock, Sleep
 
 T = TypeVar("T")
 
-LOOK_AGAIN: Final[tuple[float, ...]] = (1, 2, 4, 8, 15, 30, 60)
-"""Seconds between looks: two minutes in all. A template's children show 5 to 30 s late in recorded replies."""
+LOOK_AGAIN: Final[tuple[float, ...]] = (1, 2, 4, 8, 15)
+"""Seconds between looks, half a minute in all: what shows later than that is waited for without a worker."""
 
 
 def utc_now() -> datetime:

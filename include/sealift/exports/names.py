@@ -318,6 +318,27 @@ def report_key(*, prefix: str, plan_id: str) -> str:
     return _join(prefix, f"plans/{plan_id}/report.json")
 
 
+def slots_root(*, prefix: str, account_id: int) -> str:
+    """Say where the offline slots of an account are: one place for all of its runs, whatever their prefix.
+
+    :param prefix: what the deployment puts before them; may be empty.
+    :param account_id: the account.
+    :returns: as ``offline-slots/307608``.
+    """
+    return _join(prefix, f"offline-slots/{account_id}")
+
+
+def claim_root(*, prefix: str, guest_id: int, period: str) -> str:
+    """Say where it is kept who may submit an export to the bucket.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param guest_id: the virtual server.
+    :param period: the scheduled slot or manual run.
+    :returns: as ``claims/12345678/20261123T0200Z``.
+    """
+    return _join(prefix, f"claims/{guest_id}/{period}")
+
+
 def wave_run_id(*, plan_id: str, number: int) -> str:
     """Name the DAG run that carries a wave: derived from the plan, so that starting twice starts once.
 

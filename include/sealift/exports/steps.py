@@ -6,25 +6,27 @@ Each step looks first and acts only on what it does not find, so that any of the
 from __future__ import annotations
 
 from sealift.exports.capturing import (
-    AskTheAccount,
     Captured,
-    OfflineGate,
-    captures_in_flight,
     ensure_captured,
     find_template,
 )
-from sealift.exports.exporting import ExportStarted, ensure_export_started
+from sealift.exports.exporting import ExportStarted, ensure_export_started, forget_claim
 from sealift.exports.proving import Recorded, prove_and_record
+from sealift.exports.slots import OfflineGate, OfflineSlots, SlotsPlace, offline_guests, settle_time, survey
 
 __all__ = [
-    "AskTheAccount",
     "Captured",
     "ExportStarted",
     "OfflineGate",
+    "OfflineSlots",
     "Recorded",
-    "captures_in_flight",
+    "SlotsPlace",
     "ensure_captured",
     "ensure_export_started",
     "find_template",
+    "forget_claim",
+    "offline_guests",
     "prove_and_record",
+    "settle_time",
+    "survey",
 ]

@@ -83,6 +83,7 @@ class WaitTerms(BaseModel):
         first try keeps its beginning.
     :param was_running: whether the server ran before its capture.
     :param expected_keys: the objects that an export must leave.
+    :param exported: the export is done already: there is nothing to wait for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +99,7 @@ class WaitTerms(BaseModel):
     was_running: bool = True
     bucket: str = ""
     expected_keys: list[str] = Field(default_factory=list)
+    exported: bool = False
 
 
 def capture_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:

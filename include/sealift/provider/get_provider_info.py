@@ -232,6 +232,22 @@ def get_provider_info() -> dict[str, Any]:
                     "active_waves": _option("How many waves of one plan run at the same time.", "integer", "2"),
                     "retries": _option("How often a step is tried again after a fault that may pass.", "integer", "3"),
                     "retry_delay": _option("Seconds before a step is tried again.", "float", "60"),
+                    "slots_bucket": _option(
+                        "Bucket that keeps the accounts' offline slots, by which max_offline holds over all machines. "
+                        "Empty: the bucket of the run. Set it where runs for one account write to several buckets.",
+                        "string",
+                        "",
+                        "sealift-slots",
+                    ),
+                    "slots_region": _option(
+                        "Region of slots_bucket. Empty: the region of the run.", "string", "", "us-south"
+                    ),
+                    "slots_prefix": _option(
+                        "What the keys of the offline slots begin with. Empty: they are at the root of the bucket.",
+                        "string",
+                        "",
+                        "sealift",
+                    ),
                 },
             },
         },

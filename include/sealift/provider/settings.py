@@ -23,6 +23,9 @@ class Settings:
     active_waves: int
     retries: int
     retry_delay: float
+    slots_bucket: str
+    slots_region: str
+    slots_prefix: str
 
 
 def settings() -> Settings:
@@ -47,6 +50,9 @@ def settings() -> Settings:
         active_waves=conf.getint(SECTION, "active_waves", fallback=2),
         retries=conf.getint(SECTION, "retries", fallback=3),
         retry_delay=conf.getfloat(SECTION, "retry_delay", fallback=60.0),
+        slots_bucket=(conf.get(SECTION, "slots_bucket", fallback="") or "").strip(),
+        slots_region=(conf.get(SECTION, "slots_region", fallback="") or "").strip(),
+        slots_prefix=(conf.get(SECTION, "slots_prefix", fallback="") or "").strip("/ "),
     )
     # A poll without a pause would spin, and tasks of which none may run would wait for ever without a word.
     least = {"poll_interval": 0.1, "max_offline": 1, "active_waves": 1, "retries": 0, "retry_delay": 0}

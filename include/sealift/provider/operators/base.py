@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 
@@ -103,6 +104,36 @@ class ServerStepOperator(WaveTaskOperator, Linked):
         """
         with recording_failure(context):
             return self.step(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume, with what went wrong in words for the wave's report.
+
+        :param next_method: what to call.
+        :param next_kwargs: with what.
+        :param context: the task's context.
+        """
+        with recording_failure(context):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def look_again(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:  # noqa: ARG002
+        """Start over after a wait without a worker.
+
+        :param context: the task's context.
+        :param event: the trigger's payload; there is nothing in it.
+        :returns: what the step hands on.
+        """
+        return self.step(context)
+
+    def wait_until(self, moment: datetime, why: Exception) -> NoReturn:
+        """Look again at a given time, without a worker until then and without using up a try.
+
+        :param moment: when (UTC).
+        :param why: what the log says.
+        """
+        from sealift.provider.triggers.slots import MomentTrigger
+
+        self.log.info("%s", why)
+        self.defer(trigger=MomentTrigger(until=moment.isoformat()), method_name="look_again")
 
     def step(self, context: Context) -> Any:
         """Do the step.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from sealift.provider.failures import recording_failure
 from sealift.provider.links import TemplateLink, template_url
 from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.waits import raise_unless_done
@@ -14,7 +14,10 @@ from sealift.provider.waits import raise_unless_done
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from sealift.exports.errors import OfflineCapReached, OutsideWindow
+    from sealift.exports.capturing import Captured
+    from sealift.exports.errors import OfflineCapReached
+    from sealift.exports.waiting import WaitTerms
+    from sealift.provider.triggers.account import SlotsAt
 
 TEMPLATE_ID: Final = "template_id"
 """Key of the task state store: it outlives retries and clearing, unlike XComs."""
@@ -37,31 +40,34 @@ class CaptureImageOperator(ServerStepOperator):
         super().__init__(**kwargs)
         self.poll_interval = poll_interval
 
-    def step(self, context: Context) -> None:
+    def step(self, context: Context) -> dict[str, Any]:
         """Look, then adopt, submit, or wait for a slot.
 
         :param context: the task's context.
+        :returns: the terms of the next waits, where nothing is left to wait for; otherwise it defers.
         """
-        from sealift.exports.errors import OfflineCapReached, OutsideWindow
+        from sealift.exports.errors import OfflineCapReached, OutcomeOpen, OutsideWindow
         from sealift.exports.steps import ensure_captured
-        from sealift.provider.gate import gate_of_machine
+        from sealift.provider.slots import slots_kept
 
         store = context["task_state_store"]
         remembered = store.get(TEMPLATE_ID)
+        slots = slots_kept(self.classic.client, self.wave.settings)
         try:
             captured = ensure_captured(
                 classic=self.classic.client,
+                cos=self.cos.client,
                 item=self.item,
                 settings=self.wave.settings,
+                gate=slots.gate(max_offline=self.wave.settings.max_offline),
                 remembered_template_id=None if remembered is None else int(str(remembered)),
-                gate=gate_of_machine(
-                    account=self.classic.client.account_id(), max_offline=self.wave.settings.max_offline
-                ),
             )
         except OfflineCapReached as full:
-            self._wait_for_slot(full)
+            self._wait_for_slot(full, slots.at)
         except OutsideWindow as closed:
-            self._wait_for_opening(closed)
+            self.wait_until(closed.opens_at, closed)
+        except OutcomeOpen as uncertain:
+            self.wait_until(uncertain.until, uncertain)
         store.set(TEMPLATE_ID, captured.template_id, retention=RETENTION)
         self.log.info(
             "%s the template %s of %s.",
@@ -70,17 +76,10 @@ class CaptureImageOperator(ServerStepOperator):
             self.item.name,
         )
         self.remember_link(TemplateLink, template_url(captured.template_id))
-        self._wait_until_online(context, captured)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, with what went wrong in words for the wave's report.
-
-        :param next_method: what to call.
-        :param next_kwargs: with what.
-        :param context: the task's context.
-        """
-        with recording_failure(context):
-            return super().resume_execution(next_method, next_kwargs, context)
+        terms = self._terms(captured)
+        if not terms.exported:
+            self._wait_until_online(context, terms)
+        return dict(terms.model_dump(mode="json"))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Raise what went wrong while the server was offline.
@@ -90,15 +89,15 @@ class CaptureImageOperator(ServerStepOperator):
         """
         raise_unless_done(event)
 
-    def look_again(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:  # noqa: ARG002
-        """Start over after waiting for a slot or for the window.
+    def _terms(self, captured: Captured) -> WaitTerms:
+        from sealift.exports.waiting import capture_terms
 
-        :param context: the task's context.
-        :param event: the trigger's payload; there is nothing in it.
-        """
-        return self.step(context)
+        terms = capture_terms(
+            self.item, self.wave.settings, template_id=captured.template_id, started_at=datetime.now(UTC)
+        )
+        return terms.model_copy(update={"exported": captured.exported})
 
-    def _wait_for_slot(self, full: OfflineCapReached) -> NoReturn:
+    def _wait_for_slot(self, full: OfflineCapReached, at: SlotsAt) -> NoReturn:
         from sealift.provider.triggers.slots import OfflineSlotTrigger
 
         self.log.info("%s", full)
@@ -108,23 +107,14 @@ class CaptureImageOperator(ServerStepOperator):
                 poll_interval=self.poll_interval,
                 guest_id=self.item.guest_id,
                 max_offline=full.max_offline,
+                slots=asdict(at),
             ),
             method_name="look_again",
         )
 
-    def _wait_for_opening(self, closed: OutsideWindow) -> NoReturn:
-        from sealift.provider.triggers.slots import OpeningTrigger
-
-        self.log.info("%s", closed)
-        self.defer(trigger=OpeningTrigger(until=closed.opens_at.isoformat()), method_name="look_again")
-
-    def _wait_until_online(self, context: Context, captured: Any) -> None:
-        from sealift.exports.waiting import capture_terms
+    def _wait_until_online(self, context: Context, terms: WaitTerms) -> NoReturn:
         from sealift.provider.triggers.waits import CaptureWaitTrigger
 
-        terms = capture_terms(
-            self.item, self.wave.settings, template_id=captured.template_id, started_at=datetime.now(UTC)
-        )
         # The trigger ends this task by itself, so what it hands on is pushed before it waits.
         context["ti"].xcom_push(key="return_value", value=terms.model_dump(mode="json"))
         self.defer(

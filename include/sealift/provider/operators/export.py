@@ -46,25 +46,29 @@ class ExportImageOperator(ServerStepOperator):
         self.captured = captured
 
     def step(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        """Look, then adopt or submit.
+        """Look, then adopt or submit, or wait until it is certain whether another try submitted.
 
         :param context: the task's context.
         :returns: the terms of the wait for the objects: ids, keys and times.
         """
+        from sealift.exports.errors import OutcomeOpen
         from sealift.exports.steps import ensure_export_started
         from sealift.exports.waiting import export_terms
 
         template_id = template_id_of(self.captured)
         item, settings = self.item, self.wave.settings
         self.remember_link(TemplateLink, template_url(template_id))
-        started = ensure_export_started(
-            classic=self.classic.client,
-            cos=self.cos.client,
-            item=item,
-            settings=settings,
-            template_id=template_id,
-            ibm_api_key=self.cos.export_api_key,
-        )
+        try:
+            started = ensure_export_started(
+                classic=self.classic.client,
+                cos=self.cos.client,
+                item=item,
+                settings=settings,
+                template_id=template_id,
+                ibm_api_key=self.cos.export_api_key,
+            )
+        except OutcomeOpen as uncertain:
+            self.wait_until(uncertain.until, uncertain)
         self.log.info(
             "%s the export of the template %s of %s to %s/%s.",
             "Found" if started.adopted else "Started",
@@ -75,4 +79,4 @@ class ExportImageOperator(ServerStepOperator):
         )
         self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
         terms = export_terms(item, settings, template_id=template_id, started_at=datetime.now(UTC))
-        return dict(terms.model_dump(mode="json"))
+        return dict(terms.model_copy(update={"exported": started.exported}).model_dump(mode="json"))

@@ -63,7 +63,18 @@ class ProveExportOperator(ServerStepOperator):
         self.remember_link(ManifestLink, self.cos.url_of(settings.bucket, recorded.manifest_key))
         self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
         self._tell_asset(context, recorded.manifest_key)
+        self._forget_claim()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
+
+    def _forget_claim(self) -> None:
+        """The manifest stands: nobody needs to know any more who submitted the export."""
+        from sealift.cos.errors import CosError
+        from sealift.exports.steps import forget_claim
+
+        try:
+            forget_claim(cos=self.cos.client, item=self.item, settings=self.wave.settings)
+        except CosError as error:
+            self.log.info("The claim of this export stays; it does no harm: %s", error)
 
     def _tell_asset(self, context: Context, manifest_key: str) -> None:
         """Put the manifest's place into the asset event, for DAGs that deliver what was exported."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sealift.classic.errors import ClassicAuthError, ClassicError
@@ -53,6 +54,24 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlotsAt:
+    """Where an account's offline slots are.
+
+    :param cos_conn_id: connection of the type ``ibm_cos``.
+    :param region: the bucket's region; empty for the connection's.
+    :param bucket: the bucket.
+    :param root: what the keys of the slots begin with.
+    :param settle_seconds: see :class:`sealift.exports.slots.SlotsPlace`.
+    """
+
+    cos_conn_id: str
+    region: str
+    bucket: str
+    root: str
+    settle_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interest:
     """What one wait wants to know.
 
@@ -60,12 +79,14 @@ class Interest:
     :param template_id: the parent template, or None.
     :param place: where objects are waited for, or None.
     :param max_offline: the cap of a capture that waits for an offline slot, or None.
+    :param slots: where that slot is, or None.
     """
 
     guest_id: int | None = None
     template_id: int | None = None
     place: Place | None = None
     max_offline: int | None = None
+    slots: SlotsAt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +98,7 @@ class Snapshot:
     :param templates: the templates that the account knows, by id.
     :param guests: the virtual servers that the account knows, by id.
     :param objects: the objects found, by place; a place is absent where it was not listed this time.
-    :param in_flight: captures that the account shows to be running; None where nobody waits for a slot.
+    :param in_flight: captures that run or are about to, by where their slots are, where somebody waits for one.
     :param admitted: the waits for a slot that a slot is free for, the longest waiting first.
     :param unlisted: the places that could not be listed, and why.
     :param trouble: why the look failed as a whole; then nothing else is known, and nothing may be concluded.
@@ -89,7 +110,7 @@ class Snapshot:
     guests: Mapping[int, GuestState] = field(default_factory=dict)
     objects: Mapping[Place, tuple[ObjectInfo, ...]] = field(default_factory=dict)
     unlisted: Mapping[Place, str] = field(default_factory=dict)
-    in_flight: int | None = None
+    in_flight: Mapping[SlotsAt, int] = field(default_factory=dict)
     admitted: frozenset[Interest] = frozenset()
     trouble: str = ""
 
@@ -214,13 +235,24 @@ class AccountPoll:
             admitted=_admitted(wanted, in_flight),
         )
 
-    async def _in_flight(self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime) -> int | None:
-        """Count the captures that run, where somebody waits for a slot."""
-        if all(one.max_offline is None for one in wanted):
-            return None
-        from sealift.exports.steps import captures_in_flight
+    async def _in_flight(
+        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
+    ) -> dict[SlotsAt, int]:
+        """Count the captures that run or are about to, where somebody waits for a slot."""
+        found: dict[SlotsAt, int] = {}
+        for at in dict.fromkeys(one.slots for one in wanted if one.slots is not None):
+            try:
+                store = await self._store(at.cos_conn_id, at.region)
+                found[at] = await asyncio.to_thread(_counted, classic, store, at, now)
+            except (CosError, ConnectionProblem) as error:
+                log.warning("Could not read the slots %s/%s, looking again later: %s", at.bucket, at.root, error)
+        return found
 
-        return await asyncio.to_thread(captures_in_flight, classic, now=now)
+    async def _store(self, cos_conn_id: str, region: str) -> CosClient:
+        where = (cos_conn_id, region)
+        if where not in self._stores:
+            self._stores[where] = await CosHook(cos_conn_id, region=region).aclient()
+        return self._stores[where]
 
     async def _list(self, place: Place) -> tuple[ObjectInfo, ...]:
         where = (place.cos_conn_id, place.region)
@@ -254,13 +286,24 @@ class AccountPoll:
             self._stores.popitem()[1].close()
 
 
-def _admitted(wanted: tuple[Interest, ...], in_flight: int | None) -> frozenset[Interest]:
-    """Give the free slots to those who have waited longest. The capture itself asks the account once more."""
+def _admitted(wanted: tuple[Interest, ...], in_flight: Mapping[SlotsAt, int]) -> frozenset[Interest]:
+    """Give the free slots to those who have waited longest. The capture itself takes one, and looks once more."""
     admitted: set[Interest] = set()
+    given: Counter[SlotsAt] = Counter()
     for one in wanted:
-        if one.max_offline is not None and in_flight is not None and in_flight + len(admitted) < one.max_offline:
+        if one.slots is None or one.max_offline is None or one.slots not in in_flight:
+            continue
+        if in_flight[one.slots] + given[one.slots] < one.max_offline:
             admitted.add(one)
+            given[one.slots] += 1
     return frozenset(admitted)
+
+
+def _counted(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime) -> int:
+    from sealift.exports.steps import SlotsPlace, survey
+
+    place = SlotsPlace(bucket=at.bucket, root=at.root, settle=timedelta(seconds=at.settle_seconds))
+    return len(survey(classic, store, place, now=now).guests())
 
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:

@@ -1,4 +1,5 @@
-"""What a capture waits for before it begins: a free offline slot, or the opening of its window. No worker waits."""
+"""What a step waits for before it acts: a free offline slot, or a moment (a window opens, a lost request's fate is
+certain). No worker waits."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from sealift.provider.triggers.account import Interest, Snapshot, register, unregister
+from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, register, unregister
 from sealift.provider.triggers.base import AccountTrigger, settle
 
 LOOK_AGAIN = {"status": "look-again"}
-"""The payload of both triggers: the capture looks once more itself before it submits anything."""
+"""The payload of both triggers: the step looks once more itself before it submits anything."""
 
 
 class OfflineSlotTrigger(AccountTrigger):
@@ -23,12 +24,17 @@ class OfflineSlotTrigger(AccountTrigger):
     :param poll_interval: seconds between two polls of the account.
     :param guest_id: the virtual server that waits.
     :param max_offline: most servers offline for capture at once.
+    :param slots: where the account's slots are: the fields of
+        :class:`~sealift.provider.triggers.account.SlotsAt`.
     """
 
-    def __init__(self, *, classic_conn_id: str, poll_interval: float, guest_id: int, max_offline: int) -> None:
+    def __init__(
+        self, *, classic_conn_id: str, poll_interval: float, guest_id: int, max_offline: int, slots: dict[str, Any]
+    ) -> None:
         super().__init__(classic_conn_id=classic_conn_id, poll_interval=poll_interval)
         self.guest_id = guest_id
         self.max_offline = max_offline
+        self.slots = slots
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what it takes to make this trigger again."""
@@ -39,6 +45,7 @@ class OfflineSlotTrigger(AccountTrigger):
                 "poll_interval": self.poll_interval,
                 "guest_id": self.guest_id,
                 "max_offline": self.max_offline,
+                "slots": self.slots,
             },
         )
 
@@ -49,7 +56,8 @@ class OfflineSlotTrigger(AccountTrigger):
         :returns: one event.
         """
         began = datetime.now(UTC)
-        interest = Interest(guest_id=self.guest_id, max_offline=self.max_offline)
+        at = SlotsAt(**self.slots)
+        interest = Interest(guest_id=self.guest_id, max_offline=self.max_offline, slots=at)
         key = self.shared_stream_key()
         token = register(key, interest)
         told: int | None = None
@@ -59,8 +67,8 @@ class OfflineSlotTrigger(AccountTrigger):
                     await settle(began)
                     yield TriggerEvent(LOOK_AGAIN)
                     return
-                if snapshot.in_flight is not None and snapshot.in_flight != told:
-                    told = snapshot.in_flight
+                if at in snapshot.in_flight and snapshot.in_flight[at] != told:
+                    told = snapshot.in_flight[at]
                     self.log.info("Waiting for an offline slot: %d captures run, %d may.", told, self.max_offline)
         finally:
             unregister(key, token)
@@ -71,8 +79,8 @@ class OfflineSlotTrigger(AccountTrigger):
             yield event
 
 
-class OpeningTrigger(BaseTrigger):
-    """Waits until a capture window opens.
+class MomentTrigger(BaseTrigger):
+    """Waits until a moment has come.
 
     :param until: when that is (UTC, ISO 8601).
     """

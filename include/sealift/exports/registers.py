@@ -1,0 +1,175 @@
+"""A register: one place in the bucket that says who holds something, changed by one writer at a time.
+
+The store gives one thing that orders writers on different machines: a put that succeeds only where there is no object
+yet. So a register is a row of small objects, ``<root>/00000001.json``, ``<root>/00000002.json``, …, of which the one
+with the highest number counts. Who wants to change it writes the next number, and looks once more: only who sees their
+own entry on top has it. That second look is what makes it safe to delete the entries below: a writer that was held up
+so long that the number it wants has come, been passed and been deleted would succeed, and then find a higher one above.
+
+Object Storage shows every write at once to every reader (IBM's data-io page, "Consistency impacts"), so that a look
+after a write sees all writes that were answered before.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from sealift.cos.errors import CosError
+from sealift.cos.models import ObjectInfo, PutOutcome
+from sealift.exports.errors import LedgerError
+from sealift.exports.ports import CosApi
+
+log = logging.getLogger(__name__)
+
+_LOOKS: Final = 5
+_NUMBER = re.compile(r"/(\d{8})\.json$")
+
+
+class Entry(BaseModel):
+    """What a register says.
+
+    :param export_id: the export that holds it, or held it last.
+    :param guest_id: that export's virtual server.
+    :param token: tells the writers of one export apart: every try of a task has its own.
+    :param taken_at: when it was written, by the writer's clock (UTC).
+    :param state: held, or given back.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    export_id: str
+    guest_id: int
+    token: str
+    taken_at: AwareDatetime
+    state: Literal["held", "free"] = "held"
+
+
+class Holding(BaseModel):
+    """A register's entry as it was found.
+
+    :param number: which of the row it is, from 1.
+    :param since: when it was written, by the writer's clock or the store's, whichever is later: nobody is taken for
+        older than he is because one of two clocks is ahead.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    entry: Entry
+    since: datetime
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody holds it, or held it and never gave it back."""
+        return self.entry.state == "held"
+
+
+def new_token() -> str:
+    """Make a token that no other process has.
+
+    :returns: 32 hexadecimal digits.
+    """
+    return uuid.uuid4().hex
+
+
+class Register:
+    """One register.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param root: what the keys of its entries begin with, without a slash at the end.
+    """
+
+    def __init__(self, *, cos: CosApi, bucket: str, root: str) -> None:
+        self._cos = cos
+        self._bucket = bucket
+        self._root = root
+
+    def look(self, listed: Iterable[ObjectInfo] | None = None, *, known: Holding | None = None) -> Holding | None:
+        """Find what the register says now.
+
+        :param listed: a listing of its keys, where the caller has one; it is listed otherwise.
+        :param known: what an earlier look found; an entry never changes, so that the same number is not read again.
+        :returns: the highest entry, or None where nobody ever wrote one.
+        :raises LedgerError: an entry cannot be read.
+        """
+        for _ in range(_LOOKS):
+            entries = self._entries(self._cos.list(self._bucket, f"{self._root}/") if listed is None else listed)
+            if not entries:
+                return None
+            number = max(entries)
+            if known is not None and known.number == number:
+                return known
+            body = self._cos.read(self._bucket, self._key(number))
+            if body is not None:
+                return self._holding(number, body, entries[number].last_modified)
+            listed = None  # passed and deleted since it was listed
+        raise LedgerError(f"{self._bucket}/{self._root}/ changes faster than it can be read. A retry looks again.")
+
+    def advance(self, seen: Holding | None, entry: Entry) -> Holding | None:
+        """Write the next entry, and make sure that it is on top.
+
+        :param seen: what the register said when the caller decided to change it.
+        :param entry: the new entry; its token must be the caller's own.
+        :returns: the entry as it stands, or None where somebody else was faster.
+        """
+        number = seen.number + 1 if seen else 1
+        body = entry.model_dump_json().encode()
+        if self._cos.put_if_absent(self._bucket, self._key(number), body) is PutOutcome.EXISTS_DIFFERENT:
+            return None
+        top = self.look()
+        if top is None or top.number != number or top.entry != entry:
+            self._drop([number])
+            return None
+        self._drop_below(number)
+        return top
+
+    def clear(self) -> None:
+        """Delete all entries: only where nobody can want to write one any more, or would notice."""
+        self._drop(sorted(self._entries(self._cos.list(self._bucket, f"{self._root}/"))))
+
+    def _entries(self, listed: Iterable[ObjectInfo]) -> dict[int, ObjectInfo]:
+        found = {}
+        for info in listed:
+            match = _NUMBER.search(info.key.removeprefix(self._root))
+            if match is not None:
+                found[int(match[1])] = info
+        return found
+
+    def _holding(self, number: int, body: bytes, written: datetime) -> Holding:
+        try:
+            entry = Entry.model_validate_json(body)
+        except ValidationError as error:
+            raise LedgerError(
+                f"{self._bucket}/{self._key(number)} is not what Sealift writes there "
+                f"({error.error_count()} problems). Look at who wrote it, and delete it."
+            ) from error
+        return Holding(number=number, entry=entry, since=max(entry.taken_at, written))
+
+    def _key(self, number: int) -> str:
+        return f"{self._root}/{number:08d}.json"
+
+    def _drop_below(self, number: int) -> None:
+        try:
+            below = [one for one in self._entries(self._cos.list(self._bucket, f"{self._root}/")) if one < number]
+        except CosError as error:
+            log.info("Old entries of %s/%s stay for now: %s", self._bucket, self._root, error)
+            return
+        self._drop(below)
+
+    def _drop(self, numbers: Iterable[int]) -> None:
+        """Delete what no longer counts. A bucket that forbids it (Object Lock, a role without delete) keeps them."""
+        for number in numbers:
+            try:
+                self._cos.delete(self._bucket, self._key(number))
+            except CosError as error:
+                log.info("%s/%s stays: %s", self._bucket, self._key(number), error)
+                return

@@ -1,0 +1,409 @@
+"""Offline slots: no capture is submitted but by who holds one, so that the cap holds on all machines at every instant.
+
+There is a register (:mod:`sealift.exports.registers`) for each slot of the account. A capture takes one before it is
+submitted, then looks at all of them and at the account once more, and gives its slot back where there are too many: of
+two that take slots at the same moment, at least the later one sees the other. Nobody has to give a slot back for the
+next one to go on: a slot is free when the *account* shows that the capture of its holder is over, so that a task that
+failed, was killed, or was marked by hand neither frees a slot while its server is offline nor keeps one for ever.
+
+A slot is also the note that its holder may have submitted the capture. Two rules make that certain:
+
+* A capture is sent within half of ``settle`` after its slot was taken, or not at all.
+* Who finds a slot of its own export, taken by another try, and no template, sends nothing before a whole ``settle`` has
+  passed since.
+
+So two tries of one export can only both be accepted if a request lies on the way for longer than half of ``settle``
+(seven minutes, by default) after it was sent and is carried out all the same. Even then the API refuses the second as
+long as the first keeps the server busy.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from sealift.classic.models import GuestState, Template
+from sealift.cos.errors import CosError
+from sealift.cos.models import ObjectInfo
+from sealift.exports import deadlines, names
+from sealift.exports.errors import OfflineCapReached, OutcomeOpen
+from sealift.exports.looking import real_clock
+from sealift.exports.plan import PlanItem
+from sealift.exports.ports import ClassicApi, Clock, CosApi
+from sealift.exports.registers import Entry, Holding, Register, new_token
+
+log = logging.getLogger(__name__)
+
+UNSETTLED: Final = timedelta(hours=1)
+"""A template without children and without transactions counts as a capture in flight for so long, then as broken."""
+
+_TRIES: Final = 5
+"""How often a capture tries for a slot while others are faster, before it waits for its turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotsPlace:
+    """Where an account's slots are.
+
+    :param bucket: the bucket; all runs of an account must name the same one for the cap to hold over them all.
+    :param root: what the keys of the slots begin with, see :func:`sealift.exports.names.slots_root`.
+    :param settle: how long a request may be on its way, at the most twice.
+    """
+
+    bucket: str
+    root: str
+    settle: timedelta
+
+
+def settle_time(*, timeout: float, minutes: float | None) -> timedelta:
+    """Work out after how long it is certain whether a request was carried out.
+
+    :param timeout: seconds that the Classic API's client waits for a reply.
+    :param minutes: the plan's ``grace_minutes``, if it sets them.
+    :returns: the grace period, and never less than four of the client's timeouts.
+    """
+    return max(deadlines.grace(minutes), timedelta(seconds=4 * timeout))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Who is offline now, as the account and the slots show it.
+
+    :param offline: guests that the account shows to be offline for one of our captures.
+    :param slots: what each slot says, by its number.
+    :param live: the slots whose holders are offline, or may be in a moment.
+    """
+
+    offline: frozenset[int]
+    slots: Mapping[int, Holding]
+    live: frozenset[int]
+
+    def guests(self, *, but: int | None = None) -> set[int]:
+        """Return the guests that count against the cap.
+
+        :param but: a guest to leave out: the one that wants a slot.
+        :returns: ids of guests.
+        """
+        found = self.offline | {self.slots[number].entry.guest_id for number in self.live}
+        return set(found) - {but}
+
+
+def survey(classic: ClassicApi, cos: CosApi, place: SlotsPlace, *, now: datetime) -> Survey:
+    """Look at the account and at its slots.
+
+    :param classic: the account.
+    :param cos: the object store.
+    :param place: where the slots are.
+    :param now: the present time, with a time zone.
+    :returns: who is offline, and which slots are taken.
+    """
+    slots = read_slots(cos, place)
+    account = _account(classic, [one.entry.guest_id for one in slots.values() if one.held], now=now)
+    live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
+    return Survey(offline=frozenset(account.offline), slots=slots, live=frozenset(live))
+
+
+def read_slots(cos: CosApi, place: SlotsPlace, *, known: Mapping[int, Holding] | None = None) -> dict[int, Holding]:
+    """Read what all slots say: one listing, and one read for each that changed.
+
+    :param cos: the object store.
+    :param place: where the slots are.
+    :param known: what an earlier look found.
+    :returns: the entry of each slot by its number.
+    """
+    listed: dict[int, list[ObjectInfo]] = {}
+    for info in cos.list(place.bucket, f"{place.root}/"):
+        part = info.key.removeprefix(f"{place.root}/").partition("/")[0]
+        if part.isdigit():
+            listed.setdefault(int(part), []).append(info)
+    found = {}
+    for number, infos in sorted(listed.items()):
+        holding = _register(cos, place, number).look(infos, known=(known or {}).get(number))
+        if holding is not None:
+            found[number] = holding
+    return found
+
+
+def offline_guests(classic: ClassicApi, *, now: datetime) -> set[int]:
+    """Return the guests that one of our captures keeps offline now, as the account shows them.
+
+    A template of ours counts while its server has an active transaction, or while it has no sized copy yet (whether
+    the server's transaction spans the whole capture is unconfirmed). A template that is being *exported* has sized
+    copies and an idle server, and does not count; nor does one that has stood without copies and transactions for an
+    hour, which is broken. Servers are asked about only for templates that are unfinished or younger than the longest
+    capture, so that templates of past years cost nothing.
+
+    :param classic: the account.
+    :param now: the present time, with a time zone.
+    :returns: the ids of the guests.
+    """
+    return _account(classic, [], now=now).offline
+
+
+class Admission(Protocol):
+    """What a gate gives to a capture that may be submitted."""
+
+    @property
+    def certain_at(self) -> datetime:
+        """When it is certain that a request of this admission was not carried out, if nothing of it shows by then."""
+        ...
+
+    def submitting(self) -> None:
+        """Note that the request goes out now; nothing may come between this and sending it.
+
+        :raises OutcomeOpen: it is too late to send it.
+        """
+        ...
+
+    def refused(self) -> None:
+        """Note that the account has answered, and did nothing."""
+        ...
+
+
+class OfflineGate(Protocol):
+    """Admits captures so that no more than the cap are offline."""
+
+    def admit(self, classic: ClassicApi, item: PlanItem) -> AbstractContextManager[Admission]: ...
+
+
+class OfflineSlots:
+    """Admits captures by the slots of their account.
+
+    :param cos: the object store.
+    :param place: where the slots are.
+    :param max_offline: most servers offline for capture at once, as this run has it.
+    :param clock: tells the time, in UTC.
+    :param monotonic: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        *,
+        cos: CosApi,
+        place: SlotsPlace,
+        max_offline: int,
+        clock: Clock = real_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cos = cos
+        self._place = place
+        self._max_offline = max_offline
+        self._clock = clock
+        self._monotonic = monotonic
+
+    @contextmanager
+    def admit(self, classic: ClassicApi, item: PlanItem) -> Iterator[Admission]:
+        """Take a slot, for as long as the account shows the capture to be running.
+
+        :param classic: the account.
+        :param item: the server to capture.
+        :returns: a context in which to submit the capture. What leaves it without having sent one, or after it was
+            refused, gives the slot back.
+        :raises OfflineCapReached: no slot is free.
+        :raises OutcomeOpen: another try of this export took a slot a short while ago, and may have submitted.
+        """
+        taken = self._take(classic, item)
+        try:
+            yield taken
+        finally:
+            if not taken.may_be_submitted:
+                taken.give_back()
+
+    def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
+        for _ in range(_TRIES):
+            seen = survey(classic, self._cos, self._place, now=self._clock())
+            mine = self._earlier(seen, item)
+            others = seen.guests(but=item.guest_id)
+            if len(others) >= self._max_offline:
+                raise self._full(item, len(others))
+            free = (number for number in range(self._max_offline) if number not in seen.live)
+            number = mine if mine is not None else next(free, None)
+            if number is None:
+                # Another slot of this very server: of its export for another period.
+                raise self._full(item, len(others) + 1)
+            taken = self._write(item, number, seen.slots.get(number))
+            if taken is None:
+                continue
+            try:
+                counted = self._recount(seen, number, item)
+            except BaseException:
+                taken.give_back()
+                raise
+            if counted >= self._max_offline:
+                taken.give_back()
+                raise self._full(item, counted)
+            return taken
+        raise self._full(item, self._max_offline)
+
+    def _earlier(self, seen: Survey, item: PlanItem) -> int | None:
+        """Find the slot that an earlier or another try of this export took.
+
+        :raises OutcomeOpen: it is young, and nobody can tell yet what came of it.
+        """
+        for number, holding in seen.slots.items():
+            if holding.held and holding.entry.export_id == item.export_id:
+                if self._clock() < holding.since + self._place.settle:
+                    raise self._open(item, holding)
+                return number
+        return None
+
+    def _open(self, item: PlanItem, holding: Holding) -> OutcomeOpen:
+        certain_at = holding.since + self._place.settle
+        return OutcomeOpen(
+            f"Another try for {item.name} took an offline slot at {holding.since:%H:%M:%S} UTC and may have submitted "
+            f"the capture; no template {item.template_name} shows yet. Nothing is submitted before "
+            f"{certain_at:%H:%M:%S} UTC, when it is certain what came of it.",
+            until=certain_at,
+        )
+
+    def _write(self, item: PlanItem, number: int, seen: Holding | None) -> _Taken | None:
+        began, now = self._monotonic(), self._clock()
+        entry = Entry(export_id=item.export_id, guest_id=item.guest_id, token=new_token(), taken_at=now)
+        register = _register(self._cos, self._place, number)
+        holding = register.advance(seen, entry)
+        if holding is None:
+            return None
+        return _Taken(
+            item=item,
+            register=register,
+            holding=holding,
+            latest=(began + self._place.settle.total_seconds() / 2, now + self._place.settle / 2),
+            settle=self._place.settle,
+            clocks=(self._monotonic, self._clock),
+        )
+
+    def _recount(self, seen: Survey, mine: int, item: PlanItem) -> int:
+        """Count the others again, now that all who come later can see this slot taken.
+
+        A slot that has changed since the account was asked has a new holder, who is about to submit.
+
+        :raises OutcomeOpen: one of them is another try of this same export.
+        """
+        slots = read_slots(self._cos, self._place, known=seen.slots)
+        changed = {number for number, one in slots.items() if one is not seen.slots.get(number) and one.held}
+        live = {number for number in (seen.live & slots.keys()) | changed if number != mine and slots[number].held}
+        for number in changed - {mine}:
+            if slots[number].entry.export_id == item.export_id:
+                raise self._open(item, slots[number])
+        return len(Survey(offline=seen.offline, slots=slots, live=frozenset(live)).guests(but=item.guest_id))
+
+    def _full(self, item: PlanItem, in_flight: int) -> OfflineCapReached:
+        return OfflineCapReached(
+            f"{item.name} waits for an offline slot: {in_flight} captures run or are about to, and at most "
+            f"{self._max_offline} servers may be offline at once. Nothing was submitted.",
+            in_flight=in_flight,
+            max_offline=self._max_offline,
+        )
+
+
+class _Taken:
+    """A slot that is held by this process."""
+
+    def __init__(
+        self,
+        *,
+        item: PlanItem,
+        register: Register,
+        holding: Holding,
+        latest: tuple[float, datetime],
+        settle: timedelta,
+        clocks: tuple[Callable[[], float], Clock],
+    ) -> None:
+        self._item = item
+        self._register = register
+        self._holding = holding
+        self._latest = latest
+        self._monotonic, self._clock = clocks
+        self.may_be_submitted = False
+        self.certain_at = holding.since + settle
+
+    def submitting(self) -> None:
+        # Two clocks: one of them stands still while a machine is suspended, the other can be set back.
+        now = self._clock()
+        if self._monotonic() > self._latest[0] or now > self._latest[1]:
+            raise OutcomeOpen(
+                f"Too much time passed since {self._item.name} got its offline slot: another try may rely on nothing "
+                "being submitted by now. Nothing was; it looks again.",
+                until=now,
+            )
+        self.may_be_submitted = True
+
+    def refused(self) -> None:
+        self.may_be_submitted = False
+
+    def give_back(self) -> None:
+        """Give the slot back. If that fails, it is free all the same in a while: see the module's first lines."""
+        entry = self._holding.entry.model_copy(update={"state": "free", "taken_at": self._clock()})
+        try:
+            self._register.advance(self._holding, entry)
+        except CosError as error:
+            log.warning("The offline slot of %s could not be given back, and frees itself: %s", self._item.name, error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Account:
+    """What the account shows: who is offline, of which exports there are templates, and the servers asked about."""
+
+    offline: set[int]
+    exports: set[str]
+    guests: Mapping[int, GuestState]
+
+
+def _account(classic: ClassicApi, holders: list[int], *, now: datetime) -> _Account:
+    candidates: dict[int, list[Template]] = {}
+    exports: set[str] = set()
+    for template in classic.templates_with_prefix(names.TEMPLATE_PREFIX):
+        export = names.parse_template_name(template.name)
+        if export is None:
+            continue
+        exports.add(export)
+        young = template.create_date is None or now - template.create_date < deadlines.CAPTURE_MOST
+        if young or not _has_sizes(template):
+            candidates.setdefault(names.parse_export_id(export)[0], []).append(template)
+    wanted = sorted({*candidates, *holders})
+    states = classic.guest_states(wanted) if wanted else {}
+    offline = {
+        guest_id
+        for guest_id, templates in candidates.items()
+        if any(_offline(template, states.get(guest_id), now) for template in templates)
+    }
+    return _Account(offline=offline, exports=exports, guests=states)
+
+
+def _live(holding: Holding, account: _Account, *, now: datetime, settle: timedelta) -> bool:
+    """Say whether a slot's holder is offline for its capture, or may be in a moment."""
+    if not holding.held:
+        return False
+    entry = holding.entry
+    if entry.guest_id in account.offline:
+        return True
+    if entry.export_id in account.exports:
+        return False
+    if now - holding.since < 2 * settle:
+        return True
+    # No template shows, and it should by now: the capture was never submitted, or its template was deleted.
+    guest = account.guests.get(entry.guest_id)
+    return guest is not None and guest.active_transaction is not None
+
+
+def _register(cos: CosApi, place: SlotsPlace, number: int) -> Register:
+    return Register(cos=cos, bucket=place.bucket, root=f"{place.root}/{number:03d}")
+
+
+def _offline(template: Template, guest: GuestState | None, now: datetime) -> bool:
+    if guest is not None and guest.active_transaction is not None:
+        return True
+    if _has_sizes(template):
+        return False
+    if template.transactions_left:
+        return True
+    return template.create_date is None or now - template.create_date < UNSETTLED
+
+
+def _has_sizes(template: Template) -> bool:
+    return bool(template.children) and all(child.block_devices_disk_space_total for child in template.children)

@@ -1,0 +1,67 @@
+"""Where a deployment keeps the offline slots of its accounts: one place for all runs, or the bucket of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sealift.provider.hooks.cos import CosHook
+from sealift.provider.settings import settings
+from sealift.provider.triggers.account import SlotsAt
+
+if TYPE_CHECKING:
+    from sealift.classic.client import ClassicClient
+    from sealift.exports.settings import PlanSettings
+    from sealift.exports.slots import OfflineSlots, SlotsPlace
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotsKept:
+    """Where one account's slots are kept.
+
+    :param at: what a trigger needs to find them.
+    :param place: what a gate needs to find them.
+    """
+
+    at: SlotsAt
+    place: SlotsPlace
+
+    def gate(self, *, max_offline: int) -> OfflineSlots:
+        """Make the gate that a capture goes through.
+
+        :param max_offline: most servers offline for capture at once, as the run has it.
+        :returns: the gate.
+        """
+        from sealift.exports.slots import OfflineSlots
+
+        store = CosHook(self.at.cos_conn_id, region=self.at.region)
+        return OfflineSlots(cos=store.client, place=self.place, max_offline=max_offline)
+
+
+def slots_kept(classic: ClassicClient, plan: PlanSettings) -> SlotsKept:
+    """Find where the slots of an account are kept.
+
+    :param classic: the account.
+    :param plan: the settings of the plan.
+    :returns: the place.
+    :raises sealift.classic.errors.ClassicError: the account does not tell its id.
+    """
+    from sealift.exports.names import slots_root
+    from sealift.exports.slots import SlotsPlace, settle_time
+
+    kept = settings()
+    settle: timedelta = settle_time(timeout=classic.timeout, minutes=plan.grace_minutes)
+    place = SlotsPlace(
+        bucket=kept.slots_bucket or plan.bucket,
+        root=slots_root(prefix=kept.slots_prefix, account_id=classic.account_id()),
+        settle=settle,
+    )
+    at = SlotsAt(
+        cos_conn_id=plan.cos_conn_id,
+        region=(kept.slots_region or plan.region) if kept.slots_bucket else plan.region,
+        bucket=place.bucket,
+        root=place.root,
+        settle_seconds=settle.total_seconds(),
+    )
+    return SlotsKept(at=at, place=place)
