@@ -294,8 +294,8 @@ class OfflineSlots:
 
     def _full(self, item: PlanItem, in_flight: int) -> OfflineCapReached:
         return OfflineCapReached(
-            f"{item.name} waits for an offline slot: {in_flight} captures run or are about to, and at most "
-            f"{self._max_offline} servers may be offline at once. Nothing was submitted.",
+            f"{item.name} waits for an offline slot: {in_flight} of at most {self._max_offline} servers are offline "
+            "for capture, or about to be. Nothing was submitted.",
             in_flight=in_flight,
             max_offline=self._max_offline,
         )

@@ -1,0 +1,255 @@
+"""Offline slots: the cap holds whoever submits at the same moment, and a slot is free when the account says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sealift.cos.errors import CosTransientError
+from sealift.exports.errors import OfflineCapReached, OutcomeOpen
+from sealift.exports.plan import PlanItem
+from sealift.exports.slots import OfflineSlots, SlotsPlace, settle_time, survey
+
+PLACE = SlotsPlace(bucket="sealift-exports", root="offline-slots/307608", settle=timedelta(minutes=15))
+
+
+@pytest.fixture
+def classic(make_guest: Callable[..., Any], make_classic: Any) -> Any:
+    return make_classic(guests=[make_guest(number) for number in range(101, 111)])
+
+
+@pytest.fixture
+def item(make_guest: Callable[..., Any], item_of: Callable[..., PlanItem]) -> Callable[[int], PlanItem]:
+    made = item_of(make_guest(101))
+
+    def of(guest_id: int) -> PlanItem:
+        export = f"{guest_id}-20261123T0200Z"
+        return made.model_copy(update={"guest_id": guest_id, "export_id": export, "hostname": f"web{guest_id}"})
+
+    return of
+
+
+@pytest.fixture
+def submit(classic: Any, item: Callable[[int], PlanItem], gate_of: Callable[..., OfflineSlots]) -> Callable[..., None]:
+    """Submit a capture; the template shows at once unless it is told to show late."""
+
+    def run(guest_id: int, *, late: bool = False, **changes: Any) -> None:
+        with gate_of(**changes).admit(classic, item(guest_id)) as admission:
+            admission.submitting()
+            if not late:
+                classic.add_template(item(guest_id).template_name, sizes=())
+
+    return run
+
+
+def seen(classic: Any, cos: Any, time: Any) -> set[int]:
+    return survey(classic, cos, PLACE, now=time.now).guests()
+
+
+def finish(classic: Any, guest_id: int) -> None:
+    (old,) = [one for one in classic.templates.values() if one.name.startswith(f"sealift-{guest_id}-")]
+    del classic.templates[old.id]
+    classic.add_template(old.name)
+
+
+def test_a_slot_is_taken_until_the_account_shows_that_the_capture_is_over(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    submit(101, max_offline=1)
+    with pytest.raises(OfflineCapReached, match=r"web102 .*: 1 of at most 1 servers are offline") as caught:
+        submit(102, max_offline=1)
+    assert (caught.value.in_flight, caught.value.max_offline) == (1, 1)
+
+    finish(classic, 101)
+    submit(102, max_offline=1)
+    assert seen(classic, cos, time) == {102}
+
+
+def test_a_task_that_ends_badly_after_it_submitted_frees_nothing(
+    classic: Any, item: Callable[[int], PlanItem], gate_of: Callable[..., OfflineSlots], submit: Callable[..., None]
+) -> None:
+    with pytest.raises(ZeroDivisionError), gate_of(max_offline=1).admit(classic, item(101)) as admission:
+        admission.submitting()
+        raise ZeroDivisionError
+    with pytest.raises(OfflineCapReached):
+        submit(102, max_offline=1)
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "never sent"])
+def test_a_slot_is_given_back_where_nothing_was_done(
+    classic: Any,
+    item: Callable[[int], PlanItem],
+    gate_of: Callable[..., OfflineSlots],
+    submit: Callable[..., None],
+    refused: bool,
+) -> None:
+    with pytest.raises(ZeroDivisionError), gate_of(max_offline=1).admit(classic, item(101)) as admission:
+        if refused:
+            admission.submitting()
+            admission.refused()
+        raise ZeroDivisionError
+    submit(102, max_offline=1)
+
+
+def test_a_slot_that_cannot_be_given_back_frees_itself(
+    classic: Any,
+    cos: Any,
+    time: Any,
+    item: Callable[[int], PlanItem],
+    gate_of: Callable[..., OfflineSlots],
+    submit: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(key: str) -> None:
+        raise CosTransientError("the store failed", bucket="b", key=key)
+
+    with pytest.raises(ZeroDivisionError), gate_of(max_offline=1).admit(classic, item(101)):
+        cos.before_write = fail
+        raise ZeroDivisionError
+    assert "frees itself" in caplog.text
+    cos.before_write = lambda _key: None
+    with pytest.raises(OfflineCapReached):
+        submit(102, max_offline=1)
+    time.now += timedelta(minutes=30)
+    submit(102, max_offline=1)
+
+
+def test_a_capture_whose_template_shows_late_keeps_its_slot_while_it_may_show(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any, make_guest: Any, make_transaction: Any
+) -> None:
+    submit(101, late=True, max_offline=1)
+    time.now += timedelta(minutes=29)
+    assert seen(classic, cos, time) == {101}
+    classic.guests[101] = make_guest(101, activeTransaction=make_transaction())
+    time.now += timedelta(hours=5)
+    assert seen(classic, cos, time) == {101}, "the server is busy, and nothing says with something else"
+    classic.guests[101] = make_guest(101)
+    assert seen(classic, cos, time) == set()
+
+
+def test_another_try_of_the_export_waits_until_it_is_certain(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any, now: Any
+) -> None:
+    submit(101, late=True)
+    time.now += timedelta(minutes=14)
+    with pytest.raises(OutcomeOpen, match=r"took an offline slot at 02:00:00 UTC.*before 02:15:00 UTC") as caught:
+        submit(101, late=True)
+    assert caught.value.until == now + timedelta(minutes=15)
+    time.now = caught.value.until
+    submit(101)
+    assert [key for key in cos.objects if "offline-slots" in key] == ["offline-slots/307608/000/00000002.json"], (
+        "the same slot"
+    )
+
+
+def test_two_tries_of_one_export_that_take_two_slots_at_the_same_moment_do_not_both_go_on(
+    classic: Any, cos: Any, item: Callable[[int], PlanItem], gate_of: Callable[..., OfflineSlots], submit: Any
+) -> None:
+    """The first slot falls free between the looks of the two, so that they choose different ones."""
+    submit(102)
+    with ExitStack() as other:
+
+        def interfere(key: str) -> None:
+            if "/001/" in key:
+                cos.before_write = lambda _key: None
+                finish(classic, 102)
+                other.enter_context(gate_of().admit(classic, item(101)))
+
+        cos.before_write = interfere
+        with pytest.raises(OutcomeOpen), gate_of().admit(classic, item(101)):
+            raise AssertionError("admitted beside another try of the same export")
+
+
+def test_a_run_with_a_lower_cap_counts_the_slots_of_one_with_a_higher(submit: Callable[..., None]) -> None:
+    for guest_id in (101, 102, 103):
+        submit(guest_id, max_offline=5)
+    with pytest.raises(OfflineCapReached) as caught:
+        submit(104, max_offline=2)
+    assert caught.value.in_flight == 3
+    submit(104, max_offline=5)
+
+
+def test_captures_that_no_slot_stands_for_count_as_well(submit: Callable[..., None], classic: Any) -> None:
+    classic.add_template("sealift-105-x", sizes=())
+    with pytest.raises(OfflineCapReached):
+        submit(101, max_offline=1)
+    submit(101, max_offline=2)
+
+
+def test_a_slot_that_was_free_at_the_first_look_is_seen_taken_at_the_second(
+    classic: Any, cos: Any, item: Callable[[int], PlanItem], gate_of: Callable[..., OfflineSlots], submit: Any
+) -> None:
+    """A run with a higher cap takes slot 1 after we have looked and before we have slot 0: two are one too many."""
+
+    def interfere(key: str) -> None:
+        cos.before_write = lambda _key: None
+        submit(103, max_offline=5)
+        submit(104, max_offline=5)
+
+    cos.before_write = interfere
+    with pytest.raises(OfflineCapReached), gate_of(max_offline=2).admit(classic, item(101)):
+        raise AssertionError("admitted as the third of two")
+
+
+def test_settling_takes_at_least_four_timeouts_of_the_client() -> None:
+    assert settle_time(timeout=60, minutes=None) == timedelta(minutes=15)
+    assert settle_time(timeout=60, minutes=0.1) == timedelta(minutes=4)
+    assert settle_time(timeout=600, minutes=None) == timedelta(minutes=40)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    acts=st.lists(
+        st.tuples(
+            st.sampled_from(["submit", "submit late", "killed before", "killed after", "finish", "wait"]),
+            st.integers(101, 106),
+            st.sampled_from([1, 2, 4]),
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
+    acts: list[tuple[str, int, int]], make_guest: Any, make_classic: Any, make_cos: Any, make_time: Any, item_of: Any
+) -> None:
+    guests = {number: make_guest(number) for number in range(101, 107)}
+    classic, cos, time = make_classic(guests=list(guests.values())), make_cos(), make_time()
+    cos.clock = time.clock
+    base = item_of(guests[101])
+    offline: set[int] = set()
+
+    class Killed(BaseException):
+        pass
+
+    for act, guest_id, cap in acts:
+        if act == "wait":
+            time.now += timedelta(minutes=10)
+            continue
+        if act == "finish":
+            if guest_id in offline:
+                offline.discard(guest_id)
+                finish(classic, guest_id)
+            continue
+        if any(one.name.startswith(f"sealift-{guest_id}-") for one in classic.templates.values()):
+            continue
+        export = f"{guest_id}-20261123T0200Z"
+        one = base.model_copy(update={"guest_id": guest_id, "export_id": export})
+        gate = OfflineSlots(cos=cos, place=PLACE, max_offline=cap, clock=time.clock, monotonic=time.monotonic)
+        stopped = gate.admit(classic, one)
+        try:
+            admission = stopped.__enter__()
+        except (OfflineCapReached, OutcomeOpen):
+            continue
+        if act == "killed before":
+            continue  # nothing runs any more, so the slot is not given back
+        admission.submitting()
+        offline.add(guest_id)
+        classic.add_template(one.template_name, sizes=())
+        assert len(offline) <= cap
+        if act != "killed after":
+            stopped.__exit__(None, None, None)
