@@ -361,6 +361,27 @@ class CosClient:
                 return found
             extra = following
 
+    def upload_size(self, bucket: str, upload: MultipartUpload) -> tuple[int, int]:
+        """How much of an unfinished upload the store holds, and bills.
+
+        :param bucket: the bucket.
+        :param upload: the upload, from :meth:`list_multipart_uploads`.
+        :returns: how many parts, and their bytes together.
+        :raises CosNotFoundError: where the upload was completed or aborted meanwhile.
+        :raises CosPermissionError: where the key may not look at its parts.
+        """
+        doing = {"what": f"list the parts of an upload in bucket {bucket}", "bucket": bucket, "key": upload.key}
+        parts = size = marker = 0
+        while True:
+            reply = self._call("list_parts", **doing, UploadId=upload.upload_id, PartNumberMarker=marker)
+            page = reply.get("Parts") or []
+            parts += len(page)
+            size += sum(one["Size"] for one in page)
+            following = reply.get("NextPartNumberMarker") or 0
+            if not reply.get("IsTruncated") or following <= marker:
+                return parts, size
+            marker = following
+
     def read(self, bucket: str, key: str) -> bytes | None:
         """A whole object, or None where there is none.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,6 +28,18 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _RUNS = re.compile(r"[-_]{2,}")
 _ISO_TIME = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?(?:Z|\+00:?00)?")
 _EXPORT_ID = re.compile(r"([1-9]\d*)-(.+)", re.DOTALL)
+_NOTE = re.compile(r"Sealift export \S+ to ([^/\s]+)/(\S+)/")
+_PERIOD = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{PERIOD_MAX - 1}}}"
+_IMAGE_FILE = re.compile(
+    rf"(?P<home>[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*))/(?P<export>(?P=guest)-{_PERIOD})/"
+    r"(?:disk-(?P<disk>0|[1-9]\d*)\.(?:vhd|vmdk)|server\.json)"
+)
+_PLAN_FILE = re.compile(
+    r"(?P<plan>[A-Za-z0-9][A-Za-z0-9._-]*)"
+    r"(?:\.json|/(?P<run>report)\.json|/wave-(?P<wave>\d{4,})(?P<report>\.report)?\.json)"
+)
+_CLAIM_FILE = re.compile(rf"(?P<guest>[1-9]\d*)/(?P<period>{_PERIOD})/\d{{8}}\.json")
+_EXAMINATION_FILE = re.compile(rf"examinations/{_PERIOD}\.json")
 
 
 # Periods and ids
@@ -339,6 +352,16 @@ def claim_root(*, prefix: str, guest_id: int, period: str) -> str:
     return _join(prefix, f"claims/{guest_id}/{period}")
 
 
+def examination_key(*, prefix: str, run_id: str) -> str:
+    """Return the key of the doctor's report: a later try of the same run replaces it.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param run_id: the run that examined.
+    :returns: as ``reports/examinations/scheduled-20261123T020000Z-1b9f0c3d.json``.
+    """
+    return _join(prefix, f"reports/examinations/{period_of_run(run_id)}.json")
+
+
 def wave_run_id(*, plan_id: str, number: int) -> str:
     """Name the DAG run that carries a wave: derived from the plan, so that starting twice starts once.
 
@@ -347,6 +370,105 @@ def wave_run_id(*, plan_id: str, number: int) -> str:
     :returns: as ``<plan id>.wave-0000``.
     """
     return f"{plan_id}.wave-{number:04d}"
+
+
+# What lies at a key
+
+
+ROOMS: Final = ("claims", "images", "manifests", "plans", "reports")
+"""The first part of all keys behind the prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """What the key of an export's object tells.
+
+    :param home: ``<hostname>-<guest id>``.
+    :param export_id: the export.
+    :param disk: the disk's number, or None for the configuration record.
+    """
+
+    home: str
+    export_id: str
+    disk: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """What the key of a plan's object tells.
+
+    :param plan_id: the plan.
+    :param wave: the wave's number, where the object is a wave's.
+    :param report: the object is a report.
+    """
+
+    plan_id: str
+    wave: int | None
+    report: bool
+
+
+def room_prefix(prefix: str, room: str) -> str:
+    """Return what all keys of one of the :data:`ROOMS` begin with.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param room: the room.
+    :returns: with a slash at its end.
+    """
+    return _join(prefix, f"{room}/")
+
+
+def parse_image_file(rest: str) -> ImageFile | None:
+    """Say what lies at a key below ``images/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: what it is, or None where nothing of ours would be written there.
+    """
+    match = _IMAGE_FILE.fullmatch(rest)
+    if match is None:
+        return None
+    return ImageFile(match["home"], match["export"], None if match["disk"] is None else int(match["disk"]))
+
+
+def parse_plan_file(rest: str) -> PlanFile | None:
+    """Say what lies at a key below ``plans/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: what it is, or None where nothing of ours would be written there.
+    """
+    match = _PLAN_FILE.fullmatch(rest)
+    if match is None:
+        return None
+    wave = None if match["wave"] is None else int(match["wave"])
+    return PlanFile(match["plan"], wave, bool(match["run"] or match["report"]))
+
+
+def parse_claim_file(rest: str) -> str | None:
+    """Say whose claim lies at a key below ``claims/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: the export id, or None where nothing of ours would be written there.
+    """
+    match = _CLAIM_FILE.fullmatch(rest)
+    return None if match is None else f"{match['guest']}-{match['period']}"
+
+
+def is_examination_file(rest: str) -> bool:
+    """Say whether a report of the doctor lies at a key below ``reports/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: False where nothing of ours would be written there.
+    """
+    return _EXAMINATION_FILE.fullmatch(rest) is not None
+
+
+def parse_template_note(note: str | None) -> tuple[str, str] | None:
+    """Return where a template's note says that its export goes; see :func:`template_note`.
+
+    :param note: a template's note, as the account shows it; people can change it.
+    :returns: the bucket and the export's :func:`image_prefix`, or None.
+    """
+    match = _NOTE.fullmatch(note or "")
+    return None if match is None else (match[1], match[2])
 
 
 def _join(prefix: str, rest: str) -> str:
