@@ -1,4 +1,4 @@
-"""Two real processes run one export's capture at once, or one of them is stopped on the way: one capture comes of it."""
+"""Two real processes run one export's capture at once, or one of them is stopped on the way: it is captured once."""
 
 from __future__ import annotations
 
