@@ -442,7 +442,7 @@ def test_every_reason_is_explained_and_verdicts_travel_as_json() -> None:
     verdict = Verdict(kind="failed", reason=ReasonCode.STUCK, sentence="It is stuck.")
 
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
-    assert len({one.value for one in ReasonCode}) == len(ReasonCode) == 14
+    assert len({one.value for one in ReasonCode}) == len(ReasonCode) == 15
 
 
 @pytest.mark.parametrize("judge_of", [CaptureJudge, TemplateJudge, ExportJudge])

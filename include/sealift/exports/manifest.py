@@ -90,6 +90,27 @@ class ManifestRecord(ManifestModel):
     digest: str = Field(pattern="^sha256:[0-9a-f]{64}$", description="SHA-256 of the record's bytes")
 
 
+class ManifestSpan(ManifestModel):
+    """A duration of which this export saw both ends."""
+
+    seconds: float = Field(gt=0, description="The duration")
+    began_at: AwareDatetime = Field(description="Where it was measured from")
+    ended_at: AwareDatetime = Field(description="Where it was measured to")
+
+
+class ManifestTiming(ManifestModel):
+    """How long the export took, as far as it was measured; what was not is left out, never guessed."""
+
+    capacity_bytes: int = Field(gt=0, description="Capacity of the captured disks as planned, 1 GB read as 10^9 bytes")
+    capture: ManifestSpan | None = Field(
+        default=None,
+        description="From the template's creation date, by the account, to the first poll that saw it whole",
+    )
+    export: ManifestSpan | None = Field(
+        default=None, description="From the submission to the last object's completion, by the bucket"
+    )
+
+
 class ManifestRun(ManifestModel):
     """What wrote the manifest."""
 
@@ -124,6 +145,9 @@ class Manifest(ManifestModel):
     )
     record: ManifestRecord = Field(description="The configuration record")
     run: ManifestRun = Field(description="What wrote the manifest")
+    timing: ManifestTiming | None = Field(
+        default=None, description="How long capture and export took, where this export measured it"
+    )
 
     @property
     def total_bytes(self) -> int:

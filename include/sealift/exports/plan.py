@@ -18,6 +18,7 @@ from sealift.classic.models import BareMetalServer, Guest
 from sealift.cos.models import PutOutcome
 from sealift.exports import deadlines, ledger, names, rules
 from sealift.exports.disks import LeftOutDisk, PlannedDisk, left_out_disks, planned_disks
+from sealift.exports.durations import History, read_history
 from sealift.exports.errors import PlanError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.ports import ClassicApi, CosApi
@@ -67,6 +68,18 @@ class PlanItem(PlanModel):
     capacity_bytes: int = Field(default=0, ge=0, description="Capacity of all captured disks, 1 GB read as 10^9 bytes")
     conversion: Literal["vmdk"] | None = Field(default=None, description="Format to convert to, where that is needed")
     adopt_only: bool = Field(default=False, description="Only an existing template may be exported")
+    capture_expected_seconds: float | None = Field(
+        default=None, gt=0, description="How long the capture should take by the account's history, where it tells"
+    )
+    export_expected_seconds: float | None = Field(
+        default=None, gt=0, description="How long the export should take by the account's history, where it tells"
+    )
+    capture_deadline_seconds: float | None = Field(
+        default=None, gt=0, description="Longest wait for the template, worked out when the plan was made"
+    )
+    export_deadline_seconds: float | None = Field(
+        default=None, gt=0, description="Longest wait for the export, worked out when the plan was made"
+    )
 
     @property
     def name(self) -> str:
@@ -97,17 +110,23 @@ class PlanItem(PlanModel):
         """How long to wait for the template.
 
         :param settings: the plan's; their minutes replace what is worked out.
-        :returns: see :func:`sealift.exports.deadlines.capture_deadline`.
+        :returns: what the plan holds, or :func:`sealift.exports.deadlines.capture_deadline` where it holds nothing.
         """
-        return deadlines.capture_deadline(self.capacity_bytes, settings.capture_deadline_minutes)
+        minutes = settings.capture_deadline_minutes
+        if minutes is None and self.capture_deadline_seconds is not None:
+            return timedelta(seconds=self.capture_deadline_seconds)
+        return deadlines.capture_deadline(self.capacity_bytes, minutes)
 
     def export_deadline(self, settings: PlanSettings) -> timedelta:
         """How long to wait for the export.
 
         :param settings: the plan's; their minutes replace what is worked out.
-        :returns: see :func:`sealift.exports.deadlines.export_deadline`.
+        :returns: what the plan holds, or :func:`sealift.exports.deadlines.export_deadline` where it holds nothing.
         """
-        return deadlines.export_deadline(self.capacity_bytes, settings.export_deadline_minutes)
+        minutes = settings.export_deadline_minutes
+        if minutes is None and self.export_deadline_seconds is not None:
+            return timedelta(seconds=self.export_deadline_seconds)
+        return deadlines.export_deadline(self.capacity_bytes, minutes)
 
 
 class BareMetalItem(PlanModel):
@@ -145,6 +164,9 @@ class Plan(PlanModel):
     bare_metal: list[BareMetalItem] = Field(default_factory=list, description="Every selected bare metal server")
     unknown_ids: list[int] = Field(default_factory=list, description="Selected ids that the account does not know")
     waves: list[Wave] = Field(default_factory=list, description="The servers to export, cut into waves")
+    history: History = Field(
+        default_factory=History, description="How long captures and exports took so far: what the deadlines come from"
+    )
 
     def items_with(self, outcome: Outcome) -> list[PlanItem]:
         """Return the virtual servers with an outcome.
@@ -231,6 +253,7 @@ def make_plan(
         guest_ids=[guest.id for guest in resolved.guests],
     )
     templates = _exports_with_template(classic, resolved.guests, period)
+    history = read_history(cos, bucket=settings.bucket, prefix=settings.prefix)
     items = [
         _item(
             guest,
@@ -239,6 +262,7 @@ def make_plan(
             done=guest.id in done,
             past_slot=past_slot,
             template_exists=guest.id in templates,
+            history=history,
         )
         for guest in resolved.guests
     ]
@@ -259,6 +283,7 @@ def make_plan(
             Wave(number=number, guest_ids=to_export[start : start + size])
             for number, start in enumerate(range(0, len(to_export), size))
         ],
+        history=history,
     )
 
 
@@ -339,7 +364,14 @@ def _exports_with_template(classic: ClassicApi, guests: list[Guest], period: str
 
 
 def _item(
-    guest: Guest, *, settings: PlanSettings, period: str, done: bool, past_slot: bool, template_exists: bool
+    guest: Guest,
+    *,
+    settings: PlanSettings,
+    period: str,
+    done: bool,
+    past_slot: bool,
+    template_exists: bool,
+    history: History,
 ) -> PlanItem:
     export = names.export_id(guest_id=guest.id, period=period)
     images = names.image_prefix(prefix=settings.prefix, hostname=guest.hostname, guest_id=guest.id, export=export)
@@ -349,6 +381,8 @@ def _item(
     )
     findings = [] if done else rules.evaluate(guest, context)
     refused = any(one.severity is Severity.REFUSE for one in findings)
+    outcome = Outcome.ALREADY_EXPORTED if done else Outcome.NOT_EXPORTABLE if refused else Outcome.EXPORT
+    size = sum(disk.capacity_bytes for disk in disks)
     return PlanItem(
         guest_id=guest.id,
         hostname=guest.hostname,
@@ -359,14 +393,27 @@ def _item(
         power_state=guest.power_state,
         export_id=export,
         images=images,
-        outcome=Outcome.ALREADY_EXPORTED if done else Outcome.NOT_EXPORTABLE if refused else Outcome.EXPORT,
+        outcome=outcome,
         findings=findings,
         disks=disks,
         left_out=left_out_disks(guest),
-        capacity_bytes=sum(disk.capacity_bytes for disk in disks),
+        capacity_bytes=size,
         conversion="vmdk" if settings.format == "vmdk" else None,
         adopt_only=past_slot and not settings.capture_now,
+        **(_waits(size, settings, history) if outcome is Outcome.EXPORT else {}),
     )
+
+
+def _waits(size: int, settings: PlanSettings, history: History) -> dict[str, float]:
+    """Work out a server's waits once, so that every wave and every try judges by the same figures."""
+    capture = deadlines.capture_deadline(size, settings.capture_deadline_minutes, pace=history.capture)
+    export = deadlines.export_deadline(size, settings.export_deadline_minutes, pace=history.export)
+    found = {"capture_deadline_seconds": capture, "export_deadline_seconds": export}
+    if history.capture is not None:
+        found["capture_expected_seconds"] = history.capture.usual(size)
+    if history.export is not None:
+        found["export_expected_seconds"] = history.export.usual(size)
+    return {name: round(time.total_seconds()) or 1 for name, time in found.items()}
 
 
 def _bare_metal(server: BareMetalServer) -> BareMetalItem:

@@ -18,7 +18,7 @@ from sealift.classic.models import Template
 from sealift.cos.errors import CosNotFoundError, CosPreconditionError
 from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.cos.source import ObjectSource
-from sealift.exports import names
+from sealift.exports import durations, names
 from sealift.exports.errors import (
     LedgerError,
     ManifestConflictError,
@@ -45,6 +45,7 @@ from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
 from sealift.exports.record import ConfigurationRecord, build_record, parse_record
 from sealift.exports.settings import PlanSettings
+from sealift.exports.terms import Ended
 from sealift.images.proof import DiskProof, ProofFailed, prove_vhd
 from sealift.images.source import RangeSource
 
@@ -85,6 +86,8 @@ def prove_and_record(
     try_number: int,
     plan_id: str | None = None,
     captured_at: datetime | None = None,
+    template_ended: Ended | None = None,
+    submitted_at: datetime | None = None,
     clock: Clock = real_clock,
     sleep: Sleep = real_sleep,
     second_look_seconds: float = SECOND_LOOK_SECONDS,
@@ -102,6 +105,8 @@ def prove_and_record(
     :param try_number: which try of the task this is, for the manifest.
     :param plan_id: the plan, for the manifest.
     :param captured_at: when the capture began, if known better than from the template's creation date.
+    :param template_ended: when the wait for the template saw it become whole, if it did; for the history of durations.
+    :param submitted_at: when this run submitted the export, if it did; for the same.
     :param clock: tells the time, in UTC; the manifest's times are true times.
     :param sleep: waits between the two looks.
     :param second_look_seconds: time between the two looks of L0, in seconds.
@@ -133,6 +138,7 @@ def prove_and_record(
     ]
     proven_at = clock()
     record, record_body = _write_record(classic, cos, item, bucket)
+    ended = template_ended if template_ended is not None and template_ended.template_id == template_id else None
     manifest = Manifest(
         export_id=item.export_id,
         period=item.period,
@@ -158,6 +164,15 @@ def prove_and_record(
         record=ManifestRecord(key=names.record_key(item.images), size=len(record_body), digest=digest(record_body)),
         run=ManifestRun(
             dag_id=dag_id, run_id=run_id, try_number=try_number, plan_id=plan_id, sealift_version=__version__
+        ),
+        timing=durations.timing_of(
+            capacity_bytes=item.capacity_bytes,
+            created_at=template.create_date if template else None,
+            unfinished_at=ended.unfinished_at if ended else None,
+            whole_at=ended.over_at if ended else None,
+            submitted_at=submitted_at,
+            objects=objects,
+            now=proven_at,
         ),
     )
     return _write_manifest(cos, manifest, item, bucket, key)

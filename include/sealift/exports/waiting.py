@@ -4,122 +4,37 @@ A judge is fed what a poll saw (``None`` for what the poll did not show) and the
 with a verdict or with nothing yet. It calls nothing, and what it remembers only shortens its way: a judge that is made
 anew after a restart comes to the same verdict, at most a grace period later.
 
-Three habits hold for all of them. Nothing counts as idle until two polls in a row have seen it so (a transaction can
+Four habits hold for all of them. Nothing counts as idle until two polls in a row have seen it so (a transaction can
 follow another with a gap between, terraform-provider-softlayer #47). Nothing counts as gone until it has been missing
-for a grace period (a page can move under a poll). And a transaction's age is taken from the account's own dates, so
-that a restart does not make a stuck one young again.
+for a grace period (a page can move under a poll), in which only time counts that polls with answers lie close around.
+A transaction's age is taken from the account's own dates, so that a restart does not make a stuck one young again. And
+a deadline that passed while nobody looked waits for the poll that can confirm a good end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Literal
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sealift.classic.models import GuestState, Template, Transaction
 from sealift.cos.models import ObjectInfo
-from sealift.exports.plan import PlanItem
-from sealift.exports.settings import PlanSettings
+from sealift.exports.terms import Ended, ReasonCode, Verdict, WaitTerms, capture_terms, export_terms
+
+__all__ = [
+    "IDLE_POLLS",
+    "CaptureJudge",
+    "Ended",
+    "ExportJudge",
+    "ReasonCode",
+    "TemplateJudge",
+    "Verdict",
+    "WaitTerms",
+    "capture_terms",
+    "export_terms",
+]
 
 IDLE_POLLS = 2
 """How many polls in a row must see something idle before it is."""
-
-
-class ReasonCode(StrEnum):
-    """Why a wait ended. Travels in a trigger's event; the verdict's sentence says it of one server."""
-
-    CAPTURED = "captured"
-    """The capture is over and the server is back as it was."""
-    CAPTURED_LEFT_STOPPED = "captured-left-stopped"
-    """The capture is over, but the server, which ran before, does not run."""
-    TEMPLATE_READY = "template-ready"
-    """The template is whole: children, sizes, and no transaction, seen twice."""
-    EXPORTED = "exported"
-    """Every expected object is there with a size, and no transaction is left."""
-    TEMPLATE_VANISHED = "template-vanished"
-    """The account has not shown the template for longer than the grace period."""
-    GUEST_VANISHED = "guest-vanished"
-    """The account has not shown the server for longer than the grace period."""
-    NO_CHILDREN = "no-children"
-    """The template has no transaction left and no copy in any data center."""
-    ZERO_SIZE = "zero-size"
-    """The template has no transaction left, and a copy of it has no size."""
-    OBJECTS_MISSING = "objects-missing"
-    """The export's transaction is gone, and objects are missing."""
-    STUCK = "stuck"
-    """A transaction's status has not changed for longer than the limit."""
-    SLOW = "slow"
-    """The deadline has passed while the transaction still moves."""
-    NOTHING_HAPPENED = "nothing-happened"
-    """The deadline has passed, and no transaction explains what the wait was for."""
-    NO_TERMS = "no-terms"
-    """The task before the wait left nothing to wait for."""
-    NO_ANSWER = "no-answer"
-    """The deadline has passed, and the account or the bucket could not be asked."""
-
-
-class Verdict(BaseModel):
-    """How a wait ended.
-
-    :param kind: done or failed.
-    :param reason: why, for programs.
-    :param sentence: why, for people: names the server, the template, the last transaction and what to do.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: Literal["done", "failed"]
-    reason: ReasonCode
-    sentence: str
-
-
-class WaitTerms(BaseModel):
-    """Whom a wait is for and how long it may last: small, without secrets, made of JSON (triggers carry it).
-
-    :param started_at: when the wait began. A retry begins anew, and again where the triggerer restarts during it; a
-        first try keeps its beginning.
-    :param was_running: whether the server ran before its capture.
-    :param expected_keys: the objects that an export must leave.
-    :param exported: the export is done already: there is nothing to wait for.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    export_id: str
-    guest_id: int
-    hostname: str
-    template_id: int
-    started_at: AwareDatetime
-    deadline_seconds: float = Field(gt=0)
-    stuck_seconds: float = Field(gt=0)
-    grace_seconds: float = Field(ge=0)
-    was_running: bool = True
-    bucket: str = ""
-    expected_keys: list[str] = Field(default_factory=list)
-    exported: bool = False
-
-
-def capture_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:
-    """Make the terms for a :class:`CaptureJudge` or :class:`TemplateJudge`.
-
-    :param item: the server, as the plan has it.
-    :param settings: the plan's; their minutes replace what is worked out.
-    :param template_id: the template to wait for.
-    :param started_at: when the wait begins, with a time zone.
-    :returns: the terms; times in seconds.
-    """
-    return _terms(item, settings, template_id, started_at, item.capture_deadline(settings))
-
-
-def export_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:
-    """Make the terms for an :class:`ExportJudge`; parameters as for :func:`capture_terms`.
-
-    :returns: the terms; times in seconds.
-    """
-    return _terms(item, settings, template_id, started_at, item.export_deadline(settings))
 
 
 class _Judge:
@@ -417,26 +332,6 @@ class ExportJudge(_Judge):
                 "template again, without a new capture.",
             )
         return self._overdue(busy, now)
-
-
-def _terms(
-    item: PlanItem, settings: PlanSettings, template_id: int, started_at: datetime, deadline: timedelta
-) -> WaitTerms:
-    from sealift.exports import deadlines
-
-    return WaitTerms(
-        export_id=item.export_id,
-        guest_id=item.guest_id,
-        hostname=item.hostname,
-        template_id=template_id,
-        started_at=started_at,
-        deadline_seconds=deadline.total_seconds(),
-        stuck_seconds=deadlines.stuck_after(deadline, settings.stuck_minutes).total_seconds(),
-        grace_seconds=deadlines.grace(settings.grace_minutes).total_seconds(),
-        was_running=item.power_state in {None, "RUNNING"},
-        bucket=settings.bucket,
-        expected_keys=item.disk_keys,
-    )
 
 
 def _transactions(template: Template | None) -> list[Transaction]:
