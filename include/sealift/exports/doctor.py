@@ -7,14 +7,15 @@ when any of these shows it:
 * a plan in the bucket holds it in a wave that has not reported, is no dry run, and belongs to a run that wrote
   something (its plan, or any wave's report) less than ``plan_at_work`` ago: 14 days, as a capture window can keep a
   wave waiting for a week;
-* a slot was taken for it less than two settling times ago (:mod:`sealift.exports.slots`).
+* a slot was taken for it less than two settling times ago (:mod:`sealift.exports.slots`), or its claim on the
+  submission of an export (:mod:`sealift.exports.exporting`) was written less than ``settled`` ago: an hour.
 
-What is younger than ``settled`` (an hour) is left alone as well: a task that somebody cleared works on it without any
-of these signs. Whoever knows that a run is dead names its plan in ``over``.
+What is itself younger than ``settled`` is left alone as well: a task that somebody cleared works on it without any of
+these signs. Whoever knows that a run is dead names its plan in ``over``.
 
-The account and the bucket change while they are looked at, so the order matters: first the plans and slots, which say
-what is at work, then templates, then manifests, then objects, then uploads. What finishes meanwhile was at work when it
-began, and what begins meanwhile is young.
+The account and the bucket change while they are looked at, so the order matters: first plans, slots and claims, which
+say what is at work, then templates, then manifests, then objects, then uploads. What finishes meanwhile was at work
+when it began, and what begins meanwhile is young.
 """
 
 from __future__ import annotations
@@ -182,13 +183,13 @@ class _Doctor:
         self._look_at_plans()
         if place is not None:
             self._look_at_slots(place)
+        claims = self._look_at_claims()
         found = self.classic.templates_with_prefix(names.TEMPLATE_PREFIX)
         self.templates = Templates(found, bucket=self.bucket, prefix=self.prefix)
         del found
         self._look_at_manifests()
         self._look_at_reports()
         self._look_at_images()
-        claims = self._look_at_claims()
         self._look_at_other_reports()
         uploads = self._listed_uploads()
 
@@ -351,6 +352,8 @@ class _Doctor:
                 self.strange.add(info)
             else:
                 claims.setdefault(export, []).append(info)
+                if self.now - info.last_modified < self.rules.settled and export not in self.ended:
+                    self.running.add(export)
         return claims
 
     def _look_at_other_reports(self) -> None:
