@@ -13,7 +13,7 @@ a deadline that passed while nobody looked waits for the poll that can confirm a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sealift.classic.models import GuestState, Template, Transaction
@@ -47,9 +47,55 @@ class _Judge:
         self.progress = "No poll has answered yet."
         self._idle_polls = 0
         self._last_poll: datetime | None = None
+        self._unanswered = False
         self._since: dict[str, datetime] = {}
         self._last_transaction: Transaction | None = None
-        self._status_seen: tuple[tuple[int, str | None], datetime] | None = None
+        self._last_transaction_at: datetime | None = None
+        self._untold: Sequence[int] = ()
+        self._statuses: dict[int, tuple[str | None, datetime]] = {}
+        self._unfinished_at: datetime | None = None
+        self._over_at: datetime | None = None
+
+    def at_once(self) -> Verdict | None:
+        """Judge what needs no poll.
+
+        :returns: the verdict where the export is done already, else None.
+        """
+        if not self.terms.exported:
+            return None
+        return self._done(
+            ReasonCode.ALREADY_EXPORTED,
+            f"{self._who} is exported already: the manifest of {self.terms.export_id} exists. There is nothing to wait "
+            "for.",
+        )
+
+    def unanswered(self, *, why: str, now: datetime) -> Verdict | None:
+        """Take note of a poll that found nothing out: it says nothing of the wait, but the deadline holds.
+
+        :param why: what the account or the bucket said instead of an answer.
+        :param now: when the poll was made.
+        :returns: the verdict once the deadline has passed, or None to go on waiting.
+        """
+        self.progress = f"The last poll found nothing out: {why}"
+        self._unanswered = True
+        if not self._deadline_passed(now):
+            return None
+        return self._failed(
+            ReasonCode.NO_ANSWER,
+            f"The {self.what} of {self._who} was not seen to end within {self._waited(now)}, and the last poll found "
+            f"nothing out: {why}. {self._transaction_words(now)} What runs remotely goes on. Make the connections work "
+            "again, then clear this task, which takes the wait up.",
+        )
+
+    def last_words(self, now: datetime) -> str:
+        """Say what was last seen of the remote side, for whoever ends the wait by hand.
+
+        :param now: the present time.
+        :returns: one or two sentences.
+        """
+        if self._last_poll is None and not self._unanswered:
+            return self.progress
+        return f"{self._transaction_words(now)} {self._since_words(now)}"
 
     # Names and times, for sentences
 
@@ -60,11 +106,27 @@ class _Judge:
 
     def _transaction_words(self, now: datetime) -> str:
         last = self._last_transaction
-        if last is None:
+        if self._untold:
+            return f"Transaction {self._untold[0]} is left; the account does not tell its status."
+        if last is None or self._last_transaction_at is None:
             return "No transaction was seen."
         status = last.status_friendly_name or last.status_name or "status not told"
-        age = _words(now - self._status_changed_at(last, now))
-        return f"The last transaction seen is {last.id}, {status!r}, unchanged for {age}."
+        if self._last_transaction_at == self._last_poll:
+            age = _words(now - self._status_changed_at(last, now))
+            return f"The last transaction seen is {last.id}, {status!r}, unchanged for {age}."
+        return f"The last transaction seen was {last.id}, {status!r}, {_words(now - self._last_transaction_at)} ago."
+
+    def _since_words(self, now: datetime) -> str:
+        if self._last_poll is None:
+            return self.progress
+        return f"The last poll with an answer was {_words(now - self._last_poll)} ago."
+
+    def _expected_words(self, before: str) -> str:
+        seconds = self.terms.expected_seconds
+        return "" if seconds is None else f"{before}about {_words(timedelta(seconds=seconds))} is usual for its size"
+
+    def _waited(self, now: datetime) -> str:
+        return _words(now - self.terms.started_at)
 
     # Counting
 
@@ -72,41 +134,64 @@ class _Judge:
         """Take note of a poll; a snapshot that was seen already (a late subscriber gets it again) is no new poll."""
         if self._last_poll is not None and now <= self._last_poll:
             return False
+        if self._last_poll is not None:
+            # Time in which nobody could look proves nothing missing: two looks far apart may be two blinks.
+            gap = now - self._last_poll
+            counted = timedelta(0) if self._unanswered else min(gap, timedelta(seconds=self.terms.grace_seconds / 2))
+            self._since = {mark: since + gap - counted for mark, since in self._since.items()}
+        self._unanswered = False
         self._last_poll = now
         return True
 
-    def _idle(self, idle: bool) -> bool:
+    def _idle(self, idle: bool, now: datetime) -> bool:
+        if not idle:
+            self._over_at = None
+        elif self._over_at is None:
+            self._over_at = now
         self._idle_polls = self._idle_polls + 1 if idle else 0
         return self._idle_polls >= IDLE_POLLS
 
-    def _lasting(self, mark: str, holds: bool, now: datetime, seconds: float | None = None) -> bool:
+    def _lasting(self, mark: str, holds: bool, now: datetime) -> bool:
         """Say whether a state has been seen in every poll for longer than the grace period."""
         if not holds:
             self._since.pop(mark, None)
             return False
         since = self._since.setdefault(mark, now)
-        return now - since >= timedelta(seconds=self.terms.grace_seconds if seconds is None else seconds)
+        return now - since >= timedelta(seconds=self.terms.grace_seconds)
 
     # Transactions
 
-    def _note(self, transactions: Sequence[Transaction], now: datetime) -> None:
+    def _note(self, transactions: Sequence[Transaction], now: datetime, *, left: Sequence[int] = ()) -> None:
+        """Remember what runs. Of several transactions, the one whose status stands still the longest counts.
+
+        :param left: ids of transactions that are left, whether or not the account tells more of them.
+        """
+        self._untold = () if transactions else left
         if not transactions:
             return
-        self._last_transaction = transactions[0]
-        mark = (transactions[0].id, transactions[0].status_name)
-        if self._status_seen is None or self._status_seen[0] != mark:
-            self._status_seen = (mark, now)
+        seen = {one.id: self._statuses.get(one.id) for one in transactions}
+        self._statuses = {
+            one.id: before if (before := seen[one.id]) and before[0] == one.status_name else (one.status_name, now)
+            for one in transactions
+        }
+        self._last_transaction = min(transactions, key=lambda one: self._status_changed_at(one, now))
+        self._last_transaction_at = now
 
     def _status_changed_at(self, transaction: Transaction, now: datetime) -> datetime:
         told = transaction.status_change_date or transaction.modify_date or transaction.create_date
         if told is not None and told.tzinfo is not None:
             return min(told, now)
-        return self._status_seen[1] if self._status_seen else now
+        seen = self._statuses.get(transaction.id)
+        since = seen[1] if seen else now
+        if transaction.elapsed_seconds is not None and self._last_poll is not None:
+            # SLGO datatypes/provisioning.go: the time since the transaction was last modified.
+            since = min(since, self._last_poll - timedelta(seconds=max(0.0, transaction.elapsed_seconds)))
+        return since
 
     def _overdue(self, busy: bool, now: datetime) -> Verdict | None:
         """Judge a wait that goes on: stuck if the status stands still, slow or fruitless once the deadline is past."""
         terms = self.terms
-        last = self._last_transaction if busy else None
+        last = self._last_transaction if busy and self._last_transaction_at == now else None
         if last is not None:
             still = now - self._status_changed_at(last, now)
             # A status that stood still before this wait began is old news, not this wait's: count from its start.
@@ -118,41 +203,35 @@ class _Judge:
                     "remotely: the API offers no cancel. Open a support case with IBM that names it; when it has "
                     "ended, clear this task, which takes up the same template.",
                 )
-        if now - terms.started_at < timedelta(seconds=terms.deadline_seconds):
+        if not self._deadline_passed(now):
             return None
-        waited = _words(now - terms.started_at)
-        if last is not None:
+        if 0 < self._idle_polls < IDLE_POLLS:
+            # Nobody may have looked until now. The next poll says whether this was the end that was waited for.
+            return None
+        if busy:
+            usual = self._expected_words(", and ")
             return self._failed(
                 ReasonCode.SLOW,
-                f"The {self.what} of {self._who} is slow: not done after {waited}. {self._transaction_words(now)} It "
-                "still moves and goes on remotely: clear this task to wait on, or set a longer deadline.",
+                f"The {self.what} of {self._who} is slow: not done after {self._waited(now)}{usual}. "
+                f"{self._transaction_words(now)} It goes on remotely: clear this task to wait on, or set a longer "
+                "deadline.",
             )
         return self._failed(
             ReasonCode.NOTHING_HAPPENED,
-            f"The {self.what} of {self._who} did not end within {waited}. {self.progress} "
+            f"The {self.what} of {self._who} did not end within {self._waited(now)}. {self.progress} "
             f"{self._transaction_words(now)} Clear this task to wait on, or look at the template in the console.",
         )
 
-    def unanswered(self, *, why: str, now: datetime) -> Verdict | None:
-        """Take note of a poll that found nothing out: it says nothing of the wait, but the deadline holds.
+    def _deadline_passed(self, now: datetime) -> bool:
+        return now - self.terms.started_at >= timedelta(seconds=self.terms.deadline_seconds)
 
-        :param why: what the account or the bucket said instead of an answer.
-        :param now: when the poll was made.
-        :returns: the verdict once the deadline has passed, or None to go on waiting.
-        """
-        terms = self.terms
-        self.progress = f"The last poll found nothing out: {why}"
-        if now - terms.started_at < timedelta(seconds=terms.deadline_seconds):
-            return None
-        return self._failed(
-            ReasonCode.NO_ANSWER,
-            f"The {self.what} of {self._who} was not seen to end within {_words(now - terms.started_at)}, and the last "
-            f"poll found nothing out: {why}. What runs remotely goes on. Make the connections work again, then clear "
-            "this task, which takes the wait up.",
-        )
+    # Verdicts
 
     def _done(self, reason: ReasonCode, sentence: str) -> Verdict:
-        return Verdict(kind="done", reason=reason, sentence=sentence)
+        ended = None
+        if self._unfinished_at is not None and self._over_at is not None:
+            ended = Ended(template_id=self.terms.template_id, unfinished_at=self._unfinished_at, over_at=self._over_at)
+        return Verdict(kind="done", reason=reason, sentence=sentence, ended=ended)
 
     def _failed(self, reason: ReasonCode, sentence: str) -> Verdict:
         return Verdict(kind="failed", reason=reason, sentence=sentence)
@@ -162,7 +241,8 @@ class _Judge:
             ReasonCode.TEMPLATE_VANISHED,
             f"The account has not shown the template of {self._who} for "
             f"{_words(now - self._since['template missing'])}: deleted, or the connection's user may not see it. "
-            "Look for it under Devices > Manage > Images. If it is gone, start a new run, which captures anew.",
+            f"{self._transaction_words(now)} Look for it under Devices > Manage > Images. If it is gone, start a new "
+            "run, which captures anew.",
         )
 
 
@@ -196,7 +276,8 @@ class CaptureJudge(_Judge):
                 ReasonCode.GUEST_VANISHED,
                 f"The account has not shown the virtual server of {self._who} for "
                 f"{_words(now - self._since['guest missing'])}: it was cancelled, or the connection's user may not see "
-                "it. If its template is whole, clear wait_for_template to export it all the same.",
+                f"it. {self._transaction_words(now)} If the server still exists, give the user access to it and clear "
+                "this task; its template stays under Devices > Manage > Images.",
             )
         if self._lasting("template missing", template is None, now):
             return self._vanished(now)
@@ -208,11 +289,11 @@ class CaptureJudge(_Judge):
             or _whole(template)
             or now - self.terms.started_at >= timedelta(seconds=self.terms.grace_seconds)
         )
-        idle = self._idle(guest is not None and transaction is None)
+        idle = self._idle(guest is not None and transaction is None, now)
         if guest is None:
             self.progress = "The last poll did not show the server."
         elif transaction is not None:
-            self.progress = f"The capture runs. {self._transaction_words(now)}"
+            self.progress = f"The capture runs{self._expected_words('; ')}. {self._transaction_words(now)}"
         else:
             self.progress = "No transaction is active on the server."
             running = guest.power_state == "RUNNING"
@@ -250,15 +331,17 @@ class TemplateJudge(_Judge):
         transactions = _transactions(template)
         if guest is not None and guest.active_transaction is not None:
             transactions = [*transactions, guest.active_transaction]
-        self._note(transactions, now)
         left = template.transactions_left if template else []
+        self._note(transactions, now, left=left)
         busy = bool(transactions or left)
         known = template is not None and not busy and (guest is not None or guest_gone)
-        idle = self._idle(known and _whole(template))
+        idle = self._idle(known and _whole(template), now)
+        if template is not None and (busy or not _whole(template)):
+            self._unfinished_at = now
         if template is None:
             self.progress = "The last poll did not show the template."
         elif busy:
-            self.progress = f"The template is being made. {self._transaction_words(now)}"
+            self.progress = f"The template is being made{self._expected_words('; ')}. {self._transaction_words(now)}"
         elif not template.children:
             self.progress = "The template has no copy in any data center yet."
         elif not _sized(template):
@@ -306,13 +389,17 @@ class ExportJudge(_Judge):
         missing = [key for key in terms.expected_keys if sizes.get(key, 0) <= 0]
         there = len(terms.expected_keys) - len(missing)
         transactions = _transactions(template)
-        self._note(transactions, now)
-        busy = bool(transactions or (template and template.transactions_left))
+        left = template.transactions_left if template else []
+        self._note(transactions, now, left=left)
+        busy = bool(transactions or left)
         template_gone = self._lasting("template missing", template is None, now)
         # An object shows only when its upload is complete: with all of them there, a deleted template takes nothing.
         known = not busy and (template is not None or template_gone)
-        idle = self._idle(known and not missing)
-        self.progress = f"{there} of {len(terms.expected_keys)} objects are there. {self._transaction_words(now)}"
+        idle = self._idle(known and not missing, now)
+        if busy:
+            self.progress = f"The export runs{self._expected_words('; ')}. {self._transaction_words(now)}"
+        else:
+            self.progress = f"{there} of {len(terms.expected_keys)} objects are there. {self._transaction_words(now)}"
         if idle:
             return self._done(
                 ReasonCode.EXPORTED,
@@ -322,16 +409,21 @@ class ExportJudge(_Judge):
             return self._vanished(now)
         settled = now - terms.started_at >= timedelta(seconds=terms.grace_seconds)
         if self._lasting("objects missing", template is not None and not busy and bool(missing), now) and settled:
-            others = sorted(set(sizes) - set(terms.expected_keys))
-            strange = f" There are others that were not expected: {', '.join(others)}." if others else ""
             return self._failed(
                 ReasonCode.OBJECTS_MISSING,
                 f"The export of {self._who} has no transaction left, and {terms.bucket} does not hold "
-                f"{', '.join(missing)}: the export failed.{strange} {self._transaction_words(now)} Check that the key "
-                "of the COS connection may write to the bucket, then clear the export task: it submits the same "
-                "template again, without a new capture.",
+                f"{', '.join(missing)}: the export failed.{self._strange(sizes)} {self._transaction_words(now)} Check "
+                "that the key of the COS connection may write to the bucket, then clear the export task: it submits "
+                "the same template again, without a new capture.",
             )
         return self._overdue(busy, now)
+
+    def _strange(self, sizes: Mapping[str, int]) -> str:
+        """Name what is there instead of what should be."""
+        empty = [key for key in self.terms.expected_keys if sizes.get(key) == 0]
+        others = sorted(sizes.keys() - set(self.terms.expected_keys))
+        words = f" Of these, {', '.join(empty)} is there without contents." if empty else ""
+        return words + (f" There are others that were not expected: {', '.join(others)}." if others else "")
 
 
 def _transactions(template: Template | None) -> list[Transaction]:
