@@ -69,7 +69,8 @@ with DAG(
             task_id="capture",
             server=server,
             poll_interval=_settings.poll_interval,
-            max_active_tis_per_dag=_settings.max_offline,
+            # The cap itself is kept by the account's slots; this only spares those far back in the line a worker.
+            max_active_tis_per_dagrun=_settings.max_offline,
             priority_weight=1,
         )
         wait_for_template = ImageTemplateSensor(

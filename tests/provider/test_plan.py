@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import DagRunType
 
+from sealift.cos.errors import CosPermissionError
 from sealift.cos.models import PutOutcome
 from sealift.exports import plan as plans
 from sealift.exports.errors import SettingsError
@@ -44,6 +45,9 @@ class Bucket:
     def read(self, _bucket: str, key: str) -> bytes | None:
         return self.written.get(key)
 
+    def check_write(self, bucket: str, prefix: str) -> None:
+        assert (bucket, prefix) == ("images", "offline-slots/307608")
+
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
@@ -54,7 +58,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.setattr(CosHook, "service_instance_id", None)
     monkeypatch.setattr(CosHook, "export_api_key", "key-of-the-export")
     monkeypatch.setattr(CosHook, "check_export_key", lambda _self, **_where: None)
-    monkeypatch.setattr(ClassicHook, "client", object())
+    monkeypatch.setattr(ClassicHook, "client", SimpleNamespace(timeout=60.0, account_id=lambda: 307608))
     return one
 
 
@@ -152,6 +156,20 @@ def test_an_export_key_that_cannot_write_ends_the_run_before_anything_is_written
         run()
     assert seen == [{"bucket": "images", "prefix": "sealift"}]
     assert len(made) == 1, "the bucket itself was looked at first"
+    assert bucket.written == {}
+
+
+def test_slots_that_cannot_be_written_end_the_run_before_anything_is_written_or_captured(
+    bucket: Bucket, made: list[dict[str, Any]], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(where: str, prefix: str = "") -> None:
+        raise CosPermissionError(f"the key may not write to {where}/{prefix}", bucket=where)
+
+    monkeypatch.setenv("AIRFLOW__SEALIFT__SLOTS_BUCKET", "account-wide")
+    monkeypatch.setattr(bucket, "check_write", refuse)
+    with pytest.raises(CosPermissionError, match="account-wide/offline-slots/307608"):
+        run()
+    assert len(made) == 1
     assert bucket.written == {}
 
 

@@ -224,8 +224,8 @@ def get_provider_info() -> dict[str, Any]:
                         "15",
                     ),
                     "max_offline": _option(
-                        "Hard bound of servers that one Airflow has in the capture step at once, over all runs. "
-                        "A run's own max_offline can only be lower.",
+                        "Most servers of an account offline for capture at once, whatever a run asks for, over all "
+                        "runs and machines that share the slots. A run's own max_offline can only be lower.",
                         "integer",
                         "20",
                     ),

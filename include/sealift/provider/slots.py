@@ -22,21 +22,29 @@ class SlotsKept:
 
     :param at: what a trigger needs to find them.
     :param place: what a gate needs to find them.
+    :param max_offline: most servers offline for capture at once: the run's bound, or the deployment's if it is lower.
     """
 
     at: SlotsAt
     place: SlotsPlace
+    max_offline: int
 
-    def gate(self, *, max_offline: int) -> OfflineSlots:
+    def gate(self) -> OfflineSlots:
         """Make the gate that a capture goes through.
 
-        :param max_offline: most servers offline for capture at once, as the run has it.
         :returns: the gate.
         """
         from sealift.exports.slots import OfflineSlots
 
         store = CosHook(self.at.cos_conn_id, region=self.at.region)
-        return OfflineSlots(cos=store.client, place=self.place, max_offline=max_offline)
+        return OfflineSlots(cos=store.client, place=self.place, max_offline=self.max_offline)
+
+    def check_write(self) -> None:
+        """Make sure that slots can be written, before anything is captured.
+
+        :raises sealift.cos.errors.CosError: if the key may not write there, or there is no such bucket.
+        """
+        CosHook(self.at.cos_conn_id, region=self.at.region).client.check_write(self.at.bucket, self.at.root)
 
 
 def slots_kept(classic: ClassicClient, plan: PlanSettings) -> SlotsKept:
@@ -64,4 +72,4 @@ def slots_kept(classic: ClassicClient, plan: PlanSettings) -> SlotsKept:
         root=place.root,
         settle_seconds=settle.total_seconds(),
     )
-    return SlotsKept(at=at, place=place)
+    return SlotsKept(at=at, place=place, max_offline=min(plan.max_offline, kept.max_offline))

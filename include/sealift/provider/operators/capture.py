@@ -59,7 +59,7 @@ class CaptureImageOperator(ServerStepOperator):
                 cos=self.cos.client,
                 item=self.item,
                 settings=self.wave.settings,
-                gate=slots.gate(max_offline=self.wave.settings.max_offline),
+                gate=slots.gate(),
                 remembered_template_id=None if remembered is None else int(str(remembered)),
             )
         except OfflineCapReached as full:

@@ -61,6 +61,7 @@ class PlanExportsOperator(BaseOperator, Linked):
         from sealift.exports import names
         from sealift.exports.plan import make_plan, read_plan, write_plan
         from sealift.exports.selection import Selection
+        from sealift.provider.slots import slots_kept
 
         run = context["dag_run"]
         ti = context["ti"]
@@ -69,12 +70,15 @@ class PlanExportsOperator(BaseOperator, Linked):
         now = datetime.now(UTC)
         slot = run.logical_date if run.run_type in _SLOT_RUNS else None
         settings = self._settings(params)
-        cos = CosHook(settings.cos_conn_id, region=settings.region)
+        cos, classic = (
+            CosHook(settings.cos_conn_id, region=settings.region),
+            ClassicHook(settings.classic_conn_id).client,
+        )
         _ = cos.export_api_key  # a connection without one is refused before the account is read
         plan = make_plan(
             settings=settings,
             selection=Selection.from_params(self.selection or selection_of(params)),
-            classic=ClassicHook(settings.classic_conn_id).client,
+            classic=classic,
             cos=cos.client,
             plan_id=names.plan_id_for(dag_id=ti.dag_id, run_id=ti.run_id),
             period=names.period_for(slot=slot, run_id=ti.run_id),
@@ -83,6 +87,7 @@ class PlanExportsOperator(BaseOperator, Linked):
         )
         _check_waves(plan)
         cos.check_export_key(bucket=settings.bucket, prefix=settings.prefix)
+        slots_kept(classic, settings).check_write()
         keys = write_plan(cos.client, plan)
         key = names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)
         # A second try finds the plan of the first, which is the one that holds.
