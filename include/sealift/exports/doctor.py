@@ -94,6 +94,7 @@ def examine(
     now: datetime,
     rules: Rules | None = None,
     slots: SlotsPlace | None = None,
+    slots_cos: Bucket | None = None,
     thorough: bool = False,
 ) -> Examination:
     """Look at everything that carries Sealift's names. Makes read calls only.
@@ -108,6 +109,7 @@ def examine(
     :param now: the present time, with a time zone.
     :param rules: when something is over.
     :param slots: where the account's offline slots are; None to leave them out.
+    :param slots_cos: the object store of the slots, where it is another.
     :param thorough: read every manifest and compare every size and ETag. Otherwise an object that was replaced by one
         of the same size goes unseen where the store dates it before the manifest (S3 dates an object by the beginning
         of its upload).
@@ -121,7 +123,7 @@ def examine(
     prefix = names.normal_prefix(prefix)
     return _Doctor(
         classic=classic, cos=cos, bucket=bucket, prefix=prefix, now=now, rules=rules or Rules(), thorough=thorough
-    ).examine(slots)
+    ).examine(slots, slots_cos or cos)
 
 
 def examine_run(*, classic: Account, cos: Bucket, plan: Plan, report: RunReport, now: datetime) -> list[Finding]:
@@ -179,10 +181,10 @@ class _Doctor:
         self.manifests_read = 0
         self.uploads = 0
 
-    def examine(self, place: SlotsPlace | None) -> Examination:
+    def examine(self, place: SlotsPlace | None, slots_cos: Bucket) -> Examination:
         self._look_at_plans()
         if place is not None:
-            self._look_at_slots(place)
+            self._look_at_slots(slots_cos, place)
         claims = self._look_at_claims()
         found = self.classic.templates_with_prefix(names.TEMPLATE_PREFIX)
         self.templates = Templates(found, bucket=self.bucket, prefix=self.prefix)
@@ -268,8 +270,8 @@ class _Doctor:
         self.running |= self.plans.running
         self.ended |= self.plans.ended
 
-    def _look_at_slots(self, place: SlotsPlace) -> None:
-        self.slots, findings = read_slots(self.cos, place, strange=self.strange, now=self.now)
+    def _look_at_slots(self, cos: Bucket, place: SlotsPlace) -> None:
+        self.slots, findings = read_slots(cos, place, strange=self.strange, now=self.now)
         self.findings += findings
         young = {one.entry.export_id for one in self.slots if self.now - one.since < 2 * place.settle}
         self.running |= young - self.ended

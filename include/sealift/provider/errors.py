@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from airflow.sdk.exceptions import AirflowException
 
+from sealift.connections import ConnectionProblem
 
-class ConnectionProblem(AirflowException):
-    """A connection is missing or cannot work as it is written. No retry helps until a person changes it."""
+__all__ = ["ConnectionProblem", "ServersFailed", "WaitEnded", "WaitFailed", "WaitFailedForGood"]
 
 
 class WaitEnded(AirflowException):

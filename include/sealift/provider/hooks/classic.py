@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseHook
 
+from sealift.connections import CLASSIC_DEFAULT, CLASSIC_TYPE, classic_client
 from sealift.provider.errors import ConnectionProblem
-from sealift.provider.hooks.connections import (
-    aread_connection,
-    choice,
-    endpoint_of,
-    extra_of,
-    number,
-    read_connection,
-    verify_of,
-)
+from sealift.provider.hooks.connections import aread_connection, read_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -32,8 +25,8 @@ class ClassicHook(BaseHook):
     """
 
     conn_name_attr = "classic_conn_id"
-    default_conn_name = "ibm_classic_default"
-    conn_type = "ibm_classic"
+    default_conn_name = CLASSIC_DEFAULT
+    conn_type = CLASSIC_TYPE
     hook_name = "IBM Cloud Classic (SoftLayer API)"
 
     def __init__(self, classic_conn_id: str = default_conn_name) -> None:
@@ -74,28 +67,4 @@ class ClassicHook(BaseHook):
         return True, f"The Classic API answers for account {account}."
 
     def _client_from(self, connection: Connection) -> ClassicClient:
-        from sealift.classic.client import ClassicClient
-
-        conn_id = self.classic_conn_id
-        if not connection.login or not connection.password:
-            raise ConnectionProblem(
-                f"The connection {conn_id!r} needs a user name (login) and an API key (password); with an IBM Cloud "
-                "API key the user name is the word apikey."
-            )
-        extra = extra_of(connection)
-        known: dict[str, Any] = {
-            "transport": choice(extra, "transport", ("xmlrpc", "rest"), conn_id),
-            "network": choice(extra, "network", ("public", "private"), conn_id),
-        }
-        try:
-            return ClassicClient(
-                username=connection.login,
-                api_key=connection.password,
-                endpoint_url=endpoint_of(connection),
-                timeout=number(extra, "timeout", 60.0, conn_id),
-                requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
-                verify=verify_of(extra, conn_id),
-                **known,
-            )
-        except ValueError as error:
-            raise ConnectionProblem(f"The connection {conn_id!r} cannot be used: {error}") from None
+        return classic_client(connection, self.classic_conn_id)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseHook
 
+from sealift.connections import COS_DEFAULT, COS_TYPE, cos_client, extra_of, region_of
 from sealift.provider.errors import ConnectionProblem
-from sealift.provider.hooks.connections import (
-    aread_connection,
-    choice,
-    endpoint_of,
-    extra_of,
-    number,
-    read_connection,
-    verify_of,
-)
+from sealift.provider.hooks.connections import aread_connection, read_connection
 from sealift.provider.links import object_url
 
 if TYPE_CHECKING:
@@ -34,8 +27,8 @@ class CosHook(BaseHook):
     """
 
     conn_name_attr = "cos_conn_id"
-    default_conn_name = "ibm_cos_default"
-    conn_type = "ibm_cos"
+    default_conn_name = COS_DEFAULT
+    conn_type = COS_TYPE
     hook_name = "IBM Cloud Object Storage"
 
     def __init__(self, cos_conn_id: str = default_conn_name, *, region: str | None = None) -> None:
@@ -161,40 +154,7 @@ class CosHook(BaseHook):
         return True, f"The key may write to the bucket {bucket!r} in {self.region}."
 
     def _region_of(self, connection: Connection) -> str:
-        return self._region or str(extra_of(connection).get("region", "us-south"))
+        return self._region or region_of(connection)
 
     def _client_from(self, connection: Connection, *, export_key: str | None = None) -> CosClient:
-        from sealift.cos.client import CosClient
-        from sealift.cos.errors import CosRegionError
-
-        conn_id = self.cos_conn_id
-        extra = extra_of(connection)
-        hmac = {name: extra.get(name) for name in ("access_key_id", "secret_access_key")}
-        if any(hmac.values()) and not all(hmac.values()):
-            raise ConnectionProblem(f"The connection {conn_id!r} has half an HMAC pair: both of its keys are needed.")
-        if not connection.password and not all(hmac.values()):
-            raise ConnectionProblem(
-                f"The connection {conn_id!r} holds no key: give an IBM Cloud API key (password), or an HMAC pair "
-                "(access_key_id and secret_access_key)."
-            )
-        optional: dict[str, Any] = {}
-        if "iam_endpoint" in extra:
-            optional["iam_endpoint"] = str(extra["iam_endpoint"])
-        if export_key is not None:
-            optional["api_key"] = export_key
-        elif all(hmac.values()):
-            optional |= hmac
-        else:
-            optional["api_key"] = connection.password
-        try:
-            return CosClient(
-                region=self._region_of(connection),
-                endpoint_url=endpoint_of(connection),
-                endpoint_kind=cast("Any", choice(extra, "endpoint_kind", ("public", "private", "direct"), conn_id)),
-                service_instance_id=extra.get("service_instance_id"),
-                timeout=number(extra, "timeout", 60.0, conn_id),
-                verify=verify_of(extra, conn_id),
-                **optional,
-            )
-        except (ValueError, CosRegionError) as error:
-            raise ConnectionProblem(f"The connection {conn_id!r} cannot be used: {error}") from None
+        return cos_client(connection, self.cos_conn_id, region=self._region, export_key=export_key)

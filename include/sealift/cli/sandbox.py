@@ -1,4 +1,4 @@
-"""``sealift`` on the command line: today the sandbox, for people and for scripts without Airflow at hand."""
+"""``sealift sandbox``: the local stand-in for the Classic API, IAM and Cloud Object Storage."""
 
 from __future__ import annotations
 
@@ -16,17 +16,12 @@ from typing import Any
 import click
 
 _STATE_FILE = "sandbox.json"
+_CONNECTIONS_FILE = "connections.json"
 _START_SECONDS = 120.0
 _STOP_SECONDS = 60.0
 
 
 @click.group()
-@click.version_option(package_name="sealift")
-def main() -> None:
-    """Export IBM Cloud Classic virtual servers as images that are proven good."""
-
-
-@main.group()
 def sandbox() -> None:
     """A local stand-in for the Classic API, IAM and Cloud Object Storage."""
 
@@ -121,13 +116,14 @@ def up(
         raise click.ClickException(str(error)) from error
     try:
         _warn_if_other(box.kept, servers, seed, scenario)
-        _write_state_file(state, box.summary(), box.connections())
-        _print_connections(box.connections(), box.summary())
+        _write_files(state, box.summary(), box.connections())
+        _print_connections(state, box.connections(), box.summary())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: box.ask_to_stop())
         box.wait_to_stop()
     finally:
-        (state / _STATE_FILE).unlink(missing_ok=True)
+        for name in (_STATE_FILE, _CONNECTIONS_FILE):
+            (state / name).unlink(missing_ok=True)
         box.stop()
 
 
@@ -232,7 +228,7 @@ def _warn_if_other(kept: dict[str, Any], servers: int, seed: int, scenario: str 
         click.secho(f"The state was made with other settings and is kept as it is: {was}", fg="yellow", err=True)
 
 
-def _print_connections(connections: dict[str, Any], summary: dict[str, Any]) -> None:
+def _print_connections(state: Path, connections: dict[str, Any], summary: dict[str, Any]) -> None:
     click.echo(f"# {summary['guests']} virtual servers; API {summary['api_url']}, COS {summary['cos_url']}")
     click.echo("# For the environment of Airflow:")
     for name, connection in connections.items():
@@ -240,11 +236,12 @@ def _print_connections(connections: dict[str, Any], summary: dict[str, Any]) -> 
     click.echo("# Or into Airflow's database:")
     for name, connection in connections.items():
         click.echo(f"airflow connections add {name} --conn-json {shlex.quote(json.dumps(connection))}")
+    click.echo(f"# Or from a file: airflow connections import {shlex.quote(str(state / _CONNECTIONS_FILE))}")
     sys.stdout.flush()
 
 
-def _write_state_file(state: Path, summary: dict[str, Any], connections: dict[str, Any]) -> None:
-    """Leave word of the running sandbox for the other commands: never half a file, readable by its owner only."""
+def _write_files(state: Path, summary: dict[str, Any], connections: dict[str, Any]) -> None:
+    """Leave word of the running sandbox for the other commands, and its connections as Airflow exports them."""
     document = {
         "pid": os.getpid(),
         "api_url": summary["api_url"],
@@ -253,10 +250,11 @@ def _write_state_file(state: Path, summary: dict[str, Any], connections: dict[st
         "ca": connections["ibm_classic_default"]["extra"].get("verify"),
         "connections": connections,
     }
-    fresh = state / f"{_STATE_FILE}.new"
-    fresh.touch(mode=0o600)
-    fresh.write_text(json.dumps(document, indent=1) + "\n")
-    fresh.replace(state / _STATE_FILE)
+    for name, content in ((_CONNECTIONS_FILE, connections), (_STATE_FILE, document)):
+        fresh = state / f"{name}.new"  # never half a file, and readable by its owner only
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(content, indent=1) + "\n")
+        fresh.replace(state / name)
 
 
 def _running(state: Path) -> dict[str, Any] | None:
@@ -307,9 +305,5 @@ def _start_detached(state: Path) -> None:
 
     verify: bool | str = running["ca"] or True
     summary = requests.get(f"{running['api_url']}/sandbox/state", timeout=30, verify=verify).json()
-    _print_connections(running["connections"], summary)
+    _print_connections(state, running["connections"], summary)
     click.echo(f"# process {process.pid}; stop it with: sealift sandbox down --state {shlex.quote(str(state))}")
-
-
-if __name__ == "__main__":
-    main()

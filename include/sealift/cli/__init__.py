@@ -1,0 +1,18 @@
+"""``sealift`` on the command line, for people and for scripts without Airflow at hand."""
+
+from __future__ import annotations
+
+import click
+
+from sealift.cli.doctor import doctor
+from sealift.cli.sandbox import sandbox
+
+
+@click.group()
+@click.version_option(package_name="sealift")
+def main() -> None:
+    """Export IBM Cloud Classic virtual servers as images that are proven good."""
+
+
+main.add_command(doctor)
+main.add_command(sandbox)
