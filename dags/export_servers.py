@@ -36,6 +36,7 @@ Clearing any task is safe: each looks first for what is there. A server that fai
 
 _settings = settings()
 _CAPTURED = "{{ ti.xcom_pull(task_ids='export.capture', map_indexes=ti.map_index) | tojson }}"
+_WHOLE = "{{ ti.xcom_pull(task_ids='export.wait_for_template', key='ended', map_indexes=ti.map_index) | tojson }}"
 _STARTED = "{{ ti.xcom_pull(task_ids='export.export', map_indexes=ti.map_index) | tojson }}"
 
 with DAG(
@@ -95,6 +96,8 @@ with DAG(
             task_id="prove_and_record",
             server=server,
             captured=_CAPTURED,
+            started=_STARTED,
+            whole=_WHOLE,
             priority_weight=5,
         )
         capture >> wait_for_template >> start_export >> wait_for_export >> prove_and_record

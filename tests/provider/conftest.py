@@ -22,6 +22,7 @@ class FakeClassic:
         self.template_calls: list[list[int]] = []
         self.guest_calls: list[list[int]] = []
         self.closed = 0
+        self.timeout = 60.0
 
     def template_states(self, ids: Collection[int]) -> dict[int, Template]:
         self.template_calls.append(sorted(ids))

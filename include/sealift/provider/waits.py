@@ -1,8 +1,10 @@
-"""What a task does with the event of a wait that resumed it in a worker."""
+"""What the tasks that wait, and those that come after them, know of a wait's trigger. Light: DAG files import it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from sealift.provider.errors import WaitFailed, WaitFailedForGood
@@ -11,6 +13,29 @@ FINAL_REASONS: Final = frozenset(
     {"template-vanished", "guest-vanished", "no-children", "zero-size", "objects-missing", "no-terms"}
 )
 """Reason codes after which waiting again cannot end better by itself."""
+
+
+NEVER: Final = timedelta(days=3650)
+"""The timeout that Airflow is given for a wait. It never comes, but Airflow keeps the moment to which it counts; a
+trigger that is made again can tell from it when its try began."""
+
+ENDED_KEY: Final = "ended"
+"""XCom key of when a wait saw its end come, where it did: see :class:`sealift.exports.terms.Ended`."""
+
+
+def read_xcom(text: str) -> Any:
+    """Read what a task handed on, out of a template with ``tojson``.
+
+    :param text: JSON. What a triggerer handed on is encoded twice (Airflow 3.3).
+    :returns: the value; None where there is none.
+    """
+    value: Any = text
+    while isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            return None
+    return value
 
 
 def raise_unless_done(event: Mapping[str, Any] | None) -> None:

@@ -79,4 +79,5 @@ class ExportImageOperator(ServerStepOperator):
         )
         self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
         terms = export_terms(item, settings, template_id=template_id, started_at=datetime.now(UTC))
-        return dict(terms.model_copy(update={"exported": started.exported}).model_dump(mode="json"))
+        facts = {"exported": started.exported, "submitted": not started.adopted}
+        return dict(terms.model_copy(update=facts).model_dump(mode="json"))

@@ -9,6 +9,7 @@ from sealift.provider.assets import exported_asset
 from sealift.provider.links import ManifestLink, ObjectLink
 from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.operators.export import template_id_of
+from sealift.provider.waits import read_xcom
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,15 +20,20 @@ class ProveExportOperator(ServerStepOperator):
 
     :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as
         JSON, templated.
+    :param started: what :class:`~sealift.provider.operators.export.ExportImageOperator` returned, as JSON,
+        templated; for the history of durations only.
+    :param whole: what the wait for the template handed on under the key ``ended``, as JSON, templated; for the same.
     """
 
-    template_fields: Sequence[str] = (*ServerStepOperator.template_fields, "captured")
+    template_fields: Sequence[str] = (*ServerStepOperator.template_fields, "captured", "started", "whole")
     operator_extra_links = (ManifestLink(), ObjectLink())
 
-    def __init__(self, *, captured: str, **kwargs: Any) -> None:
+    def __init__(self, *, captured: str, started: str = "", whole: str = "", **kwargs: Any) -> None:
         kwargs.setdefault("outlets", [exported_asset()])
         super().__init__(**kwargs)
         self.captured = captured
+        self.started = started
+        self.whole = whole
 
     def step(self, context: Context) -> dict[str, Any]:
         """Prove, record, write the manifest.
@@ -50,6 +56,7 @@ class ProveExportOperator(ServerStepOperator):
             run_id=ti.run_id,
             try_number=ti.try_number,
             plan_id=self.wave.plan_id,
+            **self._watched(template_id),
         )
         self.log.info(
             "%s is exported: %d disks, %d bytes, proven at %s; manifest %s/%s.",
@@ -65,6 +72,26 @@ class ProveExportOperator(ServerStepOperator):
         self._tell_asset(context, recorded.manifest_key)
         self._forget_claim()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
+
+    def _watched(self, template_id: int) -> dict[str, Any]:
+        """Take what the tasks before this one saw; nothing of it is needed, and what is strange is left alone."""
+        from pydantic import ValidationError
+
+        from sealift.exports.terms import Ended, WaitTerms
+
+        seen: dict[str, Any] = {}
+        try:
+            seen["template_ended"] = Ended.model_validate(read_xcom(self.whole))
+        except ValidationError:
+            self.log.info("The wait for the template did not see it become whole: its capture was not timed.")
+        try:
+            terms = WaitTerms.model_validate(read_xcom(self.started))
+        except ValidationError:
+            self.log.info("It is not known when the export was submitted: it was not timed.")
+        else:
+            if terms.submitted and terms.template_id == template_id:
+                seen["submitted_at"] = terms.started_at
+        return seen
 
     def _forget_claim(self) -> None:
         """The manifest stands: nobody needs to know any more who submitted the export."""

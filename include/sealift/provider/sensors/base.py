@@ -11,7 +11,7 @@ from airflow.triggers.base import StartTriggerArgs
 
 from sealift.provider.errors import WaitFailed
 from sealift.provider.failures import recording_failure
-from sealift.provider.waits import raise_unless_done
+from sealift.provider.waits import ENDED_KEY, NEVER, raise_unless_done
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,7 +67,7 @@ class AccountSensor(BaseSensorOperator):
             },
             next_method="execute_complete",
             next_kwargs=None,
-            timeout=None,
+            timeout=NEVER,
         )
 
     def execute(self, context: Context) -> None:  # noqa: ARG002
@@ -90,6 +90,7 @@ class AccountSensor(BaseSensorOperator):
                 deferred_by_worker=True,
             ),
             method_name="execute_complete",
+            timeout=NEVER,
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -108,8 +109,8 @@ class AccountSensor(BaseSensorOperator):
                     reason="trigger-failed",
                 ) from error
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Raise what went wrong; the trigger ends a good wait by itself.
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
+        """Raise what went wrong; the trigger ends a good wait by itself, but where Airflow runs it inline.
 
         :param context: the task's context.
         :param event: the trigger's payload.
@@ -117,3 +118,5 @@ class AccountSensor(BaseSensorOperator):
         :raises WaitFailedForGood: if it cannot.
         """
         raise_unless_done(event)
+        if event is not None and ENDED_KEY in event:
+            context["ti"].xcom_push(key=ENDED_KEY, value=event[ENDED_KEY])

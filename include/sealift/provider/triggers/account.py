@@ -2,7 +2,12 @@
 
 Every wait registers what it waits for. One loop per connection asks for all of it in pages of at most 100 ids, lists
 the objects of exports whose transactions are gone, and hands the same full snapshot to all waits, each of which judges
-for itself. Nothing in the loop can fail a wait: an error is logged and the next look comes later.
+for itself.
+
+Nothing in the loop can fail a wait. Were the loop to end, Airflow would fail every task that listens to it; so whatever
+is raised, by an API, by a connection that cannot be read, or by a mistake in Sealift itself, is logged with its cause,
+the snapshot says what is not known this time, and the next look comes later. One item that cannot be read leaves the
+others readable (:mod:`sealift.provider.triggers.asking`).
 """
 
 from __future__ import annotations
@@ -16,11 +21,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from sealift.classic.errors import ClassicAuthError, ClassicError
-from sealift.cos.errors import CosError
+from sealift.cos.errors import CosError, CosNotFoundError, CosPermissionError
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.triggers.asking import CALL_LIMIT, Asker, Pages, may_be_one_item, read_pages, words_of
 
 if TYPE_CHECKING:
     from sealift.classic.client import ClassicClient
@@ -34,7 +39,10 @@ FIRST_LOOK_AFTER: Final = 1.0
 """Seconds that the loop gives a wave's waits to register before it looks for the first time."""
 
 BACKOFF_LIMIT: Final = 8
-"""A poll that keeps failing waits at most so many intervals between two looks."""
+"""A poll that keeps failing waits at most so many intervals between two looks, …"""
+
+PAUSE_LIMIT: Final = 300.0
+"""… and at most so many seconds, where its interval is not longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +109,8 @@ class Snapshot:
     :param in_flight: captures that run or are about to, by where their slots are, where somebody waits for one.
     :param admitted: the waits for a slot that a slot is free for, the longest waiting first.
     :param unlisted: the places that could not be listed, and why.
+    :param unread_templates: the templates that could not be asked for, and why: nothing may be concluded of them.
+    :param unread_guests: the same of virtual servers.
     :param trouble: why the look failed as a whole; then nothing else is known, and nothing may be concluded.
     """
 
@@ -112,6 +122,8 @@ class Snapshot:
     unlisted: Mapping[Place, str] = field(default_factory=dict)
     in_flight: Mapping[SlotsAt, int] = field(default_factory=dict)
     admitted: frozenset[Interest] = frozenset()
+    unread_templates: Mapping[int, str] = field(default_factory=dict)
+    unread_guests: Mapping[int, str] = field(default_factory=dict)
     trouble: str = ""
 
 
@@ -178,62 +190,129 @@ class AccountPoll:
         self.poll_interval = poll_interval
         self._classic: ClassicClient | None = None
         self._stores: dict[tuple[str, str], CosClient] = {}
+        self._ask = Asker(name=f"sealift-poll-{classic_conn_id}")
+        self._failures = 0
+        self._told: type[BaseException] | None = None
+        self._asked_to_wait = 0.0
+        self._first_place = 0
+        self._templates_apart: set[int] = set()
+        self._guests_apart: set[int] = set()
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """Look again and again.
 
         :returns: a snapshot for each look, of one that failed with its trouble only, so that waits can see their
             deadlines pass; ends only when it is cancelled.
-        :raises ConnectionProblem: if there is no usable connection when the loop begins.
         """
-        failures = 0
-        self._classic = await ClassicHook(self.classic_conn_id).aclient()
         try:
             await asyncio.sleep(min(FIRST_LOOK_AFTER, self.poll_interval))
             while True:
                 wanted = interests(self.key)
                 if wanted:
-                    try:
-                        snapshot = await self._look(wanted)
-                        failures = 0
-                    except (ClassicError, ConnectionProblem) as error:
-                        failures += 1
-                        self._after_failure(error, failures)
-                        snapshot = Snapshot(taken_at=datetime.now(UTC), asked=frozenset(wanted), trouble=str(error))
-                    yield snapshot
-                await asyncio.sleep(self.poll_interval * min(2**failures, BACKOFF_LIMIT))
+                    yield await self._snapshot(wanted)
+                await asyncio.sleep(self._pause())
         finally:
-            self._close()
+            self._disconnect()
+            self._ask.close()
 
-    async def _look(self, wanted: tuple[Interest, ...]) -> Snapshot:
+    async def _snapshot(self, wanted: tuple[Interest, ...]) -> Snapshot:
+        """Look once, whatever happens."""
+        try:
+            snapshot, problem = await self._look(wanted)
+        except Exception as error:  # noqa: BLE001 - an error of any kind would fail the task of every wait; it is logged
+            snapshot = Snapshot(taken_at=datetime.now(UTC), asked=frozenset(wanted), trouble=words_of(error))
+            problem = error
+        self._note(problem)
+        return snapshot
+
+    async def _look(self, wanted: tuple[Interest, ...]) -> tuple[Snapshot, Exception | None]:
+        """Ask for everything.
+
+        :returns: what was found, and what went wrong on the way.
+        :raises Exception: nothing was found out.
+        """
         taken_at = datetime.now(UTC)
         classic = self._classic or await self._new_classic()
-        template_ids = sorted({one.template_id for one in wanted if one.template_id is not None})
-        guest_ids = sorted({one.guest_id for one in wanted if one.guest_id is not None and one.max_offline is None})
-        templates = await asyncio.to_thread(classic.template_states, template_ids) if template_ids else {}
-        guests = await asyncio.to_thread(classic.guest_states, guest_ids) if guest_ids else {}
-        in_flight = await self._in_flight(classic, wanted, taken_at)
-        objects: dict[Place, tuple[ObjectInfo, ...]] = {}
-        unlisted: dict[Place, str] = {}
-        for one in wanted:
-            place = one.place
-            if place is None or place in objects or place in unlisted or not _may_be_ready(one, templates):
-                continue
-            try:
-                objects[place] = await self._list(place)
-            except (CosError, ConnectionProblem) as error:
-                log.warning("Could not list %s/%s, looking again later: %s", place.bucket, place.prefix, error)
-                unlisted[place] = str(error)
-        return Snapshot(
+        limit = max(CALL_LIMIT, 2 * classic.timeout)
+        template_ids = {one.template_id for one in wanted if one.template_id is not None}
+        guest_ids = {one.guest_id for one in wanted if one.guest_id is not None and one.max_offline is None}
+        templates: Pages[Template] = await read_pages(
+            lambda ids: self._ask(classic.template_states, ids, limit=limit), template_ids, apart=self._templates_apart
+        )
+        down = templates.problem if templates.problem and not may_be_one_item(templates.problem) else None
+        if down is not None and not templates.found:
+            raise down
+        guests: Pages[GuestState]
+        if down is not None:
+            guests = Pages(unread=dict.fromkeys(guest_ids, words_of(down)))
+        else:
+            guests = await read_pages(
+                lambda ids: self._ask(classic.guest_states, ids, limit=limit), guest_ids, apart=self._guests_apart
+            )
+        objects, unlisted = await self._list_all(wanted, templates)
+        in_flight, problem = await self._slots(classic, wanted, taken_at) if down is None else ({}, down)
+        snapshot = Snapshot(
             taken_at=taken_at,
             asked=frozenset(wanted),
-            templates=templates,
-            guests=guests,
+            templates=templates.found,
+            guests=guests.found,
             objects=objects,
             unlisted=unlisted,
             in_flight=in_flight,
             admitted=_admitted(wanted, in_flight),
+            unread_templates=templates.unread,
+            unread_guests=guests.unread,
         )
+        return snapshot, templates.problem or guests.problem or problem
+
+    async def _slots(
+        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
+    ) -> tuple[dict[SlotsAt, int], Exception | None]:
+        """Count what keeps slots taken; where that fails, nobody gets one now, and the other waits go on."""
+        places = {one.slots for one in wanted if one.slots is not None}
+        problem: Exception | None = None
+        found: dict[SlotsAt, int] = {}
+        try:
+            async with asyncio.timeout(CALL_LIMIT * max(1, len(places))):
+                found = await self._in_flight(classic, wanted, now)
+        except Exception as error:  # noqa: BLE001 - as in _snapshot; it is logged by _note
+            problem = error
+        for at in places - found.keys():
+            self._drop_store((at.cos_conn_id, at.region))
+        return found, problem
+
+    async def _list_all(
+        self, wanted: tuple[Interest, ...], templates: Pages[Template]
+    ) -> tuple[dict[Place, tuple[ObjectInfo, ...]], dict[Place, str]]:
+        """List the places of exports that may be over. What fails for a whole store or bucket is tried there once."""
+        ready = dict.fromkeys(
+            one.place
+            for one in wanted
+            if one.place is not None and one.template_id not in templates.unread and _may_be_ready(one, templates.found)
+        )
+        # Not always the same place first: one that fails alone must not keep the others from being listed for ever.
+        first = self._first_place % len(ready) if ready else 0
+        places = [*ready][first:] + [*ready][:first]
+        objects: dict[Place, tuple[ObjectInfo, ...]] = {}
+        unlisted: dict[Place, str] = {}
+        for place in places:
+            if place in unlisted:
+                continue
+            try:
+                objects[place] = await self._list(place)
+            except Exception as error:
+                self._first_place += 1
+                expected = isinstance(error, CosError | ConnectionProblem)
+                log.warning(
+                    "Could not list %s/%s, looking again later: %s",
+                    place.bucket,
+                    place.prefix,
+                    words_of(error),
+                    exc_info=None if expected else error,
+                )
+                shared = [one for one in places if one not in objects and _fail_alike(place, one, error)]
+                unlisted.update(dict.fromkeys([place, *shared], words_of(error)))
+        return objects, unlisted
 
     async def _in_flight(
         self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
@@ -255,30 +334,51 @@ class AccountPoll:
         return self._stores[where]
 
     async def _list(self, place: Place) -> tuple[ObjectInfo, ...]:
-        where = (place.cos_conn_id, place.region)
         try:
-            store = self._stores.get(where)
-            if store is None:
-                store = self._stores[where] = await CosHook(place.cos_conn_id, region=place.region).aclient()
-            return await asyncio.to_thread(_listed, store, place)
-        except CosError:
+            store = await self._store(place.cos_conn_id, place.region)
+            return await self._ask(_listed, store, place)
+        except Exception:
             # A key may have been changed in the connection: the next look reads it again.
-            stale = self._stores.pop(where, None)
-            if stale is not None:
-                stale.close()
+            self._drop_store((place.cos_conn_id, place.region))
             raise
 
     async def _new_classic(self) -> ClassicClient:
         self._classic = await ClassicHook(self.classic_conn_id).aclient()
         return self._classic
 
-    def _after_failure(self, error: Exception, failures: int) -> None:
-        log.warning("The poll of %s failed (%d in a row), looking again later: %s", self.key, failures, error)
-        if isinstance(error, ClassicAuthError):
-            # The key may have been changed in the connection since this loop began.
-            self._close()
+    def _note(self, problem: Exception | None) -> None:
+        """Log how a look went: the first failure of a kind with its cause, those that follow in a line."""
+        self._asked_to_wait = 0.0
+        if problem is None:
+            if self._failures:
+                log.info("The poll of %s has answers again, after %d failures.", self.classic_conn_id, self._failures)
+            self._failures, self._told = 0, None
+            return
+        self._failures += 1
+        self._asked_to_wait = float(getattr(problem, "retry_after", None) or 0.0)
+        log.warning(
+            "The poll of %s failed (%d in a row), looking again in %.0f s: %s",
+            self.classic_conn_id,
+            self._failures,
+            self._pause(),
+            words_of(problem),
+            exc_info=problem if type(problem) is not self._told else None,
+        )
+        self._told = type(problem)
+        # The connection may have been changed since it was read: the next look reads it again.
+        self._disconnect()
 
-    def _close(self) -> None:
+    def _pause(self) -> float:
+        longest = max(self.poll_interval, PAUSE_LIMIT)
+        backoff = self.poll_interval * min(2**self._failures, BACKOFF_LIMIT)
+        return float(min(longest, max(backoff, self._asked_to_wait)))
+
+    def _drop_store(self, where: tuple[str, str]) -> None:
+        stale = self._stores.pop(where, None)
+        if stale is not None:
+            stale.close()
+
+    def _disconnect(self) -> None:
         if self._classic is not None:
             self._classic.close()
             self._classic = None
@@ -308,6 +408,15 @@ def _counted(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetim
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:
     return tuple(store.list(place.bucket, place.prefix))
+
+
+def _fail_alike(one: Place, other: Place, error: Exception) -> bool:
+    """Say whether a place would fail as another did, so that trying it would only take time."""
+    if (one.cos_conn_id, one.region) != (other.cos_conn_id, other.region):
+        return False
+    if isinstance(error, CosNotFoundError | CosPermissionError):
+        return one.bucket == other.bucket
+    return type(error) is not CosError
 
 
 def _may_be_ready(interest: Interest, templates: Mapping[int, Template]) -> bool:

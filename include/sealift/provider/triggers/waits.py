@@ -10,11 +10,13 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from sealift.provider.triggers.account import Interest, Place, Snapshot, register, unregister
 from sealift.provider.triggers.base import AccountTrigger, settle
+from sealift.provider.waits import ENDED_KEY, NEVER
 
 if TYPE_CHECKING:
     from sealift.exports.waiting import CaptureJudge, ExportJudge, TemplateJudge, Verdict, WaitTerms
@@ -26,13 +28,15 @@ class AccountWaitTrigger(AccountTrigger):
     :param classic_conn_id: connection of the type ``ibm_classic``.
     :param terms: the terms of the wait as JSON: :class:`sealift.exports.waiting.WaitTerms`, or what XCom held of it.
     :param poll_interval: seconds between two polls of the account.
-    :param attempt: which try of the task this is; a later one counts its deadline from its own start.
+    :param attempt: which try of the task this is; a later one counts its deadline from its own beginning.
     :param cos_conn_id: connection of the type ``ibm_cos``, where objects are waited for.
     :param region: the bucket's region; empty for the connection's.
     :param deferred_by_worker: whether a worker process made this trigger.
     """
 
     waits_for_objects: ClassVar[bool] = False
+    waits_for_guest: ClassVar[bool] = True
+    hands_on_its_end: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class AccountWaitTrigger(AccountTrigger):
         self.cos_conn_id = cos_conn_id
         self.region = region
         self.deferred_by_worker = deferred_by_worker
+        self._watching: Any = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what it takes to make this trigger again; ids and times only."""
@@ -76,7 +81,7 @@ class AccountWaitTrigger(AccountTrigger):
         async for verdict in self._verdict(shared_stream):
             if verdict.kind == "done":
                 self.log.info(verdict.sentence)
-                yield TaskSuccessEvent()
+                yield TaskSuccessEvent(xcoms=self._handed_on(verdict) or None)
             else:
                 self.log.error(verdict.sentence)
                 yield TriggerEvent(_payload(verdict))
@@ -85,20 +90,33 @@ class AccountWaitTrigger(AccountTrigger):
         """Wait without the triggerer's shared stream, as ``dag.test()`` does. The event resumes the task either way."""
         stream = type(self).open_shared_stream(self.serialize()[1])
         async for verdict in self._verdict(stream):
-            yield TriggerEvent(_payload(verdict))
+            yield TriggerEvent(_payload(verdict) | self._handed_on(verdict))
 
     async def on_kill(self) -> None:
-        """Say what goes on remotely: the API offers no cancel, so nothing is cancelled."""
+        """Say what goes on remotely: the API offers no cancel, so nothing is cancelled.
+
+        Airflow calls this where a person marks the task or clears it, and writes what it logs into the task's log.
+        """
         from sealift.exports.names import template_name
 
-        terms = self._read_terms()
+        try:
+            terms = self._read_terms()
+        except ValueError as error:
+            self.log.warning("This wait was ended by a user. %s", error)
+            return
+        if terms.exported:
+            self.log.warning("This wait was ended by a user. %s is exported already: nothing runs.", terms.export_id)
+            return
+        seen = "No poll has answered yet." if self._watching is None else self._watching.last_words(datetime.now(UTC))
         self.log.warning(
             "This wait was ended by a user. Nothing was cancelled: the Classic API offers no way to. Remotely, the "
-            "work on the template %s of the virtual server %s (%s) goes on; find it under Devices > Manage > "
-            "Images, or by its name %s. Clearing this task takes the wait up again.",
+            "work on the template %s of the virtual server %s (%s) goes on. %s Find it under Devices > Manage > "
+            "Images by its name %s, and what runs on the server among its transactions. Clearing this task takes the "
+            "wait up again.",
             terms.template_id,
             terms.guest_id,
             terms.hostname,
+            seen,
             template_name(terms.export_id),
         )
 
@@ -109,10 +127,19 @@ class AccountWaitTrigger(AccountTrigger):
         except ValueError as error:
             yield await self._without_terms(str(error), began)
             return
-        if int(self.attempt) > 1:
-            terms = terms.model_copy(update={"started_at": began})
-        judge = self._judge(terms)
-        interest = Interest(guest_id=terms.guest_id, template_id=terms.template_id, place=self._place(terms))
+        judge = self._judge(terms.model_copy(update={"started_at": self._counts_from(terms, began)}))
+        self._watching = judge
+        verdict = judge.at_once()
+        if verdict is not None:
+            if self.deferred_by_worker:
+                await settle(began)
+            yield verdict
+            return
+        interest = Interest(
+            guest_id=terms.guest_id if self.waits_for_guest else None,
+            template_id=terms.template_id,
+            place=self._place(terms),
+        )
         key = self.shared_stream_key()
         token = register(key, interest)
         told = ""
@@ -120,8 +147,9 @@ class AccountWaitTrigger(AccountTrigger):
             async for snapshot in snapshots:
                 if interest not in snapshot.asked:
                     continue
-                if snapshot.trouble:
-                    verdict = judge.unanswered(why=snapshot.trouble, now=snapshot.taken_at)
+                why = _not_known(snapshot, interest)
+                if why:
+                    verdict = judge.unanswered(why=why, now=snapshot.taken_at)
                 else:
                     verdict = self._observe(judge, snapshot, interest)
                 if verdict is None:
@@ -135,6 +163,30 @@ class AccountWaitTrigger(AccountTrigger):
                 return
         finally:
             unregister(key, token)
+
+    def _counts_from(self, terms: WaitTerms, now: datetime) -> datetime:
+        """Tell from when this try counts its deadline, the same however often the triggerer is started again.
+
+        The first try counts from when the work was submitted or found, a later one from its own beginning. None of the
+        moments below is later than that, and Airflow keeps them for as long as the try lasts: when it made the try (a
+        task instance gets a new id for each, and the id, a UUID of version 7, tells its time), and when it deferred
+        the try (the timeout that it was deferred with counts from there). The latest is the nearest.
+        """
+        if int(self.attempt) <= 1:
+            return terms.started_at
+        known = []
+        try_id = getattr(self.task_instance, "id", None)
+        if isinstance(try_id, UUID) and try_id.version == 7:
+            known.append(datetime.fromtimestamp((try_id.int >> 80) / 1000, UTC))
+        timeout_after: datetime | None = getattr(self, "timeout_after", None)
+        if timeout_after is not None:
+            known.append((timeout_after if timeout_after.tzinfo else timeout_after.replace(tzinfo=UTC)) - NEVER)
+        return min(now, max([*known, terms.started_at])) if known else now
+
+    def _handed_on(self, verdict: Verdict) -> dict[str, Any]:
+        if not self.hands_on_its_end or verdict.ended is None:
+            return {}
+        return {ENDED_KEY: verdict.ended.model_dump(mode="json")}
 
     async def _without_terms(self, sentence: str, began: datetime) -> Verdict:
         from sealift.exports.waiting import ReasonCode, Verdict
@@ -191,6 +243,8 @@ class CaptureWaitTrigger(AccountWaitTrigger):
 class TemplateWaitTrigger(CaptureWaitTrigger):
     """Waits until a template is whole: children, sizes, and no transaction, seen on two polls in a row."""
 
+    hands_on_its_end = True
+
     def _judge(self, terms: WaitTerms) -> TemplateJudge:  # type: ignore[override]  # judges of one shape
         from sealift.exports.waiting import TemplateJudge
 
@@ -201,6 +255,7 @@ class ExportWaitTrigger(AccountWaitTrigger):
     """Waits until an export is over: no transaction left, and every expected object there with a size."""
 
     waits_for_objects = True
+    waits_for_guest = False
 
     def _judge(self, terms: WaitTerms) -> ExportJudge:
         from sealift.exports.waiting import ExportJudge
@@ -210,14 +265,20 @@ class ExportWaitTrigger(AccountWaitTrigger):
     def _observe(self, judge: Any, snapshot: Snapshot, interest: Interest) -> Verdict | None:
         template = snapshot.templates.get(interest.template_id or 0)
         assert interest.place is not None
-        verdict: Verdict | None
-        if interest.place in snapshot.unlisted:
-            verdict = judge.unanswered(why=snapshot.unlisted[interest.place], now=snapshot.taken_at)
-        else:
-            # While a transaction is left, the bucket is not listed: nothing in it can be complete.
-            objects = snapshot.objects.get(interest.place, ())
-            verdict = judge.observe(template=template, objects=objects, now=snapshot.taken_at)
+        # While a transaction is left, the bucket is not listed: nothing in it can be complete.
+        objects = snapshot.objects.get(interest.place, ())
+        verdict: Verdict | None = judge.observe(template=template, objects=objects, now=snapshot.taken_at)
         return verdict
+
+
+def _not_known(snapshot: Snapshot, interest: Interest) -> str:
+    """Say why a snapshot lets nobody conclude anything for an interest, if it does not."""
+    return (
+        snapshot.trouble
+        or snapshot.unread_templates.get(interest.template_id or 0, "")
+        or snapshot.unread_guests.get(interest.guest_id or 0, "")
+        or (snapshot.unlisted.get(interest.place, "") if interest.place is not None else "")
+    )
 
 
 def _payload(verdict: Verdict) -> dict[str, Any]:
