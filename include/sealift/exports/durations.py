@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sealift.cos.errors import CosError
 from sealift.cos.models import ObjectInfo
 from sealift.exports import names
+from sealift.exports.deadlines import ASSUMED_BYTES_PER_SECOND
 from sealift.exports.errors import LedgerError
 from sealift.exports.manifest import ManifestSpan, ManifestTiming, read_manifest
 from sealift.exports.ports import CosApi
@@ -224,7 +225,8 @@ def _span(began_at: datetime, ended_at: datetime) -> ManifestSpan:
 
 def _words(what: str, pace: Pace | None, measured: int) -> str:
     if pace is None:
-        return f"{what}: {measured} measured, {FIGURES_AT_LEAST} needed, so a pace is assumed"
+        assumed = rate_words(ASSUMED_BYTES_PER_SECOND)
+        return f"{what}: {measured} measured, {FIGURES_AT_LEAST} needed, so {assumed} are assumed"
     return (
         f"{what}: from {pace.figures} measured, usually {rate_words(pace.usual_bytes_per_second)}, slowest tenth "
         f"{rate_words(pace.slow_bytes_per_second)}, on top of {pace.fixed_seconds / 60:.0f} min"
