@@ -27,6 +27,7 @@ from sealift.exports.manifest import Manifest, parse_manifest
 from sealift.exports.plan import PlanItem
 from sealift.exports.schemas import schema_text
 from sealift.exports.steps import Recorded, prove_and_record
+from sealift.exports.terms import Ended
 
 BUCKET = "sealift-exports"
 MANIFEST = "nightly/manifests/101/20261123T0200Z.json"
@@ -379,3 +380,30 @@ def test_a_manifest_that_comes_and_goes_is_retried(prove: Callable[..., Recorded
 
     with pytest.raises(OutcomeUnknownError, match="came and went"):
         prove()
+
+
+def test_what_the_waits_saw_goes_into_the_manifest_and_nothing_else(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, now: Any
+) -> None:
+    whole = now - timedelta(minutes=30)
+    ended = Ended(template_id=900, unfinished_at=whole - timedelta(seconds=15), over_at=whole)
+
+    prove(template_ended=ended, submitted_at=now - timedelta(minutes=25))
+
+    timing = manifest_in(bucket).timing
+    assert timing is not None
+    assert timing.capacity_bytes == item.capacity_bytes == 2 * 10**9
+    assert timing.capture is not None
+    assert (timing.capture.began_at, timing.capture.ended_at) == (now - timedelta(hours=1), whole)
+    assert timing.export is not None
+    assert timing.export.seconds == 16 * 60
+
+
+def test_what_was_seen_of_another_template_is_not_this_export_s(
+    prove: Callable[..., Recorded], bucket: Any, now: Any
+) -> None:
+    whole = now - timedelta(minutes=30)
+
+    prove(template_ended=Ended(template_id=901, unfinished_at=whole - timedelta(seconds=15), over_at=whole))
+
+    assert manifest_in(bucket).timing is None
