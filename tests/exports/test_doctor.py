@@ -143,7 +143,7 @@ def test_duplicates_are_reported_in_every_state_and_the_manifest_s_one_is_named(
     first, second, third = world.examine().findings
     assert {one.kind for one in (first, second, third)} == {Kind.DUPLICATE_TEMPLATES}
     assert "The manifest names 601" in first.what
-    assert "Delete 501 " in first.do
+    assert "delete 501 " in first.do
     assert second.template_ids == [502, 602]
     assert "the server's task fails as long as there are two" in third.do
 

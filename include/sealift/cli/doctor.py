@@ -23,11 +23,12 @@ from sealift.connections import (
 )
 
 if TYPE_CHECKING:
-    from sealift.exports.doctor_models import Examination, Finding
+    from sealift.exports.doctor_models import Examination, Finding, Kind
 
 NOTHING_FOUND, FOUND, COULD_NOT_LOOK = 0, 1, 2
 
 _WIDTH_IN_A_PIPE = 100
+_LONG_KIND = 15
 
 
 @click.command(
@@ -158,10 +159,12 @@ def show(examination: Examination) -> None:
 
     :param examination: the examination.
     """
+    from rich import box
     from rich.console import Console
-    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
+
+    from sealift.exports.doctor_models import Kind
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE)
     place = "/".join(filter(None, (examination.bucket, examination.prefix)))
@@ -171,14 +174,15 @@ def show(examination: Examination) -> None:
         f"{looked.templates} image templates."
     )
     if examination.findings:
-        table = Table(show_lines=True, pad_edge=False)
-        for name, options in (("Finding", {}), ("Server", {"overflow": "fold"}), ("Age", {}), ("Size", {})):
-            right = name in {"Age", "Size"}
-            table.add_column(name, no_wrap=name != "Server", justify="right" if right else "left", **options)  # type: ignore[arg-type]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 1, 0))
+        table.add_column("Finding", width=max(len(part) for one in Kind for part in _halves(one)))
+        table.add_column("Server", max_width=20, overflow="fold")
+        for name in ("Age", "Size"):
+            table.add_column(name, no_wrap=True, justify="right")
         table.add_column("What it is, and what to do", ratio=1, overflow="fold")
         for one in examination.findings:
             table.add_row(
-                Text(one.kind.value, style="bold"),
+                Text("\n".join(_halves(one.kind)), style="bold"),
                 _server(one),
                 age_words(one.age_seconds),
                 size_words(one.bytes),
@@ -191,16 +195,20 @@ def show(examination: Examination) -> None:
             f"At work, and left alone: {plan.exports} exports of the plan {plan.plan_id}, whose run wrote last {ago} "
             f"ago. If that run is dead: --over {plan.plan_id}"
         )
-        console.print(Padding(Text(words), (0, 0)))
+        console.print(Text(words))
     for other in examination.elsewhere:
         console.print(f"Elsewhere: {other.templates} image templates went to {other.place}; examine that as well.")
     console.print(Text(f"{examination.summary}.", style="bold"))
 
 
+def _halves(kind: Kind) -> list[str]:
+    """Break a long kind in two, where it has a hyphen."""
+    first, hyphen, rest = kind.value.partition("-")
+    return [first + hyphen, rest] if len(kind.value) > _LONG_KIND else [kind.value]
+
+
 def _server(finding: Finding) -> str:
-    if finding.guest_id is None:
-        return ""
-    return f"{finding.hostname or 'unnamed'}\n{finding.guest_id}"
+    return "\n".join(str(one) for one in (finding.hostname, finding.guest_id) if one is not None)
 
 
 def age_words(seconds: int | None) -> str:

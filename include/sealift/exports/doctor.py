@@ -433,7 +433,11 @@ class _Doctor:
             last = max(one.last_modified for one in infos)
             lone = export not in told and not self.templates.of(export)
             if (lone or export in self.known) and self._over(export, last) and not self.templates.busy(export):
-                self.findings.append(stale_claim(export, infos, done=export in self.known, now=self.now))
+                known = self.known.get(export)
+                hostname = known.home.rpartition("-")[0] if known and known.home else None
+                self.findings.append(
+                    stale_claim(export, infos, done=known is not None, hostname=hostname, now=self.now)
+                )
 
     def _judge_slots(self, place: SlotsPlace | None) -> None:
         """Report slots that show a task killed before its capture; most that are held are simply not taken anew yet."""

@@ -15,7 +15,7 @@ from sealift.exports.doctor_models import Account, Elsewhere, Finding, Kind, age
 if TYPE_CHECKING:
     from sealift.exports.doctor_work import LeanOutcome
 
-DELETE_TEMPLATE = "delete it in the console (Devices > Manage > Images)"
+DELETE_TEMPLATE = "delete the template (in the console: Devices > Manage > Images)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,13 @@ class Templates:
         ]
 
     def duplicates(self) -> list[str]:
-        """Return the exports with more than one template, at least one of which is for this place."""
-        return sorted(
-            export
-            for export, group in self.by_export.items()
-            if len(group) > 1 and not all(self._elsewhere(one) for one in group)
-        )
+        """Return the exports with more than one template, but for those whose notes speak of other places only."""
+        found = []
+        for export, group in self.by_export.items():
+            places = {one.place for one in group} - {None}
+            if len(group) > 1 and (not places or self.here in places):
+                found.append(export)
+        return sorted(found)
 
     def candidates(self, *, skip: Callable[[str, datetime | None], bool]) -> list[tuple[str, Seen]]:
         """Return the templates that may belong to nothing: single ones, for this place, without a transaction.
@@ -125,7 +126,7 @@ def strange_templates(templates: Templates, *, now: datetime) -> list[Finding]:
         Finding(
             kind=Kind.STRANGE_TEMPLATE,
             what=f"Image template {seen.id} is named {name!r}: Sealift's names go on with a server's id and a period.",
-            do="Rename it, if it is somebody's own; Sealift neither uses nor counts it. If nobody knows it, "
+            do="Sealift neither uses nor counts it. Rename it, if it is somebody's own; if nobody knows it, "
             f"{DELETE_TEMPLATE}.",
             template_ids=[seen.id],
             since=seen.created,
@@ -152,14 +153,14 @@ def duplicate_templates(export: str, group: list[Seen], *, named: int | None, do
     others = ", ".join(str(one) for one in ids if one != named)
     if named in ids:
         what += f" The manifest names {named}."
-        do = f"The export is done. Delete {others} in the console (Devices > Manage > Images)."
+        do = f"The export is done: delete {others} (in the console: Devices > Manage > Images)."
     elif done:
         what += " The manifest names none of them." if named is not None else " The manifest cannot be read."
-        do = "Look at the manifest, and delete what it does not name in the console (Devices > Manage > Images)."
+        do = "Look at the manifest, and delete what it does not name (in the console: Devices > Manage > Images)."
     else:
         do = (
-            "Sealift chooses none of them, and the server's task fails as long as there are two. Delete all but the "
-            "one to keep in the console (Devices > Manage > Images), then clear the server's failed task."
+            "Sealift chooses none, and the server's task fails while there are two. Delete all but one (in the "
+            "console: Devices > Manage > Images), then clear the server's failed task."
         )
     oldest = min((one.created for one in group if one.created is not None), default=None)
     return Finding(
@@ -188,12 +189,12 @@ def lone_template(export: str, seen: Seen, *, outcome: tuple[str, LeanOutcome] |
         what = f"Image template {seen.id} was captured for {export}, which has no manifest.{said}"
         do = (
             "Clear the server's failed task in export_servers: it goes on with this template, without another "
-            f"capture. If the run is gone or the export not wanted, {DELETE_TEMPLATE}."
+            f"capture. Where the run is gone or the export not wanted, {DELETE_TEMPLATE}."
         )
     else:
         lacks = "a copy of it has no size" if seen.copies else "it has no copy in any data center"
         what = f"Image template {seen.id} of {export} has no transaction left, and {lacks}: the capture failed.{said}"
-        do = f"Look whether the server runs. Then {DELETE_TEMPLATE}, and start a new run for the server."
+        do = f"See that the server runs, {DELETE_TEMPLATE}, and start a new run for the server."
     return Finding(
         kind=Kind.ORPHAN_TEMPLATE if seen.whole else Kind.BROKEN_TEMPLATE,
         what=what,

@@ -109,12 +109,15 @@ class Strange:
         :param now: the present time.
         :returns: one finding for each folder.
         """
-        do = "Look at who wrote them; no manifest names them, and Sealift never reads them. Delete or move them."
+        do = "No manifest names them, and Sealift never reads them. Look at who wrote them; delete or move them."
         for folder, (count, size, last, keys) in sorted(self._folders.items()):
-            things = "An object lies" if count == 1 else f"{count} objects lie"
+            if count == 1:
+                what = f"Sealift does not write an object at the key {keys[0]}."
+            else:
+                what = f"{count} objects in {folder}/ lie at keys that Sealift does not write, as {keys[0]}."
             yield Finding(
                 kind=Kind.STRANGE_OBJECTS,
-                what=f"{things} in {folder}/ at keys that Sealift does not write, as {keys[0]}.",
+                what=what,
                 do=do,
                 keys=keys,
                 objects=count,
@@ -246,7 +249,7 @@ class ManifestCheck:
                 kind=Kind.MANIFEST_WITHOUT_OBJECTS,
                 what=f"The manifest of {manifest.export_id} names {len(expected)} objects, of which {len(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not there.{where}",
-                do="Bring them back from a copy, if there is one. Else delete the manifest and clear the server's task "
+                do="Bring them back from a copy, if there is one; else delete the manifest and clear the server's task "
                 f"export in export_servers: it exports template {template} again, if the account still has it.",
                 template_ids=[template],
                 keys=[self.key(manifest.export_id)],
@@ -269,7 +272,7 @@ class ManifestCheck:
                 what=f"{'An object' if len(changed) == 1 else f'{len(changed)} objects'} of {manifest.export_id} "
                 f"{'is' if len(changed) == 1 else 'are'} not what was proven: another size, ETag or digest than the "
                 "manifest names.",
-                do="Do not restore from it. Bring the old versions back, if the bucket keeps versions. Else delete the "
+                do="Do not restore from it. Bring the old versions back, if the bucket keeps versions; else delete the "
                 "manifest and clear the server's task prove_and_record in export_servers, which proves what is there.",
                 template_ids=[manifest.template.id],
                 keys=changed,
@@ -329,8 +332,8 @@ def half_export(
     gone = outcome is not None and outcome[1].disks > 0
     if templates or gone:
         do = (
-            "Clear the server's failed task in export_servers: it goes on from here, without another capture. If the "
-            "run is gone or the export not wanted, delete the objects."
+            "Clear the server's failed task in export_servers: it goes on from here, without another capture. Where "
+            "the run is gone or the export not wanted, delete the objects."
         )
     else:
         do = "Their template is gone, so that nothing can be added. Start a new run for the server; delete the objects."

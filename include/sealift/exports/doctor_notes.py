@@ -107,12 +107,13 @@ def stale_slot(slot: Slot, *, now: datetime) -> Finding:
     )
 
 
-def stale_claim(export: str, infos: list[ObjectInfo], *, done: bool, now: datetime) -> Finding:
+def stale_claim(export: str, infos: list[ObjectInfo], *, done: bool, hostname: str | None, now: datetime) -> Finding:
     """Report a claim that belongs to nothing else that was found.
 
     :param export: the export id.
     :param infos: its entries.
     :param done: the export has a manifest.
+    :param hostname: the server's, where something tells it.
     :param now: the present time.
     :returns: the finding.
     """
@@ -127,7 +128,7 @@ def stale_claim(export: str, infos: list[ObjectInfo], *, done: bool, now: dateti
         since=last,
         age_seconds=age_of(last, now),
         bytes=sum(one.size for one in infos),
-        **server_of(export),
+        **server_of(export, hostname),
     )
 
 
@@ -169,7 +170,8 @@ def unfinished_upload(
     if size is None:
         held = "The store does not tell its size."
     elif size[0]:
-        held = f"It holds {size[0]} part{'' if size[0] == 1 else 's'}, which are billed and which no listing shows."
+        parts = "1 part, which is" if size[0] == 1 else f"{size[0]} parts, which are"
+        held = f"It holds {parts} billed and in no listing."
     else:
         held = "It is empty."
     return Finding(
