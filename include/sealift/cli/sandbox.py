@@ -60,6 +60,7 @@ def _world_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="Port of the API; 0: a free one.")
 @click.option("--cos-port", type=click.IntRange(0, 65535), default=0, help="Port of the store; 0: a free one.")
 @click.option("--tls", is_flag=True, help="Serve https with a certificate made for it.")
+@click.option("--no-history", is_flag=True, help="Do not record requests and effects in history.jsonl.")
 @click.option("--detach", is_flag=True, help="Return once it serves, and leave it running.")
 def up(
     servers: int,
@@ -74,6 +75,7 @@ def up(
     api_port: int,
     cos_port: int,
     tls: bool,
+    no_history: bool,
     detach: bool,
 ) -> None:
     """Start the sandbox and print its Airflow connections."""
@@ -104,6 +106,7 @@ def up(
             cos_port=cos_port,
             tls=tls,
             scenario=scenario,
+            history=not no_history,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error

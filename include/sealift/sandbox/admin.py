@@ -18,6 +18,7 @@ Doc = dict[str, Any]
 
 PREFIX = "/sandbox/"
 _END = re.compile(r"^transactions/(\d+)/end$")
+_PAGE = 10_000
 _HOLD = re.compile(r"^guests/(\d+)/hold$")
 
 
@@ -28,7 +29,7 @@ def answer_admin(sandbox: Sandbox, request: Request) -> Response:
     path = request.path.removeprefix(PREFIX).strip("/")
     try:
         if request.method == "GET":
-            return _read(sandbox, path)
+            return _history(sandbox, request) if path == "history" else _read(sandbox, path)
         if request.method in {"POST", "PUT"}:
             return _change(sandbox, path, json.loads(request.body or b"{}"))
         if request.method == "DELETE" and path == "faults":
@@ -51,8 +52,14 @@ def _read(sandbox: Sandbox, path: str) -> Response:
         "templates": sandbox.templates,
     }
     if path not in readers:
-        return _json(404, {"error": f"there is {', '.join(f'{PREFIX}{name}' for name in sorted(readers))}"})
+        names = ", ".join(f"{PREFIX}{name}" for name in sorted([*readers, "history"]))
+        return _json(404, {"error": f"there is {names}"})
     return _json(200, readers[path]())
+
+
+def _history(sandbox: Sandbox, request: Request) -> Response:
+    after, limit = (int(request.first(name) or standard) for name, standard in (("after", 0), ("limit", _PAGE)))
+    return _json(200, sandbox.history(after=after, limit=min(max(limit, 0), _PAGE)))
 
 
 def _change(sandbox: Sandbox, path: str, body: Doc) -> Response:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from sealift.sandbox.admin import PREFIX, answer_admin
+from sealift.sandbox.catching_up import catch_up
 from sealift.sandbox.classic import rest, xmlrpc
 from sealift.sandbox.classic.api import ClassicApi
 from sealift.sandbox.classic.services import Services
@@ -20,6 +21,7 @@ from sealift.sandbox.classic.transaction_views import transaction_view
 from sealift.sandbox.classic.transactions import Engine
 from sealift.sandbox.clock import Clock, SystemClock
 from sealift.sandbox.faults import CLASSIC_FAULTS, Faults
+from sealift.sandbox.history import OFF, History
 from sealift.sandbox.iam import IAM_FAULTS, Identity, iam_token_response
 from sealift.sandbox.imaging import Imaging
 from sealift.sandbox.seeding import seed_world
@@ -57,6 +59,7 @@ class Sandbox:
     :param switches: behaviour that no source confirms, by name; docs/sandbox.md has the list.
     :param host: the address to listen on. What is not loopback lets others on the network in.
     :param clock: the time; tests may hold it.
+    :param history: whether every request and effect is recorded in ``history.jsonl``.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Sandbox:
         tls: bool = False,
         scenario: str | None = None,
         clock: Clock | None = None,
+        history: bool = True,
     ) -> None:
         for name in faults or {}:
             _known_fault(name.partition("@")[0])
@@ -87,6 +91,8 @@ class Sandbox:
         self._scenario = scenario
         self._ports = (api_port, cos_port)
         self._tls = tls
+        self._keeps_history = history
+        self._history = OFF
         self._clock = clock or SystemClock()
         self._stop_asked = threading.Event()
         self._running = False
@@ -104,8 +110,10 @@ class Sandbox:
         self.store = ObjectStore(root=self.root / "store")
         try:
             self._open_world()
+            self._open_history()
             self._serve()
         except BaseException:
+            self._history.close()
             self.store.close()
             raise
         self._running = True
@@ -124,6 +132,17 @@ class Sandbox:
             self.world.load()
             self._make_keys(int(kept["seed"]))
         self.kept: Doc = kept
+
+    def _open_history(self) -> None:
+        if not self._keeps_history:
+            return
+        self._history = History(path=self.root / "history.jsonl", clock=self._clock, secrets=self._secrets)
+        catch_up(history=self._history, world=self.world, store=self.store)
+        self.store.history = self._history
+        self.faults.hear = self._history.hear
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (self.api_key, *self.identity.secrets())
 
     def _make_keys(self, seed: int) -> None:
         """Keys follow from the seed, so that a connection stays good when a state is made anew."""
@@ -158,7 +177,13 @@ class Sandbox:
 
     def _serve(self) -> None:
         self.imaging = Imaging(cache=self.root / "images", store=self.store, done=self._wake)
-        self.engine = Engine(world=self.world, imaging=self.imaging, faults=self.faults, seed=int(self.kept["seed"]))
+        self.engine = Engine(
+            world=self.world,
+            imaging=self.imaging,
+            faults=self.faults,
+            seed=int(self.kept["seed"]),
+            history=self._history,
+        )
         services = Services(
             world=self.world, engine=self.engine, store=self.store, identity=self.identity, faults=self.faults
         )
@@ -170,6 +195,7 @@ class Sandbox:
             faults=self.faults,
             username=self.username,
             api_key=self.api_key,
+            history=self._history,
         )
         self.tls = make_tls(self.root / "tls", hosts=_hosts(self.host)) if self._tls else None
         self._store_server: StoreServer = serve_store(
@@ -179,6 +205,7 @@ class Sandbox:
             port=self._ports[1],
             tls=self.tls,
             faults=self.faults,
+            history=self._history,
         )
         try:
             self._web = WebServer(host=self.host, port=self._ports[0], answer=self._answer, tls=self.tls)
@@ -201,6 +228,7 @@ class Sandbox:
         self.engine.stop()
         self.imaging.close()
         self._state.close()
+        self._history.close()
         self.store.close()
         self._stop_asked.set()
 
@@ -308,6 +336,15 @@ class Sandbox:
         """:returns: all calls that change something, oldest first, with outcome and without secrets."""
         return self._state.writes()
 
+    def history(self, *, after: int = 0, limit: int | None = None) -> list[Doc]:
+        """Read the history, as docs/sandbox.md describes its events.
+
+        :param after: the number (``seq``) of the event before the first one wanted.
+        :param limit: how many at most.
+        :returns: requests and effects in the order in which they happened, over all restarts, without secrets.
+        """
+        return self._history.read(after=after, limit=limit)
+
     def counts(self) -> Doc:
         """:returns: how often each method was called, and the most requests that came in one second."""
         return {"calls": dict(self.api.counts), "peak_requests_per_second": self.api.peak}
@@ -357,7 +394,9 @@ class Sandbox:
                 "bare_metal": len(self.world.hardware),
                 "templates": len(self.templates()),
                 "running": {str(one["id"]): one["kind"] for one in running},
-                "offline_for_capture": [one["guestId"] for one in running if one["kind"] == "capture"],
+                "offline_for_capture": [
+                    one["guestId"] for one in running if one["kind"] == "capture" and not one["guestFree"]
+                ],
                 "objects": {one.name: sum(1 for _ in self.store.list(one.name)) for one in self.store.buckets()},
                 "failures": self.engine.failures,
             }
@@ -372,7 +411,9 @@ class Sandbox:
                 self.api, request, nil=self.switches.xmlrpc_nil, bearer=self.switches.xmlrpc_bearer
             )
         if request.path == "/identity/token" and request.method == "POST":
-            status, headers, body = iam_token_response(self.identity, dict(parse_qsl(request.body.decode())))
+            self._history.begin()
+            form = dict(parse_qsl(request.body.decode()))
+            status, headers, body = iam_token_response(self.identity, form, history=self._history)
             return Response(status=status, headers=headers, body=body)
         if request.path.startswith(PREFIX):
             return answer_admin(self, request)

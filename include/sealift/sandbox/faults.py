@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +49,10 @@ class _Fault:
     hits: int = 0
 
 
+def _nobody(_name: str) -> None:
+    """Nobody asked to hear of faults."""
+
+
 class Faults:
     """Faults with a rate each, drawn from one seeded stream per name, so that a run can be repeated.
 
@@ -58,6 +62,8 @@ class Faults:
 
     def __init__(self, *, rates: Mapping[str, float] | None = None, seed: int = 0) -> None:
         self._seed = seed
+        self.hear: Callable[[str], None] = _nobody
+        """Told the name of each fault that happens, in the thread that it happens to."""
         self._lock = threading.Lock()
         self._faults: dict[str, _Fault] = {}
         for name, rate in (rates or {}).items():
@@ -112,7 +118,9 @@ class Faults:
             else:
                 happens = fault.rate > 0 and fault.random.random() < fault.rate
             fault.hits += int(happens)
-            return happens
+        if happens:
+            self.hear(name)
+        return happens
 
     def counters(self) -> dict[str, dict[str, Any]]:
         """:returns: by name: ``rate``, ``times`` (left, or None), ``methods``, ``asked`` and ``hits``."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sealift.sandbox.faults import FaultSource
+from sealift.sandbox.history import OFF, History
 
 Action = Literal["read", "write", "list", "create_bucket", "config", "delete"]
 
@@ -79,6 +80,9 @@ class _Stored:
     api_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     hmac: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def secrets(self) -> tuple[str, ...]:
+        return (self.signing_key, *self.api_keys, *(one["secret"] for one in self.hmac.values()))
+
 
 class Identity:
     """The sandbox's identities, kept in one file.
@@ -103,6 +107,7 @@ class Identity:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._stored = _Stored(signing_key=secrets.token_hex(32))
             self._save()
+        self._secrets = self._stored.secrets()
 
     def add_api_key(self, *, key: str, name: str, roles: Mapping[str, str]) -> None:
         """Register an IBM Cloud API key, or give a known one other roles.
@@ -201,6 +206,10 @@ class Identity:
                     return key
         raise TokenError("The token's owner does not exist any more.", expired=False)
 
+    def secrets(self) -> tuple[str, ...]:
+        """:returns: every key and secret that there is, for whoever has to keep them out of a text."""
+        return self._secrets
+
     def fault(self, name: str) -> bool:
         """Tell whether a fault happens now."""
         return self._faults is not None and self._faults.hit(name)
@@ -255,14 +264,33 @@ class Identity:
                 indent=1,
             )
         temporary.rename(self._path)
+        self._secrets = self._stored.secrets()
 
 
-def iam_token_response(identity: Identity, form: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+def iam_token_response(
+    identity: Identity, form: Mapping[str, str], *, history: History = OFF
+) -> tuple[int, dict[str, str], bytes]:
     """Answer ``POST /identity/token``.
 
     :param form: the decoded form fields of the request.
+    :param history: where the request is recorded; whoever took it has called its ``begin``.
     :returns: status, headers and body of the answer.
     """
+    answer = _token_answer(identity, form)
+    refused = answer[0] >= 400
+    history.request(
+        service="iam",
+        method="token",
+        status=answer[0],
+        outcome="refused" if refused else "ok",
+        args={name: form[name] for name in ("grant_type", "response_type") if name in form},
+        error=json.loads(answer[2])["errorCode"] if refused else None,
+        reads=True,
+    )
+    return answer
+
+
+def _token_answer(identity: Identity, form: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
     if identity.fault("iam_unavailable"):
         return _refusal(503, "BXNIM0513E", "The service is temporarily unavailable.")
     try:

@@ -13,6 +13,7 @@ from sealift.sandbox.classic.calls import Call, Reply
 from sealift.sandbox.classic.errors import ApiError, expired_token, internal, rate_limited, unauthenticated
 from sealift.sandbox.classic.services import WRITES, Services
 from sealift.sandbox.classic.values import api_time, whole
+from sealift.sandbox.history import OFF, History, Outcome, without_secrets
 from sealift.sandbox.iam import TokenError
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 Doc = dict[str, Any]
 
-_SECRETS = frozenset({"ibmApiKey", "ibmSecretKey", "ibmAccessKey", "wrappedDek", "password"})
+_TOLD_NOTHING = frozenset({"setUserMetadata"})
+"""Methods whose parameters are the user's own secrets."""
+
 _SOAP_ERROR = "WSDL: SOAP-ERROR: Parsing Schema: can't import schema from 'http://127.0.0.1/wsdl'"
 
 
@@ -41,6 +44,7 @@ class ClassicApi:
 
     :param username: the account's one user.
     :param api_key: that user's classic API key.
+    :param history: where every call is recorded.
     """
 
     def __init__(
@@ -53,7 +57,9 @@ class ClassicApi:
         faults: Faults,
         username: str,
         api_key: str,
+        history: History = OFF,
     ) -> None:
+        self._history = history
         self._world = world
         self._engine = engine
         self._services = services
@@ -71,6 +77,16 @@ class ClassicApi:
 
         :returns: a value, an error or a misbehaviour of the wire.
         """
+        self._history.begin()
+        reply: Reply | None = None
+        try:
+            reply = self._handle(call, credentials)
+        finally:
+            if self._history.on:
+                self._tell(call, reply)
+        return reply
+
+    def _handle(self, call: Call, credentials: Credentials | None) -> Reply:
         try:
             call.user = self._authenticate(credentials, call.method)
             self._count(call)
@@ -131,11 +147,35 @@ class ClassicApi:
                 "service": call.service,
                 "method": call.method,
                 "id": call.init_id if whole(call.init_id) is None else whole(call.init_id),
-                "args": _without_secrets(call.args),
+                "args": without_secrets(call.args),
                 "user": call.user.get("username"),
                 "error": error,
                 "resultId": value.get("id") if isinstance(value, dict) else None,
             }
+        )
+
+    def _tell(self, call: Call, reply: Reply | None, *, fault: str | None = None) -> None:
+        """Put a call into the history.
+
+        :param reply: None where the sandbox itself failed.
+        :param fault: the fault by which the call came, where it did.
+        """
+        outcome, status, error = _outcome(reply)
+        service = call.service if call.service.startswith("SoftLayer_") else f"SoftLayer_{call.service}"
+        number = whole(call.init_id)
+        args = {"parameters": call.args, "filter": call.filter, "limit": call.limit, "offset": call.offset}
+        if call.method in _TOLD_NOTHING:
+            args["parameters"] = ["***"]
+        self._history.request(
+            service="classic",
+            method=f"{service}::{call.method}",
+            id=call.init_id if number is None else number,
+            status=status,
+            outcome=outcome,
+            args={name: value for name, value in args.items() if value},
+            error=error,
+            reads=call.method not in WRITES,
+            fault=fault,
         )
 
     # Who asks
@@ -178,9 +218,14 @@ class ClassicApi:
             self.peak = max(self.peak, len(self._recent))
 
 
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: "***" if name in _SECRETS and sub else _without_secrets(sub) for name, sub in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(one) for one in value]
-    return value if value is None or isinstance(value, str | int | float) else str(value)  # XML-RPC knows more types
+def _outcome(reply: Reply | None) -> tuple[Outcome, int | None, str | None]:
+    """:returns: what became of a call, the HTTP status as REST has it, and what an error says."""
+    if reply is None:
+        return "broken", 501, None
+    if reply.wire == "drop":
+        return "dropped", None, None
+    if reply.wire == "empty":
+        return "empty", 200, None
+    if reply.error is not None:
+        return "refused", 200 if reply.wire == "error_in_200" else reply.error.status, reply.error.message
+    return "ok", 200, None

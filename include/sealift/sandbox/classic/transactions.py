@@ -12,10 +12,11 @@ import random
 import threading
 from typing import Any
 
-from sealift.sandbox.classic import guest_views
+from sealift.sandbox.classic import events, guest_views
 from sealift.sandbox.classic.values import api_time, stable_uuid
 from sealift.sandbox.disks import DiskSpec
 from sealift.sandbox.faults import Faults
+from sealift.sandbox.history import OFF, History
 from sealift.sandbox.imaging import Imaging, disk_spec
 from sealift.sandbox.seeding import transaction as new_transaction
 from sealift.sandbox.world import World
@@ -33,13 +34,15 @@ class Engine:
     :param imaging: does the slow work.
     :param faults: may make transactions stick, vanish or leave nothing behind.
     :param seed: decides how long each transaction takes.
+    :param history: where effects are recorded, under the world's lock.
     """
 
-    def __init__(self, *, world: World, imaging: Imaging, faults: Faults, seed: int) -> None:
+    def __init__(self, *, world: World, imaging: Imaging, faults: Faults, seed: int, history: History = OFF) -> None:
         self._world = world
         self._imaging = imaging
         self._faults = faults
         self._seed = seed
+        self._history = history
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -81,6 +84,7 @@ class Engine:
         draw = random.Random(f"{self._seed}:capture:{number}")  # noqa: S311 - repeatable lengths, no secret
         switches = world.switches
         work = {
+            "name": name,
             "childAfter": draw.uniform(switches.children_seconds_min, switches.children_seconds_max),
             "disks": devices,
             "power": guest["_power"],
@@ -92,6 +96,7 @@ class Engine:
         if switches.capture_halts_guest:
             guest["_power"] = "HALTED"
         world.save_all([("group", group), ("transaction", entry), ("guest", guest)])
+        self._history.effects([events.capture_started(entry), events.guest_offline(entry)])
         self._begin_work(entry)
         return group
 
@@ -116,6 +121,7 @@ class Engine:
             child["transactionId"] = number
             changed.append(("group", child))
         world.save_all([*changed, ("transaction", entry)])
+        self._history.effects([events.export_started(entry)])
         return entry
 
     def start_delete(self, group: Doc) -> Doc:
@@ -191,7 +197,7 @@ class Engine:
             self._advance_export(entry, elapsed)
         elif not entry["stuck"] and elapsed >= entry["nominal"]:
             if entry["kind"] == "delete":
-                self._world.remove_group(entry["groupId"])
+                self._remove(entry["groupId"])
             elif entry["kind"] == "transfer":
                 self._finish_transfer(entry)
             self._finish(entry)
@@ -251,7 +257,7 @@ class Engine:
         sizes: list[int] = self._imaging.result(entry["id"], "images")
         damage = entry["work"]["damage"]
         if damage == "template_gone":
-            world.remove_group(entry["groupId"])
+            self._remove(entry["groupId"])
         elif group is not None and child is not None:  # else somebody deleted it meanwhile
             if damage is None:
                 guest = world.guests[entry["guestId"]]
@@ -274,10 +280,16 @@ class Engine:
 
     def _free_guest(self, entry: Doc) -> None:
         guest = self._world.guests[entry["guestId"]]
-        if not entry["guestFree"]:
-            guest["_power"] = entry["work"]["power"]
+        guest["_power"] = entry["work"]["power"]
         entry["guestFree"] = True
         self._world.save_all([("guest", guest), ("transaction", entry)])
+        self._history.effects([events.guest_online(entry)])
+
+    def _remove(self, number: int) -> None:
+        group = self._world.groups.get(number)
+        self._world.remove_group(number)
+        if group is not None:
+            self._history.effects([events.template_gone(group["id"], group["name"])])
 
     def _finish(self, entry: Doc) -> None:
         world = self._world
@@ -287,12 +299,14 @@ class Engine:
             if group is not None and group["transactionId"] == entry["id"]:
                 group["transactionId"] = None
                 changed.append(("group", group))
-        if entry["kind"] == "capture" and not entry["guestFree"]:
+        held = entry["kind"] == "capture" and not entry["guestFree"]
+        if held:
             guest = world.guests[entry["guestId"]]
             guest["_power"] = entry["work"]["power"]
             changed.append(("guest", guest))
         entry["ended"] = world.clock.now()
         world.save_all([*changed, ("transaction", entry)])
+        self._history.effects(events.ended(entry, was_offline=held))
         self._imaging.forget(entry["id"])
 
     # Parts

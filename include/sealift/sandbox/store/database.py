@@ -69,6 +69,12 @@ class Database:
             return row
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the lock, so that nobody sees what a transaction committed before something else is done."""
+        with self._lock:
+            yield
+
+    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the lock and a write transaction: commits at the end, rolls back on any exception."""
         with self._lock:

@@ -45,6 +45,11 @@ class NamedPart:
     checksums: dict[str, str]
 
 
+def upload_ended(bucket: str, key: str, upload_id: str, how: str) -> dict[str, str]:
+    """:returns: the history's event of an upload's end, ``completed`` or ``aborted``."""
+    return {"what": "upload-ended", "bucket": bucket, "key": key, "upload": upload_id, "how": how}
+
+
 class Uploads:
     """The multipart side of an :class:`~sealift.sandbox.store.objects.ObjectStore`."""
 
@@ -64,14 +69,16 @@ class Uploads:
             attributes=attributes,
             checksum_algorithm=checksum_algorithm,
         )
-        with self._store.database.transaction() as tx:
-            if not tx.execute("SELECT 1 FROM buckets WHERE name = ?", (bucket,)).fetchone():
-                raise S3Error("NoSuchBucket")
-            tx.execute(
-                f"INSERT INTO uploads ({UPLOAD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - own columns
-                (upload.upload_id, bucket, key_bytes(key), upload.initiated.timestamp(),
-                 attributes_to_text(attributes), checksum_algorithm),
-            )  # fmt: skip
+        with self._store.database.alone():
+            with self._store.database.transaction() as tx:
+                if not tx.execute("SELECT 1 FROM buckets WHERE name = ?", (bucket,)).fetchone():
+                    raise S3Error("NoSuchBucket")
+                tx.execute(
+                    f"INSERT INTO uploads ({UPLOAD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - own columns
+                    (upload.upload_id, bucket, key_bytes(key), upload.initiated.timestamp(),
+                     attributes_to_text(attributes), checksum_algorithm),
+                )  # fmt: skip
+            self._store.history.effect("upload-started", bucket=bucket, key=key, upload=upload.upload_id)
         return upload
 
     def get(self, bucket: str, key: str, upload_id: str) -> Upload:
@@ -127,10 +134,12 @@ class Uploads:
 
     def abort(self, upload: Upload) -> None:
         """Forget an upload and its parts."""
-        with self._store.database.transaction() as tx:
-            if not tx.execute("DELETE FROM uploads WHERE upload_id = ?", (upload.upload_id,)).rowcount:
-                raise S3Error("NoSuchUpload")
-            tx.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
+        with self._store.database.alone():
+            with self._store.database.transaction() as tx:
+                if not tx.execute("DELETE FROM uploads WHERE upload_id = ?", (upload.upload_id,)).rowcount:
+                    raise S3Error("NoSuchUpload")
+                tx.execute("DELETE FROM parts WHERE upload_id = ?", (upload.upload_id,))
+            self._store.history.effects([upload_ended(upload.bucket, upload.key, upload.upload_id, "aborted")])
         self._store.blobs.remove_parts(upload.upload_id)
 
     def complete(

@@ -310,7 +310,7 @@ def delete(call: Call) -> Response:
     if call.headers.get("if-match"):
         present = call.store.head(call.bucket, call.key)
         Preconditions.from_headers(call.headers).check_write(present.etag if present else None)
-    version_id, marker = call.store.delete(call.bucket, call.key, call.query.get("versionId"))
+    version_id, marker = call.store.delete(call.bucket, call.key, call.query.get("versionId"), by="client")
     headers = {}
     if version_id is not None:
         headers["x-amz-version-id"] = version_id
@@ -332,7 +332,7 @@ def delete_many(call: Call) -> Response:
         key, version_id = one.need("Key"), one.value("VersionId")
         try:
             check_key(key)
-            done, marker = call.store.delete(call.bucket, key, version_id)
+            done, marker = call.store.delete(call.bucket, key, version_id, by="client")
         except S3Error as error:
             outcomes.append(("Error", [("Key", key), ("Code", error.code), ("Message", error.message)]))
             continue

@@ -15,9 +15,11 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sealift.sandbox.history import OFF, By
 from sealift.sandbox.store import listing
 from sealift.sandbox.store.blobs import BUFFER, Blobs, Incoming
 from sealift.sandbox.store.checksums import Digests
@@ -26,7 +28,7 @@ from sealift.sandbox.store.database import Database
 from sealift.sandbox.store.errors import S3Error
 from sealift.sandbox.store.lifecycle import Expired, expire
 from sealift.sandbox.store.models import Attributes, Bucket, StoredObject, region_of
-from sealift.sandbox.store.multipart import Uploads
+from sealift.sandbox.store.multipart import Uploads, upload_ended
 from sealift.sandbox.store.records import (
     BUCKET_COLUMNS,
     OBJECT_COLUMNS,
@@ -56,6 +58,8 @@ class ObjectStore:
     def __init__(self, *, root: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.root = Path(root)
         self.clock = clock
+        self.history = OFF
+        """Where every change of an object is recorded; whoever opens the store sets it."""
         self.blobs = Blobs(self.root)
         self.database = Database(self.root / "index.sqlite")
         self.uploads = Uploads(self)
@@ -194,35 +198,41 @@ class ObjectStore:
         part_sizes: Iterable[int] = (),
         preconditions: Preconditions | None = None,
         with_upload: str | None = None,
+        by: By = "client",
     ) -> StoredObject:
         """Make received bytes an object: visible at once and wholly, or not at all.
 
         :param preconditions: checked in the same transaction, so that of two writers only one meets "absent".
         :param with_upload: the multipart upload that ends with this commit.
+        :param by: who writes, for the history.
         :raises S3Error: NoSuchBucket, PreconditionFailed, NoSuchUpload, KeyTooLong.
         """
         check_key(key)
         size, name = incoming.size, self.blobs.new_object_name(bucket, key)
         incoming.keep(self.blobs.path(name))
-        try:
-            with self.database.transaction() as tx:
-                versioning = self._versioning(tx, bucket)
-                if preconditions:
-                    current = tx.execute(
-                        "SELECT etag, delete_marker FROM objects WHERE bucket = ? AND key = ? AND latest = 1",
-                        (bucket, key_bytes(key)),
-                    ).fetchone()
-                    preconditions.check_write(current[0] if current and not current[1] else None)
-                if with_upload:
-                    if not tx.execute("DELETE FROM uploads WHERE upload_id = ?", (with_upload,)).rowcount:
-                        raise S3Error("NoSuchUpload")
-                    tx.execute("DELETE FROM parts WHERE upload_id = ?", (with_upload,))
-                replaced = self._make_room(tx, bucket, key, versioning)
-                version_id = _new_version_id() if versioning == "Enabled" else "null"
-                self._insert(tx, bucket, key, version_id, name, size, etag, attributes, tuple(part_sizes))
-        except BaseException:
-            self.blobs.remove([name])
-            raise
+        with self.database.alone():  # who sees the object finds it in the history
+            try:
+                with self.database.transaction() as tx:
+                    versioning = self._versioning(tx, bucket)
+                    if preconditions:
+                        current = tx.execute(
+                            "SELECT etag, delete_marker FROM objects WHERE bucket = ? AND key = ? AND latest = 1",
+                            (bucket, key_bytes(key)),
+                        ).fetchone()
+                        preconditions.check_write(current[0] if current and not current[1] else None)
+                    if with_upload:
+                        if not tx.execute("DELETE FROM uploads WHERE upload_id = ?", (with_upload,)).rowcount:
+                            raise S3Error("NoSuchUpload")
+                        tx.execute("DELETE FROM parts WHERE upload_id = ?", (with_upload,))
+                    replaced = self._make_room(tx, bucket, key, versioning)
+                    version_id = _new_version_id() if versioning == "Enabled" else "null"
+                    self._insert(tx, bucket, key, version_id, name, size, etag, attributes, tuple(part_sizes))
+            except BaseException:
+                self.blobs.remove([name])
+                raise
+            put = {"what": "object-put", "bucket": bucket, "key": key, "size": size, "etag": etag, "by": by}
+            ended = upload_ended(bucket, key, with_upload, "completed") if with_upload else None
+            self.history.effects([put] if ended is None else [put, ended])
         self.blobs.remove(replaced)
         if with_upload:
             self.blobs.remove_parts(with_upload)
@@ -233,14 +243,17 @@ class ObjectStore:
             attributes=attributes, part_sizes=tuple(part_sizes), delete_marker=False, latest=False, path=None,
         )  # fmt: skip
 
-    def delete(self, bucket: str, key: str, version_id: str | None = None) -> tuple[str | None, bool]:
+    def delete(
+        self, bucket: str, key: str, version_id: str | None = None, *, by: By = "service"
+    ) -> tuple[str | None, bool]:
         """Delete an object as S3 does: a version for good, or by the bucket's versioning.
 
+        :param by: who deletes, for the history.
         :returns: the version id that went or the delete marker that came (``None`` without versioning), and whether a
             delete marker is concerned.
         """
         gone: _Names = []
-        with self.database.transaction() as tx:
+        with self._recorded(bucket, key, by), self.database.transaction() as tx:
             versioning = self._versioning(tx, bucket)
             if version_id is not None:
                 result = self._delete_version(tx, bucket, key, version_id, gone)
@@ -254,6 +267,21 @@ class ObjectStore:
                 result = (marker, True)
         self.blobs.remove(gone)
         return result
+
+    @contextmanager
+    def _recorded(self, bucket: str, key: str, by: By) -> Iterator[None]:
+        """Put into the history what a deletion changes: with versions, an older one may come to light again."""
+        if not self.history.on:
+            yield
+            return
+        with self.database.alone():
+            before = self.head(bucket, key)
+            yield
+            after = self.head(bucket, key)
+            if before and not after:
+                self.history.effect("object-deleted", bucket=bucket, key=key, by=by)
+            elif after and (not before or before.row != after.row):
+                self.history.effect("object-put", bucket=bucket, key=key, size=after.size, etag=after.etag, by=by)
 
     def set_tags(self, stored: StoredObject, tags: dict[str, str]) -> None:
         """Replace an object's tags."""
@@ -296,13 +324,14 @@ class ObjectStore:
         data: bytes,
         content_type: str = "application/octet-stream",
         metadata: dict[str, str] | None = None,
+        by: By = "service",
     ) -> StoredObject:
         """Store a small object as a plain put would."""
         with self.incoming() as incoming:
             incoming.write(data)
             etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
             attributes = Attributes(content_type=content_type, metadata=metadata or {})
-            return self.commit(incoming, bucket=bucket, key=key, etag=etag, attributes=attributes)
+            return self.commit(incoming, bucket=bucket, key=key, etag=etag, attributes=attributes, by=by)
 
     def put_file(
         self,
@@ -315,12 +344,14 @@ class ObjectStore:
         link: bool = False,
         content_type: str = "application/octet-stream",
         metadata: dict[str, str] | None = None,
+        by: By = "service",
     ) -> StoredObject:
         """Store a file as a multipart upload would leave it: the ETag is the MD5 of the parts' MD5s, then ``-<parts>``.
 
         :param part_size: bytes per part; the last one may be shorter.
         :param move: take the file itself (a copy, across file systems); its old name goes after the commit.
         :param link: share the file by a hard link; nobody may ever write to it again.
+        :param by: who writes, for the history.
         """
         self.need_bucket(bucket)
         size = source.stat().st_size
@@ -332,7 +363,9 @@ class ObjectStore:
                 _copy(source, incoming, size)
             etag = _multipart_etag(incoming.path, sizes)
             attributes = Attributes(content_type=content_type, metadata=metadata or {})
-            stored = self.commit(incoming, bucket=bucket, key=key, etag=etag, attributes=attributes, part_sizes=sizes)
+            stored = self.commit(
+                incoming, bucket=bucket, key=key, etag=etag, attributes=attributes, part_sizes=sizes, by=by
+            )
         if move:
             source.unlink(missing_ok=True)
         return stored

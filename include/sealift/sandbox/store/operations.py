@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from sealift.sandbox.store import (
     bucket_operations,
@@ -61,6 +61,43 @@ _OBJECT: Mapping[str, Mapping[str, Operation]] = {
     },
     "POST": {"uploads": upload_operations.create, "uploadId": upload_operations.complete},
 }
+
+
+# S3's names of the operations, where they do not follow from verb, level and subresource as GetObjectTagging does.
+_NAMES: Mapping[tuple[str, str, str], str] = {
+    ("service", "GET", ""): "ListBuckets",
+    ("service", "GET", "extended"): "ListBucketsExtended",
+    ("bucket", "GET", ""): "ListObjects",
+    ("bucket", "GET", "versions"): "ListObjectVersions",
+    ("bucket", "GET", "uploads"): "ListMultipartUploads",
+    ("bucket", "PUT", ""): "CreateBucket",
+    ("bucket", "POST", "delete"): "DeleteObjects",
+    ("object", "GET", "uploadId"): "ListParts",
+    ("object", "PUT", "partNumber"): "UploadPart",
+    ("object", "DELETE", "uploadId"): "AbortMultipartUpload",
+    ("object", "POST", "uploads"): "CreateMultipartUpload",
+    ("object", "POST", "uploadId"): "CompleteMultipartUpload",
+}
+
+
+def operation_name(method: str, *, bucket: str, key: str, query: Collection[str], headers: Collection[str]) -> str:
+    """Say by S3's name what a request asks for, for the history.
+
+    :param query: the query's names.
+    :param headers: the headers' names, in lower case.
+    :returns: as ``PutObject``; the method alone where there is no such operation.
+    """
+    level, table = ("object", _OBJECT) if key else ("bucket", _BUCKET) if bucket else ("service", _SERVICE)
+    operations = table.get(method, {})
+    sub = next((name for name in operations if name and name in query), "")
+    if sub not in operations:
+        return method
+    if (level, method) == ("object", "PUT") and "x-amz-copy-source" in headers and sub in {"", "partNumber"}:
+        return "UploadPartCopy" if sub else "CopyObject"
+    name = _NAMES.get((level, method, sub))
+    if name == "ListObjects" and "list-type" in query:
+        return "ListObjectsV2"
+    return name or f"{method.title()}{level.title()}{sub[:1].upper()}{sub[1:]}"
 
 
 def find_operation(call: Call) -> Operation:

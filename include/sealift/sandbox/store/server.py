@@ -8,6 +8,7 @@ import ssl
 import threading
 
 from sealift.sandbox.faults import FaultSource
+from sealift.sandbox.history import OFF, History
 from sealift.sandbox.iam import Identity
 from sealift.sandbox.store.http import Connection, Handler
 from sealift.sandbox.store.objects import ObjectStore
@@ -108,10 +109,11 @@ def serve_store(
     port: int = 0,
     tls: TlsFiles | None = None,
     faults: FaultSource | None = None,
+    history: History = OFF,
 ) -> StoreServer:
     """Serve a store (path-style S3) and IAM's token endpoint (``/identity/token``) in threads of this process.
 
     :returns: the running server: ``.url``, ``.port``, ``.close()``.
     """
-    service = StoreService(store=store, identity=identity, faults=faults)
+    service = StoreService(store=store, identity=identity, faults=faults, history=history)
     return StoreServer(handler=service.answer, host=host, port=port, tls=tls)

@@ -9,9 +9,10 @@ import logging
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from sealift.sandbox.faults import FaultSource
+from sealift.sandbox.history import OFF, History
 from sealift.sandbox.iam import Identity, Principal, TokenError, iam_token_response
 from sealift.sandbox.store import signatures, xml
 from sealift.sandbox.store.bodies import AwsChunkedBody, Body, HashedBody
@@ -20,7 +21,7 @@ from sealift.sandbox.store.conditions import NotModified
 from sealift.sandbox.store.errors import S3Error
 from sealift.sandbox.store.http import Request, Response
 from sealift.sandbox.store.objects import ObjectStore
-from sealift.sandbox.store.operations import find_operation
+from sealift.sandbox.store.operations import find_operation, operation_name
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ STORE_FAULTS: Mapping[str, str] = {
 }
 """Every fault of the object store by name, with what happens."""
 
+# What the history tells of a request beside its query; nothing that signs or authorizes is among them.
+_TOLD_HEADERS = ("content-length", "if-match", "if-none-match", "range", "x-amz-copy-source", "x-amz-copy-source-range")
+
 _STREAMING = {
     "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
@@ -42,25 +46,43 @@ _STREAMING = {
 class StoreService:
     """Answers requests; :meth:`answer` is called from many threads at once."""
 
-    def __init__(self, *, store: ObjectStore, identity: Identity, faults: FaultSource | None = None) -> None:
-        self._store, self._identity, self._faults = store, identity, faults
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        identity: Identity,
+        faults: FaultSource | None = None,
+        history: History = OFF,
+    ) -> None:
+        self._store, self._identity, self._faults, self._history = store, identity, faults, history
 
     def answer(self, request: Request) -> Response:
         """Carry out a request; whatever goes wrong becomes an answer too."""
+        self._history.begin()
+        response, code = self._answer(request)
+        if self._history.on and not _asks_token(request):
+            self._record(request, response, code)
+        return response
+
+    def _answer(self, request: Request) -> tuple[Response, str | None]:
+        """:returns: the answer, and the code of the error that it tells."""
+        code: str | None = None
         request_id = secrets.token_hex(16)
         request_id = "-".join((request_id[:8], request_id[8:12], request_id[12:16], request_id[16:20], request_id[20:]))
         try:
-            if request.raw_path == "/identity/token" and request.method == "POST":
-                return self._token(request)
+            if _asks_token(request):
+                return self._token(request), None
             response = self._inject() or self._operate(request)
             if self._hit("cos_lost_reply"):
                 response.drop = True
         except S3Error as error:
+            code = error.code
             response = _error(error, request, request_id)
         except NotModified:
             response = Response(status=304)
         except (OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
             log.exception("%s %s failed", request.method, request.raw_path)
+            code = type(error).__name__
             response = _error(S3Error("InternalError", f"{type(error).__name__} in the sandbox"), request, request_id)
         response.headers = {
             "Server": "Sealift-sandbox",
@@ -70,7 +92,24 @@ class StoreService:
             "Accept-Ranges": "bytes",
             **response.headers,
         }
-        return response
+        return response, code
+
+    def _record(self, request: Request, response: Response, code: str | None) -> None:
+        bucket, _, key = unquote(request.raw_path).removeprefix("/").partition("/")
+        args = {name: value for name, value in request.query.items() if not name.lower().startswith("x-amz-")}
+        args |= {name: request.headers[name] for name in _TOLD_HEADERS if name in request.headers}
+        status = None if response.drop else response.status
+        self._history.request(
+            service="cos",
+            method=operation_name(request.method, bucket=bucket, key=key, query=request.query, headers=request.headers),
+            bucket=bucket or None,
+            key=key or None,
+            status=status,
+            outcome="dropped" if status is None else "ok" if status < 400 else "refused",
+            args=args,
+            error=code,
+            reads=request.method in {"GET", "HEAD"},
+        )
 
     def _hit(self, name: str) -> bool:
         return self._faults is not None and self._faults.hit(name)
@@ -89,7 +128,7 @@ class StoreService:
         while (count := request.body.readinto(buffer)) and len(data) < 256 * 1024:
             data += buffer[:count]
         form = dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True))
-        status, headers, body = iam_token_response(self._identity, form)
+        status, headers, body = iam_token_response(self._identity, form, history=self._history)
         return Response(status=status, headers=headers, body=body)
 
     def _operate(self, request: Request) -> Response:
@@ -143,6 +182,10 @@ class StoreService:
             if error.expired:
                 raise S3Error("ExpiredToken") from error
             raise S3Error("AccessDenied") from error
+
+
+def _asks_token(request: Request) -> bool:
+    return request.raw_path == "/identity/token" and request.method == "POST"
 
 
 def _body(request: Request, payload: str, key: signatures.SigningKey | None) -> Body:
