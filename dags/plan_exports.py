@@ -69,6 +69,6 @@ with DAG(
     report = PlanReportOperator(
         task_id="report",
         trigger_rule="all_done",
-        doc_md="One report over all waves. Fails if any server failed.",
+        doc_md="One report over all waves, and what they left behind. Fails if any server failed.",
     )
     make_plan >> export_waves >> report

@@ -15,7 +15,7 @@ from airflow.dag_processing.dagbag import DagBag
 
 pytestmark = pytest.mark.airflow
 
-FILES = ("plan_exports", "export_servers")
+FILES = ("plan_exports", "export_servers", "examine_exports")
 
 PARSE = """
 import json, socket, sys, time
@@ -112,6 +112,26 @@ def test_the_trigger_form_has_fields_with_schemas(dagbag: DagBag) -> None:
     at_once = {name for name, schema in schemas.items() if "section" not in schema}
     assert at_once == {"tags", "hostnames", "all", "dry_run"}, "the other sections are folded"
     assert params["all"] is False, "nothing is selected unless somebody says so"
+
+
+def test_the_examination_is_one_task_that_looks_where_scheduled_exports_go(
+    project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SEALIFT__EXAMINE_SCHEDULE", "@daily")
+    monkeypatch.setenv(
+        "AIRFLOW__SEALIFT__DEFAULT_PARAMS", '{"tags": ["export"], "bucket": "images", "prefix": "weekly"}'
+    )
+    bag = DagBag(dag_folder=str(project_root / "dags" / "examine_exports.py"))
+    assert bag.import_errors == {}
+    dag = bag.dags["examine_exports"]
+    assert dag.schedule == "@daily"
+    assert dag.task_ids == ["examine"]
+    assert (dag.params["bucket"], dag.params["prefix"]) == ("images", "weekly")
+    assert dag.params["fail_on_findings"] is False
+    schemas = {name: dag.params.get_param(name).schema for name in dag.params}
+    assert all("title" in schema for schema in schemas.values())
+    at_once = {name for name, schema in schemas.items() if "section" not in schema}
+    assert at_once == {"fail_on_findings", "thorough"}
 
 
 def test_schedule_and_defaults_come_from_the_settings(

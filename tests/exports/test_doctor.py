@@ -145,7 +145,7 @@ def test_duplicates_are_reported_in_every_state_and_the_manifest_s_one_is_named(
     assert "The manifest names 601" in first.what
     assert "delete 501 " in first.do
     assert second.template_ids == [502, 602]
-    assert "the server's task fails as long as there are two" in third.do
+    assert "the server's task fails while there are two" in third.do
 
 
 def test_duplicates_whose_manifest_does_not_help(world: World) -> None:

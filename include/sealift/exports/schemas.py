@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from sealift.exports.doctor_models import Examination
 from sealift.exports.manifest import Manifest
 from sealift.exports.plan import Plan, WaveSlice
 from sealift.exports.record import ConfigurationRecord
@@ -28,6 +29,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "wave": (WaveSlice, "One wave's slice of a plan"),
     "report": (RunReport, "Report of a run"),
     "wave-report": (WaveReport, "Report of a wave"),
+    "examination": (Examination, "Report of the doctor"),
 }
 
 

@@ -173,6 +173,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{operators}.export",
                     f"{operators}.prove",
                     f"{operators}.report",
+                    f"{operators}.doctor",
                 ],
             },
         ],
@@ -210,6 +211,13 @@ def get_provider_info() -> dict[str, Any]:
                         "string",
                         "",
                         "0 2 * * 6",
+                    ),
+                    "examine_schedule": _option(
+                        "Cron expression or preset of examine_exports, which looks where default_params export to. "
+                        "Empty: it runs only when triggered.",
+                        "string",
+                        "",
+                        "@daily",
                     ),
                     "default_params": _option(
                         "JSON object with the values that the trigger form starts with and that scheduled runs use.",

@@ -13,6 +13,7 @@ _TARGET: Final = "Where to"
 _HOW: Final = "How"
 _WAITING: Final = "How long to wait"
 _CONNECTIONS: Final = "Connections"
+_LEFT_BEHIND: Final = "When something is left behind"
 
 
 def _texts(title: str, description: str, section: str | None = None) -> Param:
@@ -177,6 +178,51 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             )
         params[name].value = value
     return params
+
+
+def examine_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
+    """Make the parameters of ``examine_exports``: where to look, and when something counts as left behind.
+
+    :param defaults: the deployment's, by name; those that ``examine_exports`` has as well are taken, so that it looks
+        where scheduled runs export to.
+    :returns: the parameters, in the order of the form.
+    """
+    same = plan_params(defaults)
+    return {
+        **{name: same[name] for name in ("bucket", "region", "prefix")},
+        "fail_on_findings": Param(
+            False, "Fail the run if anything was found.", type="boolean", title="Fail on findings"
+        ),
+        "thorough": Param(
+            False,
+            "Read every manifest and compare every size and ETag. Otherwise only those are read that the listings and "
+            "reports do not settle.",
+            type="boolean",
+            title="Thorough",
+        ),
+        "over": _texts(
+            "Plans that are over",
+            "Ids of plans whose runs are dead, one a line: what is their own is looked at, however young it is.",
+            _LEFT_BEHIND,
+        ),
+        "settled_minutes": Param(
+            60,
+            "What is younger is left alone, as it may be at work.",
+            type="number",
+            minimum=0,
+            title="Settled (minutes)",
+            section=_LEFT_BEHIND,
+        ),
+        "plan_days": Param(
+            14,
+            "An unfinished plan counts as at work for so long after the last object that its run wrote.",
+            type="number",
+            minimum=0,
+            title="Plan at work (days)",
+            section=_LEFT_BEHIND,
+        ),
+        **{name: same[name] for name in ("classic_conn_id", "cos_conn_id")},
+    }
 
 
 def wave_params() -> dict[str, Param]:

@@ -16,6 +16,7 @@ class Settings:
     """What a deployment sets once for all runs; get_provider_info.py describes each field."""
 
     schedule: str | None
+    examine_schedule: str | None
     default_params: dict[str, Any]
     owner: str
     poll_interval: float
@@ -43,6 +44,7 @@ def settings() -> Settings:
         raise ValueError(f'[{SECTION}] default_params must be a JSON object such as {{"all": true}}')  # noqa: TRY004
     made = Settings(
         schedule=conf.get(SECTION, "schedule", fallback="") or None,
+        examine_schedule=conf.get(SECTION, "examine_schedule", fallback="") or None,
         default_params=params,
         owner=conf.get(SECTION, "owner", fallback="data-platform"),
         poll_interval=conf.getfloat(SECTION, "poll_interval", fallback=15.0),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
 
-from sealift.provider.errors import ServersFailed
+from sealift.provider.errors import ConnectionProblem, ServersFailed
 from sealift.provider.failures import FAILURE_KEY
+from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
 from sealift.provider.operators.base import WaveTaskOperator
@@ -18,8 +19,8 @@ from sealift.provider.operators.plan import PLAN_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from sealift.exports.plan import WaveSlice
-    from sealift.exports.report import ServerOutcome, TaskFailure
+    from sealift.exports.plan import Plan, WaveSlice
+    from sealift.exports.report import RunReport, ServerOutcome, TaskFailure
 
 STEPS: Final = ("capture", "wait_for_template", "export", "wait_for_export", "prove_and_record")
 
@@ -91,7 +92,7 @@ class WaveReportOperator(WaveTaskOperator):
 
 
 class PlanReportOperator(BaseOperator, Linked):
-    """Writes one report over all waves of a plan, and fails if any server failed.
+    """Writes one report over all waves of a plan, says what they left behind, and fails if any server failed.
 
     :param plan_task_id: the task that made the plan.
     """
@@ -132,10 +133,40 @@ class PlanReportOperator(BaseOperator, Linked):
             for one in report.outcomes:
                 self.log.info("%s", line_of(one))
             self.log.info("%s", report.summary)
+            left = self._left_behind(hook, plan, report)
         self.remember_link(ReportLink, hook.url_of(plan.settings.bucket, key))
         if not plan.settings.dry_run and report.failed:
-            raise ServersFailed(_failed_words(report.failed, f"{plan.settings.bucket}/{key}"))
+            raise ServersFailed(f"{_failed_words(report.failed, f'{plan.settings.bucket}/{key}')} {left}".strip())
         return key
+
+    def _left_behind(self, hook: CosHook, plan: Plan, report: RunReport) -> str:
+        """Look at what this run's own exports left in the account and the bucket.
+
+        It costs a call for 100 templates, and one for each server that failed at its export. A report without it is
+        worth more than none: where the account does not answer, the log says so.
+
+        :returns: how many findings there are, in a sentence; empty where there are none.
+        """
+        from sealift.classic.errors import ClassicError
+        from sealift.cos.errors import CosError
+        from sealift.exports.doctor import examine_run
+        from sealift.exports.doctor_models import line_of as finding_line
+
+        try:
+            classic = ClassicHook(plan.settings.classic_conn_id).client
+            findings = examine_run(classic=classic, cos=hook.client, plan=plan, report=report, now=datetime.now(UTC))
+        except (ClassicError, CosError, ConnectionProblem) as error:
+            self.log.warning("What the run left behind could not be looked at: %s", error)
+            return ""
+        for finding in findings:
+            self.log.warning("Left behind: %s", finding_line(finding))
+        if not findings:
+            self.log.info("The run left nothing behind.")
+            return ""
+        count = f"{len(findings)} thing{'' if len(findings) == 1 else 's'}"
+        words = f"The run left {count} behind in the account and the bucket; its log says what to do with each."
+        self.log.warning("%s The DAG examine_exports and `sealift doctor` look at everything.", words)
+        return words
 
 
 def line_of(outcome: ServerOutcome) -> str:
