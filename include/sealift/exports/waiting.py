@@ -289,11 +289,14 @@ class CaptureJudge(_Judge):
             or _whole(template)
             or now - self.terms.started_at >= timedelta(seconds=self.terms.grace_seconds)
         )
-        idle = self._idle(guest is not None and transaction is None, now)
+        # Without its template, an idle server says nothing of this capture.
+        idle = self._idle(guest is not None and transaction is None and template is not None, now)
         if guest is None:
             self.progress = "The last poll did not show the server."
         elif transaction is not None:
             self.progress = f"The capture runs{self._expected_words('; ')}. {self._transaction_words(now)}"
+        elif template is None:
+            self.progress = "The last poll did not show the template."
         else:
             self.progress = "No transaction is active on the server."
             running = guest.power_state == "RUNNING"

@@ -193,6 +193,7 @@ class AccountPoll:
         self._ask = Asker(name=f"sealift-poll-{classic_conn_id}")
         self._failures = 0
         self._told: type[BaseException] | None = None
+        self._told_of_stores: dict[tuple[str, str], type[BaseException]] = {}
         self._asked_to_wait = 0.0
         self._first_place = 0
         self._templates_apart: set[int] = set()
@@ -298,18 +299,20 @@ class AccountPoll:
         for place in places:
             if place in unlisted:
                 continue
+            where = (place.cos_conn_id, place.region)
             try:
                 objects[place] = await self._list(place)
+                self._told_of_stores.pop(where, None)
             except Exception as error:
                 self._first_place += 1
-                expected = isinstance(error, CosError | ConnectionProblem)
                 log.warning(
                     "Could not list %s/%s, looking again later: %s",
                     place.bucket,
                     place.prefix,
                     words_of(error),
-                    exc_info=None if expected else error,
+                    exc_info=error if self._told_of_stores.get(where) is not type(error) else None,
                 )
+                self._told_of_stores[where] = type(error)
                 shared = [one for one in places if one not in objects and _fail_alike(place, one, error)]
                 unlisted.update(dict.fromkeys([place, *shared], words_of(error)))
         return objects, unlisted
