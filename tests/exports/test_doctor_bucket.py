@@ -230,6 +230,15 @@ def test_many_strange_objects_make_one_finding_for_a_folder(world: World) -> Non
     assert (finding.objects, finding.bytes, len(finding.keys)) == (30, 300, KEYS_SHOWN)
 
 
+def test_a_key_that_would_play_with_a_terminal(world: World) -> None:
+    key = f"{PREFIX}/images/\x1b[2Jgone"
+    world.cos.put(key, 1)
+    world.upload(key)
+    strange, upload = sorted(world.examine().findings, key=lambda one: one.kind.value)
+    assert strange.keys == upload.keys == [key]
+    assert "\x1b" not in strange.what + upload.what
+
+
 def test_very_many_folders_of_strange_objects_are_counted(world: World) -> None:
     for number in range(1010):
         world.cos.put(f"{PREFIX}/images/f{number:04d}/x", 1)

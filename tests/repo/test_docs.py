@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sealift.cli.doctor import doctor
+from sealift.exports.doctor_models import Kind
 from sealift.provider.get_provider_info import get_provider_info
-from sealift.provider.params import plan_params
+from sealift.provider.params import examine_params, plan_params
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -55,6 +57,28 @@ def test_every_setting_is_described_with_its_default() -> None:
     told = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", text, re.MULTILINE))
     options = get_provider_info()["config"]["sealift"]["options"]
     assert told == {name: option["default"] or "empty" for name, option in options.items()}
+
+
+def test_every_finding_of_the_doctor_is_described() -> None:
+    text = (ROOT / "docs/recover.md").read_text().split("## What it finds")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE) == [kind.value for kind in Kind]
+
+
+def test_every_option_of_the_doctor_is_described_with_its_default() -> None:
+    text = (ROOT / "docs/recover.md").read_text().split("## `sealift doctor`")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`--[^|]*) \| ([^|]*) \|", text, re.MULTILINE)
+    told = {name: default.strip() for names, default in rows for name in re.findall(r"`(--[\w-]+)", names)}
+    options = {option.opts[0]: option for option in doctor.params}
+    assert set(told) == set(options)
+    for name in ("--prefix", "--settled", "--plan-days"):
+        default = options[name].default
+        assert told[name].strip("`") == (default if isinstance(default, str) else f"{default:g}")
+
+
+@pytest.mark.airflow
+def test_every_field_of_the_examination_s_form_is_described() -> None:
+    text = (ROOT / "docs/recover.md").read_text().split("## In Airflow")[1]
+    assert set(examine_params({})) <= set(re.findall(r"`(\w+)`", text))
 
 
 @pytest.mark.airflow

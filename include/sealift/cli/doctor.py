@@ -166,13 +166,16 @@ def show(examination: Examination) -> None:
 
     from sealift.exports.doctor_models import Kind
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE)
     place = "/".join(filter(None, (examination.bucket, examination.prefix)))
     looked = examination.looked
-    console.print(
-        f"Looked at {place}: {looked.manifests} manifests, {looked.objects} objects, {looked.plans} plans, "
-        f"{looked.templates} image templates."
+    counts = (
+        (looked.manifests, "manifest"),
+        (looked.objects, "object"),
+        (looked.plans, "plan"),
+        (looked.templates, "image template"),
     )
+    console.print(f"Looked at {place}: {', '.join(_many(*one) for one in counts)}.")
     if examination.findings:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 1, 0))
         table.add_column("Finding", width=max(len(part) for one in Kind for part in _halves(one)))
@@ -192,13 +195,18 @@ def show(examination: Examination) -> None:
     for plan in examination.at_work:
         ago = age_words(max(0, int((examination.examined_at - plan.last_sign).total_seconds())))
         words = (
-            f"At work, and left alone: {plan.exports} exports of the plan {plan.plan_id}, whose run wrote last {ago} "
-            f"ago. If that run is dead: --over {plan.plan_id}"
+            f"At work, and left alone: {_many(plan.exports, 'export')} of the plan {plan.plan_id}, whose run wrote "
+            f"last {ago} ago. If that run is dead: --over {plan.plan_id}"
         )
         console.print(Text(words))
     for other in examination.elsewhere:
-        console.print(f"Elsewhere: {other.templates} image templates went to {other.place}; examine that as well.")
+        went = _many(other.templates, "image template")
+        console.print(f"Elsewhere: {went} went to {other.place}; examine that as well.")
     console.print(Text(f"{examination.summary}.", style="bold"))
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _halves(kind: Kind) -> list[str]:

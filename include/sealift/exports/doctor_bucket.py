@@ -14,7 +14,7 @@ from datetime import datetime
 from sealift.cos.models import ObjectInfo
 from sealift.exports import names
 from sealift.exports.doctor_account import server_of
-from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, Finding, Kind, age_of
+from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, Finding, Kind, age_of, shown
 from sealift.exports.doctor_work import LeanItem, LeanOutcome
 from sealift.exports.errors import LedgerError
 from sealift.exports.jsontext import digest
@@ -110,11 +110,11 @@ class Strange:
         :returns: one finding for each folder.
         """
         do = "No manifest names them, and Sealift never reads them. Look at who wrote them; delete or move them."
-        for folder, (count, size, last, keys) in sorted(self._folders.items()):
+        for _, (count, size, last, keys) in sorted(self._folders.items()):
             if count == 1:
-                what = f"Sealift does not write an object at the key {keys[0]}."
+                what = f"Sealift does not write an object at the key {shown(keys[0])}."
             else:
-                what = f"{count} objects in {folder}/ lie at keys that Sealift does not write, as {keys[0]}."
+                what = f"{count} objects lie at keys that Sealift does not write, as {shown(keys[0])}."
             yield Finding(
                 kind=Kind.STRANGE_OBJECTS,
                 what=what,
@@ -332,8 +332,8 @@ def half_export(
     gone = outcome is not None and outcome[1].disks > 0
     if templates or gone:
         do = (
-            "Clear the server's failed task in export_servers: it goes on from here, without another capture. Where "
-            "the run is gone or the export not wanted, delete the objects."
+            "Clear the server's task export in export_servers, with what follows it: it goes on from here, without "
+            "another capture. Where the run is gone or the export not wanted, delete the objects."
         )
     else:
         do = "Their template is gone, so that nothing can be added. Start a new run for the server; delete the objects."

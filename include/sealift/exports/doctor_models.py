@@ -176,6 +176,15 @@ def line_of(finding: Finding) -> str:
     return f"{finding.kind.value}: {who}{finding.what} {finding.do}"
 
 
+def shown(text: str) -> str:
+    """Make a text that others chose fit for a terminal and a log.
+
+    :param text: a key, say, which may hold anything.
+    :returns: the text, with a mark in the place of every character that does not print.
+    """
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
 def age_of(since: datetime | None, now: datetime) -> int | None:
     """Work out an age.
 

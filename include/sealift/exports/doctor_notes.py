@@ -18,7 +18,7 @@ from sealift.cos.models import MultipartUpload, ObjectInfo
 from sealift.exports import names
 from sealift.exports.doctor_account import server_of
 from sealift.exports.doctor_bucket import Strange
-from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, Finding, Kind, age_of
+from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, Finding, Kind, age_of, shown
 from sealift.exports.registers import Entry
 from sealift.exports.slots import SlotsPlace
 
@@ -167,6 +167,7 @@ def unfinished_upload(
     :param now: the present time.
     :returns: the finding.
     """
+    thing = shown(upload.key) if file is None else f"{upload.key.rpartition('/')[2]} of {file.export_id}"
     if size is None:
         held = "The store does not tell its size."
     elif size[0]:
@@ -176,7 +177,7 @@ def unfinished_upload(
         held = "It is empty."
     return Finding(
         kind=Kind.UNFINISHED_UPLOAD,
-        what=f"An upload of {upload.key} was begun and neither completed nor aborted. {held}",
+        what=f"An upload of {thing} was begun and neither completed nor aborted. {held}",
         do="Abort it, or have a lifecycle rule abort incomplete uploads after some days.",
         keys=[upload.key],
         upload_id=upload.upload_id,
