@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -127,7 +127,8 @@ class AccountWaitTrigger(AccountTrigger):
         except ValueError as error:
             yield await self._without_terms(str(error), began)
             return
-        judge = self._judge(terms.model_copy(update={"started_at": self._counts_from(terms, began)}))
+        counts_from = self._counts_from(terms, began)
+        judge = self._judge(terms.model_copy(update={"started_at": counts_from}))
         self._watching = judge
         verdict = judge.at_once()
         if verdict is not None:
@@ -135,6 +136,11 @@ class AccountWaitTrigger(AccountTrigger):
                 await settle(began)
             yield verdict
             return
+        self.log.info(
+            "%s: waiting until %s at the latest.",
+            terms.hostname,
+            (counts_from + timedelta(seconds=terms.deadline_seconds)).isoformat(timespec="milliseconds"),
+        )
         interest = Interest(
             guest_id=terms.guest_id if self.waits_for_guest else None,
             template_id=terms.template_id,
