@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealift.sandbox.faults import CLASSIC_FAULTS
+from sealift.sandbox.app import ALL_FAULTS
 from sealift.sandbox.switches import Switches
 
 
@@ -45,5 +45,5 @@ def test_the_docs_list_every_switch_and_every_fault_with_its_default(project_roo
         row = next((line for line in text.splitlines() if line.startswith(f"| `{one.name}` |")), "")
         assert row, f"docs/sandbox.md does not list the switch {one.name}"
         assert f"`{default}`" in row, f"docs/sandbox.md names another default of {one.name} than {default}"
-    for name in CLASSIC_FAULTS:
+    for name in ALL_FAULTS:
         assert f"| `{name}` |" in text, f"docs/sandbox.md does not list the fault {name}"

@@ -31,6 +31,10 @@ CLASSIC_FAULTS: Mapping[str, str] = {
     "stuck_transaction": "A capture or export starts and then never ends by itself.",
     "empty_template": "A capture's transactions end, but the template has no sizes and no disks.",
     "template_gone": "A capture ends and its template is not there any more.",
+    "template_late": "A capture's template is in no list and cannot be read for a while (switch late_seconds).",
+    "transaction_late": "A capture's transaction does not show on its guest for a while (switch late_seconds).",
+    "moved_page": "A list's order changes between two pages: one element comes twice, another not at all.",
+    "twice": "A call that changes something is carried out twice, the second time against what the first one left.",
     "gone_without_objects": "An export's transaction ends and no object ever appears.",
     "missing_last_object": "An export ends without the object of its last disk.",
     "truncated_object": "An export's objects lack their last 512 bytes (the VHD footer).",
@@ -121,6 +125,11 @@ class Faults:
         if happens:
             self.hear(name)
         return happens
+
+    def draw(self, name: str) -> float:
+        """:returns: a number from 0 to 1 out of a fault's own stream, for a choice that the fault brings with it."""
+        with self._lock:
+            return self._faults[name].random.random()
 
     def counters(self) -> dict[str, dict[str, Any]]:
         """:returns: by name: ``rate``, ``times`` (left, or None), ``methods``, ``asked`` and ``hits``."""

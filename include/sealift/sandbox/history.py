@@ -132,6 +132,7 @@ class History:
         error: str | None = None,
         reads: bool = False,
         fault: str | None = None,
+        delivery: int | None = None,
     ) -> None:
         """Record a request that was answered, or not.
 
@@ -139,6 +140,7 @@ class History:
         :param error: what a refusal says.
         :param reads: it changes nothing, and is not worth its line in a file that has grown long.
         :param fault: the fault, where it is not one that :meth:`hear` heard.
+        :param delivery: which one this is of a request that arrived more than once, beside the one that is answered.
         """
         if not self.on:
             return
@@ -162,6 +164,8 @@ class History:
         }
         if len(faults) > 1:
             event["faults"] = faults
+        if delivery is not None:
+            event["delivery"] = delivery
         if error is not None:
             event["error"] = error
         self._write([event])

@@ -110,6 +110,15 @@ class World:
         """:returns: the account's templates, parents and children."""
         return [one for one in self.groups.values() if one["accountId"] == self.account["id"]]
 
+    def shown_groups(self) -> list[Doc]:
+        """:returns: the account's templates as far as a client gets to see them."""
+        return [one for one in self.own_groups() if self.shown(one)]
+
+    def shown(self, doc: Doc) -> bool:
+        """:returns: whether a template or a transaction is late no more; a child shows with its parent."""
+        parent = self.groups.get(doc.get("parentId") or 0, doc)
+        return float(parent.get("_shownAt", 0.0)) <= self.clock.now()
+
     def public_groups(self) -> list[Doc]:
         """:returns: the public parents."""
         return [one for one in self.groups.values() if one["publicFlag"] and one["parentId"] is None]

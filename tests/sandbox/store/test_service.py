@@ -304,7 +304,10 @@ class TestErrors:
 
 class TestFaults:
     def test_are_named(self) -> None:
-        assert set(STORE_FAULTS) == {"cos_slow_down", "cos_internal_error", "cos_lost_request", "cos_lost_reply"}
+        assert set(STORE_FAULTS) == {
+            "cos_slow_down", "cos_internal_error", "cos_lost_request", "cos_lost_reply",
+            "object_replaced", "object_uploaded_again",
+        }  # fmt: skip
 
     @pytest.mark.parametrize(("name", "status"), [("cos_slow_down", 503), ("cos_internal_error", 500)])
     def test_refusals_do_nothing(self, ask: Ask, store: ObjectStore, faults: Any, name: str, status: int) -> None:

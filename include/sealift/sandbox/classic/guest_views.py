@@ -189,7 +189,8 @@ def dedicated_host(guest: Doc, world: World) -> Doc | None:
 
 def active_transactions(guest: Doc, world: World) -> list[Doc]:
     """What runs on the guest, newest first."""
-    return [transaction_view(one, world) for one in reversed(world.running_on_guest(guest["id"]))]
+    running = [one for one in world.running_on_guest(guest["id"]) if world.shown(one)]
+    return [transaction_view(one, world) for one in reversed(running)]
 
 
 def active_transaction(guest: Doc, world: World) -> Doc | None:
@@ -201,6 +202,9 @@ def active_transaction(guest: Doc, world: World) -> Doc | None:
 def last_transaction(guest: Doc, world: World) -> Doc | None:
     """The newest transaction of all, running or not."""
     newest = world.last_of_guest.get(guest["id"])
+    if newest and not world.shown(world.transactions[newest]):
+        earlier = (one["id"] for one in world.transactions.values() if one["guestId"] == guest["id"])
+        newest = max((one for one in earlier if one < newest), default=None)
     return transaction_view(world.transactions[newest], world) if newest else None
 
 

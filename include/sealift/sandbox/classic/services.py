@@ -161,6 +161,8 @@ class Services:
         total = len(chosen)
         start = max(0, call.offset)
         page = chosen[start : start + call.limit] if call.limit else chosen[start:]
+        if page and start and self._faults.hit("moved_page", method=call.method):
+            page[0] = chosen[start - 1]  # the two have changed places since the page before was read
         rendered = [SCHEMA.render(type_, one, mask, world) if isinstance(one, dict) else one for one in page]
         return Reply(value=rendered, total=total)
 
@@ -198,7 +200,10 @@ class Services:
         return guest
 
     def _find_group(self, call: Call) -> Doc:
-        return self._find(call, self._world.groups)
+        group = self._find(call, self._world.groups)
+        if not self._world.shown(group):
+            raise not_found(call.init_id)
+        return group
 
     def _find_datacenter(self, call: Call) -> Doc:
         return self._find(call, {one["id"]: one for one in catalog.DATACENTERS})

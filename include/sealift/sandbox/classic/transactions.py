@@ -92,6 +92,9 @@ class Engine:
         }
         group = self._group(group_id, None, name=name, note=note, guest=guest, user=user, now=now)
         entry = self._new(number, "capture", switches.capture_seconds * draw.uniform(0.9, 1.1), guest=guest["id"])
+        for fault, late in (("template_late", group), ("transaction_late", entry)):
+            if self._faults.hit(fault):
+                late["_shownAt"] = now + switches.late_seconds / world.speed
         entry.update(groupId=group_id, work=work)
         if switches.capture_halts_guest:
             guest["_power"] = "HALTED"

@@ -241,7 +241,7 @@ _ACCOUNT = TypeDef(
         "modifyDate", "officePhone", "postalCode", "state", "statusDate",
     ),
     relations={
-        "blockDeviceTemplateGroups": Relation(GROUP, many=True, resolve=lambda _doc, world: world.own_groups()),
+        "blockDeviceTemplateGroups": Relation(GROUP, many=True, resolve=lambda _doc, world: world.shown_groups()),
         "bareMetalInstances": Relation(HARDWARE, many=True, resolve=lambda _doc, _world: []),
         "dedicatedHosts": Relation(
             HOST, many=True, resolve=lambda _doc, world: list(world.dedicated_hosts.values())
@@ -264,7 +264,7 @@ _ACCOUNT = TypeDef(
         "privateBlockDeviceTemplateGroups": Relation(
             GROUP,
             many=True,
-            resolve=lambda _doc, world: [one for one in world.own_groups() if one["parentId"] is None],
+            resolve=lambda _doc, world: [one for one in world.shown_groups() if one["parentId"] is None],
         ),
         "users": Relation(many=True, resolve=lambda _doc, world: [world.user]),
         "virtualGuests": Relation(GUEST, many=True, resolve=lambda _doc, world: list(world.guests.values())),

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 from sealift.sandbox.faults import FaultSource
 from sealift.sandbox.history import OFF, History
 from sealift.sandbox.iam import Identity, Principal, TokenError, iam_token_response
-from sealift.sandbox.store import signatures, xml
+from sealift.sandbox.store import object_operations, signatures, xml
 from sealift.sandbox.store.bodies import AwsChunkedBody, Body, HashedBody
 from sealift.sandbox.store.call import Call
 from sealift.sandbox.store.conditions import NotModified
@@ -22,6 +22,7 @@ from sealift.sandbox.store.errors import S3Error
 from sealift.sandbox.store.http import Request, Response
 from sealift.sandbox.store.objects import ObjectStore
 from sealift.sandbox.store.operations import find_operation, operation_name
+from sealift.sandbox.store.replacing import Replacing
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ STORE_FAULTS: Mapping[str, str] = {
     "cos_internal_error": "The store answers 500 InternalError before it does anything.",
     "cos_lost_request": "The connection closes without a reply, before anything is done.",
     "cos_lost_reply": "The connection closes without a reply, after the request was carried out.",
+    "object_replaced": "Between a HEAD of an image and the next GET, one of its bytes and its ETag change.",
+    "object_uploaded_again": "Between a HEAD of an image and the next GET, its ETag changes and its bytes do not.",
 }
 """Every fault of the object store by name, with what happens."""
 
@@ -55,6 +58,7 @@ class StoreService:
         history: History = OFF,
     ) -> None:
         self._store, self._identity, self._faults, self._history = store, identity, faults, history
+        self._replacing = Replacing(store=store, faults=faults)
 
     def answer(self, request: Request) -> Response:
         """Carry out a request; whatever goes wrong becomes an answer too."""
@@ -138,7 +142,13 @@ class StoreService:
             store=self._store, identity=self._identity, request=request, principal=principal, body=body,
             bucket=bucket, key=key,
         )  # fmt: skip
-        return find_operation(call)(call)
+        operation = find_operation(call)
+        if operation is object_operations.get:
+            self._replacing.before_get(bucket, key)
+        response = operation(call)
+        if operation is object_operations.head:
+            self._replacing.after_head(bucket, key)
+        return response
 
     def _authenticate(self, request: Request) -> tuple[Principal, Body]:
         """Find out who asks, and how the body proves to be theirs."""
