@@ -373,7 +373,9 @@ def test_preflight_cleans_up_an_upload_whose_reply_was_lost(fake: Fake) -> None:
         if "uploads" in path:
             key = next(one for one in fake.seen if one.method == "POST").path.split("?")[0].removeprefix("/exports/")
             found = f"<Upload><Key>{key}</Key><UploadId>u1</UploadId></Upload>"
-            return fake.Reply(body=f"<ListMultipartUploadsResult>{found}</ListMultipartUploadsResult>".encode())
+            return fake.Reply(
+                body=f"<ListMultipartUploadsResult><Bucket>exports</Bucket>{found}</ListMultipartUploadsResult>".encode()
+            )
         return fake.Reply(body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
 
     fake.respond = respond

@@ -8,7 +8,7 @@ import os
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from sealift.cos.errors import CosAuthError, CosError, CosTransientError
@@ -71,7 +71,7 @@ class Connection:
             s3.close()
 
     def call(self, operation: str, doing: Doing, **params: Any) -> dict[str, Any]:
-        """Make a call, once; a second time only where the store refused a token that was not fresh.
+        """Make a call, once; a second time only where the store refused a token that was not fresh, or as expired.
 
         :param operation: the SDK's name of it.
         :param doing: what it is for, for messages.
@@ -86,6 +86,8 @@ class Connection:
             return self._call(s3, operation, doing, params)
         except CosAuthError as error:
             failure = error.with_traceback(None)
+        if self._tokens is not None and failure.code == "ExpiredToken":
+            stale = self._tokens.current  # a fresh one as well: that it is too old, no bad key would be told
         if self._tokens is not None and self._tokens.drop(stale):
             # A machine that slept, or a clock that is wrong: nothing was done, and a new token may do.
             return self._call(s3, operation, doing, params)
@@ -94,8 +96,9 @@ class Connection:
     def _call(self, s3: Any, operation: str, doing: Doing, params: Mapping[str, Any]) -> dict[str, Any]:
         reply: dict[str, Any] = self.guarded(doing, lambda: getattr(s3, operation)(**params))
         headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders")
-        # A reply without any header is none, and a true reply to a put names what was stored.
-        if not headers or (operation == "put_object" and not reply.get("ETag")):
+        # A reply without any header is none, and an empty 200 would pass for an empty list or an empty object.
+        named = _NAMED.get(operation)
+        if not headers or (named is not None and not any(reply.get(one) is not None for one in named)):
             raise CosTransientError(
                 f"the object store's reply was lost when asked to {doing.what}", bucket=doing.bucket, key=doing.key
             )
@@ -178,6 +181,18 @@ class Connection:
         s3.meta.events.register("before-parameter-build.s3.PutObject", _take_condition)
         s3.meta.events.register("before-call.s3.PutObject", _send_condition)
         return s3
+
+
+_NAMED: Final[Mapping[str, tuple[str, ...]]] = {
+    "put_object": ("ETag",),
+    "get_object": ("ETag",),
+    "head_object": ("ETag",),
+    "list_objects_v2": ("IsTruncated", "KeyCount", "Name"),
+    "list_multipart_uploads": ("IsTruncated", "Bucket"),
+    "create_multipart_upload": ("UploadId",),
+    "list_buckets": ("Owner", "Buckets"),
+}
+"""What a true reply to an operation names, at least one of them."""
 
 
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

@@ -157,6 +157,8 @@ class IamTokens:
             token, lifetime = fields.get("access_token"), fields.get("expires_in")
             if isinstance(token, str) and token and isinstance(lifetime, (int, float)) and lifetime > 0:
                 return token, float(lifetime)
+            if body is None:
+                raise CosTransientError(f"IAM at {self.endpoint} sent an empty or broken reply")
             raise CosError(f"IAM at {self.endpoint} sent no token: is this the token endpoint?")
         if status in (400, 401, 403):
             raise CosAuthError(f"IAM refused the API key ({words}): check the key and that it is not locked", code=code)

@@ -20,6 +20,8 @@ from sealift.cos.errors import (
 from sealift.cos.redact import Redactor
 
 _BY_CODE: dict[str, type[CosError]] = {
+    # To a HEAD, which has no body, the SDK takes the status for the code: so an expired token looks.
+    "400": CosAuthError,
     "AccessDenied": CosPermissionError,
     "AllAccessDisabled": CosPermissionError,
     "AuthorizationHeaderMalformed": CosRegionError,
