@@ -153,10 +153,11 @@ def whole(history: Iterable[Event]) -> list[Event]:
 def _duplicates(effects: list[Event], foreign: set[int]) -> list[str]:
     started: dict[str, list[Event]] = defaultdict(list)
     for event in effects:
-        if event["what"] == "capture-started" and event["template"] not in foreign:
+        ours = event["what"] == "capture-started" and event["name"].startswith(TEMPLATE_PREFIX)
+        if ours and event["template"] not in foreign:
             started[event["name"]].append(event)
     return [
-        f"{_export_of(name)} was captured {len(events)} times: "
+        f"{_server(name.removeprefix(TEMPLATE_PREFIX))} was captured {len(events)} times: "
         + ", ".join(f"template {one['template']} of server {one['guest']} at {_time(one)}" for one in events)
         for name, events in started.items()
         if len(events) > 1
@@ -171,12 +172,13 @@ def _overshoots(effects: list[Event], caps: Caps, foreign: set[int]) -> list[str
     names = {one["transaction"]: one for one in effects if one["what"] == "capture-started"}
     offline: dict[int, set[int]] = defaultdict(set)
     for event in effects:
-        guest, number = event.get("guest"), event.get("transaction")
-        if event["what"] == "guest-online" and guest in offline:
+        if event["what"] not in {"guest-offline", "guest-online"}:
+            continue
+        guest, number = int(event["guest"]), int(event["transaction"])
+        if event["what"] == "guest-online":
             offline[guest].discard(number)
             if not offline[guest]:
                 del offline[guest]
-        if event["what"] != "guest-offline":
             continue
         offline[guest].add(number)
         capture, cap = names.get(number), cap_at(caps, event["at"])
@@ -203,7 +205,7 @@ def cap_at(caps: Caps, at: float) -> int:
     valid = [(start, number) for start, number in caps if start <= at]
     if not valid:
         raise ValueError(f"no cap is given for {at}")
-    return max(valid, key=lambda one: one[0])[1]
+    return sorted(valid, key=lambda one: one[0])[-1][1]  # of two for the same time, the one named last
 
 
 # L. Nothing is lost
