@@ -21,8 +21,7 @@ from sealift.classic.errors import (
     ClassicTransientError,
     ClassicUnreachableError,
 )
-from sealift.provider.errors import ConnectionProblem
-from sealift.provider.triggers.asking import (
+from sealift.provider.asking import (
     APART_AT_MOST,
     PAGE,
     SPARE_CALLS,
@@ -32,6 +31,7 @@ from sealift.provider.triggers.asking import (
     read_pages,
     words_of,
 )
+from sealift.provider.errors import ConnectionProblem
 
 pytestmark = pytest.mark.airflow
 

@@ -30,9 +30,10 @@ from sealift.classic.errors import (
 from sealift.classic.models import GuestState, Template
 from sealift.cos.errors import CosAuthError, CosError, CosNotFoundError, CosTransientError
 from sealift.cos.models import ObjectInfo
+from sealift.provider import asking
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.triggers import account, asking
+from sealift.provider.triggers import account
 from sealift.provider.triggers.account import AccountPoll, Interest, Place, SlotsAt, Snapshot
 from sealift.provider.triggers.waits import ExportWaitTrigger, TemplateWaitTrigger
 

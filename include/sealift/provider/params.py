@@ -142,10 +142,12 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             _HOW,
         ),
         "capture_deadline_minutes": _minutes(
-            "Template", "Longest wait for a template. Empty: by the size of the disks, 4 to 48 hours."
+            "Template",
+            "Longest wait for a template. Empty: by the size of the disks and the account's history, 1 to 48 hours.",
         ),
         "export_deadline_minutes": _minutes(
-            "Export", "Longest wait for an export. Empty: by the size of the disks, 6 to 72 hours."
+            "Export",
+            "Longest wait for an export. Empty: by the size of the disks and the account's history, 1 to 72 hours.",
         ),
         "stuck_minutes": _minutes(
             "Stuck", "A transaction whose status stands still for so long is stuck. Empty: half the longest wait."

@@ -7,7 +7,7 @@ for itself.
 Nothing in the loop can fail a wait. Were the loop to end, Airflow would fail every task that listens to it; so whatever
 is raised, by an API, by a connection that cannot be read, or by a mistake in Sealift itself, is logged with its cause,
 the snapshot says what is not known this time, and the next look comes later. One item that cannot be read leaves the
-others readable (:mod:`sealift.provider.triggers.asking`).
+others readable (:mod:`sealift.provider.asking`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sealift.cos.errors import CosError, CosNotFoundError, CosPermissionError
+from sealift.provider.asking import CALL_LIMIT, Asker, Pages, may_be_one_item, read_pages, words_of
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.triggers.asking import CALL_LIMIT, Asker, Pages, may_be_one_item, read_pages, words_of
 
 if TYPE_CHECKING:
     from sealift.classic.client import ClassicClient
