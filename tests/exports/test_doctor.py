@@ -91,7 +91,7 @@ def test_an_orphan_template_is_named_with_age_size_and_what_became_of_its_run(wo
 
 @pytest.mark.parametrize(
     "spared",
-    ["busy template", "busy server", "young", "plan at work", "young slot", "young claim", "elsewhere", "manifest"],
+    ["busy template", "busy server", "young", "plan at work", "young claim", "elsewhere", "manifest"],
 )
 def test_a_template_that_belongs_to_something_is_no_orphan(world: World, spared: str) -> None:
     world.classic.add(
@@ -105,8 +105,6 @@ def test_a_template_that_belongs_to_something_is_no_orphan(world: World, spared:
         world.classic.busy.add(1)
     if spared == "plan at work":
         world.plan("p", [1], at=NOW - timedelta(days=13))
-    if spared == "young slot":
-        world.slot(0, 1, at=NOW - timedelta(minutes=29))
     if spared == "young claim":
         world.claim(1, at=YOUNG)
     if spared == "manifest":

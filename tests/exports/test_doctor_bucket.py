@@ -72,14 +72,24 @@ def test_objects_whose_manifest_was_deleted(world: World) -> None:
     assert finding.missing == []
 
 
-@pytest.mark.parametrize("spared", ["young", "busy template", "plan at work"])
+@pytest.mark.parametrize("spared", ["young", "busy template", "plan at work", "young slot", "young claim"])
 def test_objects_of_an_export_at_work_are_no_half_export(world: World, spared: str) -> None:
     world.disks(1, 0, at=YOUNG if spared == "young" else OLD)
     if spared == "busy template":
         world.classic.add(500, export_of(1), busy=True)
     if spared == "plan at work":
         world.plan("p", [1], at=YOUNG)
+    if spared == "young slot":
+        world.slot(0, 1, at=NOW - timedelta(minutes=29))
+    if spared == "young claim":
+        world.claim(1, at=YOUNG)
     assert world.examine().findings == []
+
+
+def test_a_young_slot_says_nothing_once_the_template_shows(world: World) -> None:
+    world.slot(0, 1, at=NOW - timedelta(minutes=29))
+    world.classic.add(500, export_of(1))
+    assert kinds(world.examine()) == [("orphan-template", export_of(1))]
 
 
 def test_a_manifest_without_objects(world: World) -> None:

@@ -186,7 +186,8 @@ def expected(drawn: dict[tuple[int, str], dict[str, Any]]) -> Counter[tuple[str,
         has_manifest = state["manifest"] != "none"
         has_template = state["template"] != "none"
         transaction = state["template"] == "busy"
-        at_work = state["plan"] == "at work" or YOUNG in (state["claim"], state["slot"])
+        capturing = state["slot"] == YOUNG and not has_template
+        at_work = state["plan"] == "at work" or state["claim"] == YOUNG or capturing
         here = state["note"] != "weekly"
         objects = bool(state["disks"]) or state["record"]
         replaced = state["replaced"] and 1 in state["disks"]
@@ -213,7 +214,8 @@ def expected(drawn: dict[tuple[int, str], dict[str, Any]]) -> Counter[tuple[str,
     for (guest, period), state in drawn.items():
         export = f"{guest}-{period}"
         others = {kind for kind, named in found if named == export} - {"unfinished-upload", "stale-slot"}
-        at_work = state["plan"] == "at work" or state["slot"] == YOUNG
+        capturing = state["slot"] == YOUNG and state["template"] == "none"
+        at_work = state["plan"] == "at work" or capturing
         over = not at_work and state["template"] != "busy"
         alone = not others and state["template"] == "none"
         if state["claim"] == OLD and over and (state["manifest"] != "none" or alone):

@@ -7,8 +7,9 @@ when any of these shows it:
 * a plan in the bucket holds it in a wave that has not reported, is no dry run, and belongs to a run that wrote
   something (its plan, or any wave's report) less than ``plan_at_work`` ago: 14 days, as a capture window can keep a
   wave waiting for a week;
-* a slot was taken for it less than two settling times ago (:mod:`sealift.exports.slots`), or its claim on the
-  submission of an export (:mod:`sealift.exports.exporting`) was written less than ``settled`` ago: an hour.
+* a slot was taken for it less than two settling times ago (:mod:`sealift.exports.slots`), and no template of it shows
+  yet; or its claim on the submission of an export (:mod:`sealift.exports.exporting`) was written less than
+  ``settled`` ago: an hour.
 
 What is itself younger than ``settled`` is left alone as well: a task that somebody cleared works on it without any of
 these signs. Whoever knows that a run is dead names its plan in ``over``.
@@ -189,6 +190,8 @@ class _Doctor:
         found = self.classic.templates_with_prefix(names.TEMPLATE_PREFIX)
         self.templates = Templates(found, bucket=self.bucket, prefix=self.prefix)
         del found
+        if place is not None:
+            self.running |= self._about_to_capture(place)
         self._look_at_manifests()
         self._look_at_reports()
         self._look_at_images()
@@ -273,8 +276,10 @@ class _Doctor:
     def _look_at_slots(self, cos: Bucket, place: SlotsPlace) -> None:
         self.slots, findings = read_slots(cos, place, strange=self.strange, now=self.now)
         self.findings += findings
+
+    def _about_to_capture(self, place: SlotsPlace) -> set[str]:
         young = {one.entry.export_id for one in self.slots if self.now - one.since < 2 * place.settle}
-        self.running |= young - self.ended
+        return {export for export in young - self.ended if not self.templates.of(export)}
 
     def _look_at_manifests(self) -> None:
         for info in self._listed("manifests"):
