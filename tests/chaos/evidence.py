@@ -9,9 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from sealift.sandbox.history import events_of
 from sealift.sandbox.imaging import disk_spec
 from sealift.sandbox.store.models import StoredObject
 from sealift.sandbox.store.records import OBJECT_COLUMNS, object_from_row
+
+_Rows = list[Any]  # ``list`` is a method of the view, so its signatures cannot name the type
 
 
 def read_history(root: Path) -> list[dict[str, Any]]:
@@ -19,8 +22,7 @@ def read_history(root: Path) -> list[dict[str, Any]]:
 
     :param root: the sandbox's folder.
     """
-    lines = (Path(root) / "history.jsonl").read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]
+    return list(events_of(Path(root) / "history.jsonl"))
 
 
 class StoreView:
@@ -41,7 +43,7 @@ class StoreView:
         rows = self._rows("bucket = ? AND key = ?", bucket, key.encode())
         return object_from_row(self._root, rows[0]).path if rows else None
 
-    def _rows(self, where: str, *parameters: Any) -> list[Any]:
+    def _rows(self, where: str, *parameters: Any) -> _Rows:
         with closing(sqlite3.connect(f"file:{self._root / 'index.sqlite'}?mode=ro", uri=True)) as index:
             sql = f"SELECT {OBJECT_COLUMNS} FROM objects WHERE latest = 1 AND delete_marker = 0 AND {where}"
             return index.execute(sql, parameters).fetchall()

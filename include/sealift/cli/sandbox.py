@@ -115,14 +115,14 @@ def up(
         return
     try:
         box.start()
-    except (OSError, StoreInUseError) as error:
+    except (OSError, ValueError, StoreInUseError) as error:
         raise click.ClickException(str(error)) from error
     try:
         _warn_if_other(box.kept, servers, seed, scenario)
+        for number in (signal.SIGINT, signal.SIGTERM):  # before a word is said: who reads it may end it at once
+            signal.signal(number, lambda *_: box.ask_to_stop())
         _write_files(state, box.summary(), box.connections())
         _print_connections(state, box.connections(), box.summary())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: box.ask_to_stop())
         box.wait_to_stop()
     finally:
         for name in (_STATE_FILE, _CONNECTIONS_FILE):
@@ -170,6 +170,29 @@ def status(state: Path, as_json: bool) -> None:
         return
     for name, value in summary.items():
         click.echo(f"{name:>20}  {value if not isinstance(value, dict | list) else json.dumps(value)}")
+
+
+@sandbox.command()
+@_state_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def history(state: Path, as_json: bool) -> None:
+    """Sum up what a sandbox was asked and what came of it, whether it runs or not."""
+    from sealift.sandbox.history import events_of, summarize
+
+    path = state / "history.jsonl"
+    if not path.exists():
+        raise click.ClickException(f"{state} has no history: no sandbox ever ran there, or with --no-history only")
+    summary = summarize(events_of(path))
+    if as_json:
+        click.echo(json.dumps(summary))
+        return
+    for name, value in summary.items():
+        shown = (
+            value if isinstance(value, dict) else {"": value if isinstance(value, int) else ", ".join(value) or "none"}
+        )
+        for number, (word, count) in enumerate(shown.items()):
+            counts = count if not isinstance(count, dict) else ", ".join(f"{n} {what}" for what, n in count.items())
+            click.echo(f"{'' if number else name.replace('_', ' '):>22}  {f'{word}  ' if word else ''}{counts}")
 
 
 @sandbox.command()

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -256,6 +257,56 @@ class History:
             known = None
         if known != self._seq:
             raise ValueError(f"{path} is no history: its line {self._seq} is not event {self._seq}")
+
+
+def events_of(path: Path) -> Iterator[Event]:
+    """Read a history's file without taking it up: another process may be writing it.
+
+    :param path: the file.
+    :returns: the events in their order, without a last one that is not whole.
+    """
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def summarize(events: Iterable[Event]) -> dict[str, Any]:
+    """Count what a history tells.
+
+    :param events: its events, in their order.
+    :returns: ``events``; ``requests`` by method and outcome; ``faults`` by name; ``effects`` by what;
+        ``offline_at_most``, the most servers that were offline for capture at once; ``captured_more_than_once``, names
+        of templates.
+    """
+    requests: dict[str, Counter[str]] = {}
+    faults: Counter[str] = Counter()
+    effects: Counter[str] = Counter()
+    names: Counter[str] = Counter()
+    offline: set[int] = set()
+    total = most = 0
+    for event in events:
+        total += 1
+        if event["kind"] == "request":
+            requests.setdefault(event["method"], Counter())[event["outcome"]] += 1
+            faults.update(event.get("faults") or ([event["fault"]] if event["fault"] else []))
+        elif event["kind"] == "effect":
+            effects[event["what"]] += 1
+            if event["what"] == "capture-started":
+                names[event["name"]] += 1
+            elif event["what"] == "guest-offline":
+                offline.add(event["transaction"])
+            elif event["what"] == "guest-online":
+                offline.discard(event["transaction"])
+            most = max(most, len(offline))
+    return {
+        "events": total,
+        "requests": {method: dict(outcomes) for method, outcomes in sorted(requests.items())},
+        "faults": dict(faults.most_common()),
+        "effects": dict(effects.most_common()),
+        "offline_at_most": most,
+        "captured_more_than_once": sorted(name for name, count in names.items() if count > 1),
+    }
 
 
 @functools.lru_cache(maxsize=256)
