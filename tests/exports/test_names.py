@@ -124,3 +124,44 @@ def test_the_same_run_makes_the_same_plan_and_wave_runs() -> None:
     assert SAFE.fullmatch(plan)
     assert len(plan) <= 60
     assert names.wave_run_id(plan_id=plan, number=12) == f"{plan}.wave-0012"
+
+
+@given(
+    prefix=st.sampled_from(["", "p", "a/images"]),
+    hostname=st.text(max_size=30),
+    guest_id=st.integers(1, 10**9),
+    period=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", fullmatch=True),
+    number=st.integers(0, 20),
+)
+def test_what_we_write_is_known_by_its_key(prefix: str, hostname: str, guest_id: int, period: str, number: int) -> None:
+    def rest(key: str, room: str) -> str:
+        root = names.room_prefix(prefix, room)
+        assert key.startswith(root)
+        return key.removeprefix(root)
+
+    export = names.export_id(guest_id=guest_id, period=period)
+    images = names.image_prefix(prefix=prefix, hostname=hostname, guest_id=guest_id, export=export)
+    home = f"{names.key_safe(hostname)}-{guest_id}"
+    disk = names.parse_image_file(rest(names.disk_key(images=images, index=number), "images"))
+    assert disk == names.ImageFile(home, export, number)
+    record = names.parse_image_file(rest(names.record_key(images), "images"))
+    assert record == names.ImageFile(home, export, None)
+    claim = names.claim_root(prefix=prefix, guest_id=guest_id, period=period)
+    assert names.parse_claim_file(rest(f"{claim}/00000001.json", "claims")) == export
+    note = names.template_note(export=export, bucket="my.bucket-1", key_prefix=images)
+    assert names.parse_template_note(note) == ("my.bucket-1", images)
+    plan = names.plan_id_for(dag_id="d", run_id=f"{hostname}x")
+    where = {"prefix": prefix, "plan_id": plan}
+    for key, file in (
+        (names.plan_key(**where), names.PlanFile(plan, None, False)),
+        (names.report_key(**where), names.PlanFile(plan, None, True)),
+        (names.wave_key(**where, number=number), names.PlanFile(plan, number, False)),
+        (names.wave_report_key(**where, number=number), names.PlanFile(plan, number, True)),
+    ):
+        assert names.parse_plan_file(rest(key, "plans")) == file
+    assert names.is_examination_file(rest(names.examination_key(prefix=prefix, run_id=f"{hostname}x"), "reports"))
+
+
+@pytest.mark.parametrize("note", [None, "", "my note", "Sealift export 1-x to b/", "Sealift export 1-x to b/a b/c/"])
+def test_a_note_that_is_none_of_ours_tells_nothing(note: str | None) -> None:
+    assert names.parse_template_note(note) is None
