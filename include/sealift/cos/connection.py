@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from sealift.cos.errors import CosAuthError, CosError, CosTransientError
+from sealift.cos.errors import CosAuthError, CosError, CosPermissionError, CosTransientError
 from sealift.cos.iam import IamTokens
 from sealift.cos.redact import Redactor
 from sealift.cos.verdict import Doing, error_for
@@ -54,6 +54,7 @@ class Connection:
         self._redact = redact
         self._lock = threading.Lock()
         self._s3: Any = None
+        self._new_for_a_permission = ""
 
     def __repr__(self) -> str:
         return f"Connection({self._endpoint_url}, {self.key_kind} key)"
@@ -71,7 +72,7 @@ class Connection:
             s3.close()
 
     def call(self, operation: str, doing: Doing, **params: Any) -> dict[str, Any]:
-        """Make a call, once; a second time only where the store refused a token that was not fresh, or as expired.
+        """Make a call, once; a second time, with a new token, where the store refused it for the token's sake.
 
         :param operation: the SDK's name of it.
         :param doing: what it is for, for messages.
@@ -80,18 +81,34 @@ class Connection:
         :raises CosError: without a cause or context, which could hold a request.
         """
         s3 = self._opened()
-        failure: CosAuthError
-        stale = self._tokens.current if self._tokens is not None else ""
+        failure: CosError
+        held = self._tokens.current if self._tokens is not None else ""
         try:
             return self._call(s3, operation, doing, params)
-        except CosAuthError as error:
+        except (CosAuthError, CosPermissionError) as error:
             failure = error.with_traceback(None)
-        if self._tokens is not None and failure.code == "ExpiredToken":
-            stale = self._tokens.current  # a fresh one as well: that it is too old, no bad key would be told
-        if self._tokens is not None and self._tokens.drop(stale):
-            # A machine that slept, or a clock that is wrong: nothing was done, and a new token may do.
+        if self._tokens is None or not self._new_token_may_help(self._tokens, held, failure):
+            raise failure
+        try:
             return self._call(s3, operation, doing, params)
-        raise failure
+        finally:
+            if isinstance(failure, CosPermissionError):
+                self._new_for_a_permission = self._tokens.current
+
+    def _new_token_may_help(self, tokens: IamTokens, held: str, failure: CosError) -> bool:
+        """Make room for a new token where that may help: a machine that slept, or a clock that is wrong.
+
+        Nothing was done by a call that was refused so. The store calls an old token expired, or says no more than that
+        access is denied (ibm-cos-sdk-js issues 7 and 8, stocator issue 259); as this may as well be the truth, only one
+        token is renewed for it.
+        """
+        refused = held or tokens.current
+        if not refused:  # IAM gave none
+            return False
+        if isinstance(failure, CosPermissionError) and refused == self._new_for_a_permission:
+            return False
+        tokens.drop(refused)
+        return True
 
     def _call(self, s3: Any, operation: str, doing: Doing, params: Mapping[str, Any]) -> dict[str, Any]:
         reply: dict[str, Any] = self.guarded(doing, lambda: getattr(s3, operation)(**params))

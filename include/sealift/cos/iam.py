@@ -107,17 +107,14 @@ class IamTokens:
         with self._lock:
             return self._token
 
-    def drop(self, token: str) -> bool:
-        """Forget a token that the store has refused.
+    def drop(self, token: str) -> None:
+        """Forget a token that the store has refused, unless somebody else has renewed it meanwhile.
 
-        :param token: the token as it was before the call that was refused.
-        :returns: whether there was one to forget, so that a new one may help.
+        :param token: the token that was refused.
         """
         with self._lock:
-            if not token or token != self._token:
-                return False
-            self._token = ""
-            return True
+            if token == self._token:
+                self._token = ""
 
     def _ask(self) -> tuple[str, float]:
         import requests
