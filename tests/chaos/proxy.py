@@ -1,19 +1,27 @@
 """A reverse proxy on loopback that injects a plan's faults, and stands still at named points while somebody looks.
 
-It passes bytes on as they are: an object of any size goes through in small pieces. A client's connection has one to the
-service of its own, so that what a server does with connections is seen by the client.
+It passes bytes on as they are: an object of any size goes through in small pieces, and signatures over the host that
+the client named stay good. A client's connection has one to the service of its own, so that what a server does with
+connections is seen by the client::
+
+    plan = FaultPlan(seed=7, rates={"lost_reply@classic": 0.02})
+    with FaultProxy(upstream=sandbox.api_url, service="classic", plan=plan, on_point=watch) as proxy:
+        client = ClassicClient(endpoint_url=proxy.url, …)
+
+One proxy serves one service; ``/identity/token`` counts as IAM's wherever it is asked for. A service that is away drops
+connections, and one that restarts is found again by the next request.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
@@ -21,30 +29,39 @@ from urllib.parse import urlsplit
 
 from tests.chaos.calls import call_of
 from tests.chaos.faults import CallInfo, Fault, FaultPlan
+from tests.chaos.http11 import PIECE, Body, GoneError, Head, Incoming, Kept, Reader, body_of, drain, pieces, reply
 
 Phase = Literal["arrived", "forwarded", "answered"]
 
-_PIECE = 64 * 1024
-_LARGEST_HEAD = 256 * 1024
-_KEPT = 256 * 1024
+log = logging.getLogger(__name__)
+
+_READ_TO_NAME = 256 * 1024
 """So much of a request's body is read before it is named and passed on; the rest streams."""
 
 _BEFORE: dict[str, int] = {"http_429": 429, "http_500": 500, "http_502": 502, "http_503": 503}
 _AFTER: dict[str, int] = {"after_500": 500, "after_502": 502, "after_503": 503}
 _JSON, _XML, _HTML = "application/json", "text/xml", "text/html"
+
+# As the service words them: softlayer-go #75 for the rate limit; softlayer-go looks for the other two.
 _RATE = (
     "Rate limit of 50 requests for every 1 second(s) exceeded.",
     "SoftLayer_Exception_WebService_RateLimitExceeded",
 )
-_TOKEN = ("The access token has expired.", "SoftLayer_Exception_Account_Authentication_AccessTokenValidation")
+_TOKEN = (
+    "The access token has expired or is not valid.",
+    "SoftLayer_Exception_Account_Authentication_AccessTokenValidation",
+)
 _INTERNAL = ("Internal Error", "SoftLayer_Exception_Public")
+_WORDED = {"rate_limit": _RATE, "expired_token": _TOKEN, "error_in_200": _INTERNAL, "after_error_in_200": _INTERNAL}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """Where a request stands.
 
-    :param phase: it has arrived and is not passed on; it was answered and the answer is not passed back; it was.
+    :param service: as for :class:`tests.chaos.faults.CallInfo`, which has method and target too.
+    :param phase: ``arrived``: it is here and was not passed on; ``forwarded``: it was carried out and its reply was not
+        passed back; ``answered``: it was. A fault may keep a request from a later phase.
     :param peer_port: the client's port, by which :func:`tests.chaos.peers.process_of` finds who asked.
     """
 
@@ -55,12 +72,13 @@ class Point:
     peer_port: int
 
 
-class GoneError(Exception):
-    """One of the two sides is not there any more."""
-
-
 class DroppedError(Exception):
-    """The connection to the client ends here, on purpose."""
+    """The connection to the client ends here, on purpose.
+
+    ``on_point`` may raise it as well: at ``arrived`` the request is then never carried out, whether its sender lives or
+    not; at ``forwarded`` its reply is lost. Where ``on_point`` returns, a request is passed on even if its sender died
+    meanwhile, as a network does.
+    """
 
 
 class FaultProxy:
@@ -69,8 +87,9 @@ class FaultProxy:
     :param upstream: the service's URL, http on loopback.
     :param service: classic, cos, iam or airflow.
     :param plan: decides which faults happen.
-    :param on_point: called at each point, in the connection's thread, which waits for it.
-    :param sleep: waits for seconds, where a request is slow.
+    :param on_point: called at each point, in the connection's thread, which waits for it. What it raises ends the
+        connection, and is kept in :attr:`errors`.
+    :param sleep: waits for seconds, where a request is slow; in real time, and not beyond :meth:`stop`, if not given.
     :param slow_seconds: how long a slow request is held up at most.
     """
 
@@ -81,29 +100,32 @@ class FaultProxy:
         service: str,
         plan: FaultPlan,
         on_point: Callable[[Point], None] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
         slow_seconds: float = 1.0,
     ) -> None:
         parts = urlsplit(upstream)
+        assert parts.scheme == "http", upstream
         assert parts.hostname is not None
         assert parts.port is not None
         self.upstream = (parts.hostname, parts.port)
         self.service = service
         self.plan = plan
         self.on_point = on_point
-        self.sleep = sleep
-        self.slow_seconds = slow_seconds
         self.stopping = threading.Event()
+        self.sleep = sleep or self.stopping.wait
+        self.slow_seconds = slow_seconds
+        self.errors: list[BaseException] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self._threads: set[threading.Thread] = set()
+        self._acceptor = threading.Thread(target=self._accept, name=f"proxy-{service}-accept", daemon=True)
 
     def start(self) -> None:
         """Begin to serve."""
-        self._start(self._accept, "proxy-accept")
+        self._acceptor.start()
 
     def stop(self) -> None:
         """End all connections and threads."""
@@ -111,6 +133,8 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        if self._acceptor.ident is not None:
+            self._acceptor.join()
         with self._lock:
             for one in self._open:
                 with contextlib.suppress(OSError):
@@ -129,170 +153,63 @@ class FaultProxy:
     ) -> None:
         self.stop()
 
-    def keep(self, one: socket.socket) -> socket.socket:
-        """Note an open socket, so that :meth:`stop` ends it."""
+    def connect(self) -> socket.socket:
+        """Open a connection to the service, and note it.
+
+        :raises OSError: if it is away.
+        """
+        made = socket.create_connection(self.upstream, timeout=5)
+        made.settimeout(None)
+        return self._keep(made)
+
+    def forget(self, one: socket.socket) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._open.discard(one)
+        one.close()
+
+    def _keep(self, one: socket.socket) -> socket.socket:
+        """Note a connection, so that :meth:`stop` ends it."""
         with self._lock:
             if self.stopping.is_set():
                 one.close()
                 raise GoneError
             self._open.add(one)
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return one
-
-    def forget(self, one: socket.socket) -> None:
-        """Close a socket."""
-        with self._lock:
-            self._open.discard(one)
-        one.close()
-
-    def _start(self, target: Callable[..., None], name: str, *args: object) -> None:
-        thread = threading.Thread(target=target, name=name, args=args, daemon=True)
-        with self._lock:
-            self._threads = [one for one in self._threads if one.is_alive()]
-            self._threads.append(thread)
-            thread.start()
 
     def _accept(self) -> None:
         while not self.stopping.is_set():
             try:
                 client, peer = self._listener.accept()
-            except OSError:
-                return
-            self._start(self._serve, f"proxy-{self.service}", client, peer[1])
+            except OSError as error:
+                if not self.stopping.wait(0.05):  # else the listener is closed
+                    log.warning("the proxy of %s could not take a connection: %s", self.service, error)
+                continue
+            thread = threading.Thread(
+                target=self._serve, name=f"proxy-{self.service}", args=(client, peer[1]), daemon=True
+            )
+            with self._lock:
+                self._threads.add(thread)
+            thread.start()
 
     def _serve(self, client: socket.socket, peer: int) -> None:
-        with contextlib.suppress(GoneError, DroppedError, OSError):
-            self.keep(client)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            one = _Connection(self, client, peer)
-            try:
-                while one.exchange():
-                    pass
-            finally:
+        one: _Connection | None = None
+        try:
+            one = _Connection(self, self._keep(client), peer)
+            while one.exchange():
+                pass
+        except (GoneError, DroppedError, OSError):
+            pass
+        except BaseException as error:  # kept for whoever runs the proxy; its client must not wait
+            log.exception("the proxy of %s failed", self.service)
+            self.errors.append(error)
+        finally:
+            if one is not None:
                 one.close()
-        self.forget(client)
-
-
-@dataclass
-class _Reader:
-    """Reads heads and bodies off a socket; what came too early is kept."""
-
-    source: socket.socket
-    buffer: bytes = b""
-
-    def more(self) -> bytes:
-        piece = self.source.recv(_PIECE)
-        if not piece:
-            raise GoneError
-        return piece
-
-    def head(self) -> bytes | None:
-        """Read up to the empty line, with it; None where nothing more comes."""
-        while b"\r\n\r\n" not in self.buffer:
-            try:
-                self.buffer += self.more()
-            except GoneError:
-                if self.buffer:
-                    raise
-                return None
-            if len(self.buffer) > _LARGEST_HEAD:
-                raise GoneError
-        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
-        return head + b"\r\n\r\n"
-
-    def take(self, most: int) -> bytes:
-        if not self.buffer:
-            self.buffer = self.more()
-        piece, self.buffer = self.buffer[:most], self.buffer[most:]
-        return piece
-
-    def line(self) -> bytes:
-        while b"\r\n" not in self.buffer:
-            self.buffer += self.more()
-        line, _, self.buffer = self.buffer.partition(b"\r\n")
-        return line + b"\r\n"
-
-
-@dataclass
-class _Body:
-    """A body that is read in pieces, in the very bytes in which it came."""
-
-    reader: _Reader
-    left: int | None = 0
-    chunked: bool = False
-    ended: bool = field(default=False)
-
-    def piece(self) -> bytes:
-        """Read on; empty at the end."""
-        if self.ended:
-            return b""
-        if self.chunked:
-            return self._chunk()
-        if self.left is None:  # up to the end of the connection
-            try:
-                return self.reader.take(_PIECE)
-            except GoneError:
-                self.ended = True
-                return b""
-        if self.left == 0:
-            self.ended = True
-            return b""
-        piece = self.reader.take(min(self.left, _PIECE))
-        self.left -= len(piece)
-        return piece
-
-    def _chunk(self) -> bytes:
-        line = self.reader.line()
-        size = int(line.split(b";")[0], 16)
-        data = line
-        left = size + 2
-        if size == 0:
-            self.ended = True
-            while (trailer := self.reader.line()) != b"\r\n":
-                data += trailer
-            return data + b"\r\n"
-        while left:
-            piece = self.reader.take(left)
-            data += piece
-            left -= len(piece)
-        return data
-
-    def first(self, most: int) -> bytes:
-        """Read so much of it, or all."""
-        data = b""
-        while len(data) < most and (piece := self.piece()):
-            data += piece
-        return data
-
-
-@dataclass
-class _Message:
-    """A request or a reply: its head as it came, and its body."""
-
-    head: bytes
-    body: _Body
-
-    @property
-    def start(self) -> list[str]:
-        return self.head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-
-    def header(self, name: str) -> str:
-        for line in self.head.decode("latin-1").split("\r\n")[1:]:
-            key, _, value = line.partition(":")
-            if key.strip().lower() == name:
-                return value.strip()
-        return ""
-
-
-def _body_of(reader: _Reader, head: bytes, *, reply_to: str = "") -> _Body:
-    """Find how long a body is; ``reply_to`` is the verb that a reply answers."""
-    message = _Message(head, _Body(reader))
-    status = int(message.start[1]) if reply_to else 0
-    if reply_to == "HEAD" or status in (204, 304) or 100 <= status < 200:
-        return _Body(reader)
-    if message.header("transfer-encoding").lower() == "chunked":
-        return _Body(reader, chunked=True)
-    length = message.header("content-length")
-    return _Body(reader, left=int(length) if length else (None if reply_to else 0))
+            self.forget(client)
+            with self._lock:
+                self._threads.discard(threading.current_thread())
 
 
 class _Connection:
@@ -302,14 +219,17 @@ class _Connection:
         self._proxy = proxy
         self._client = client
         self._peer = peer
-        self._reader = _Reader(client)
-        self._upstream: _Reader | None = None
-        self._sent = False
+        self._reader = Reader(client)
+        self._upstream: Reader | None = None
+        self._kept: list[Kept] = []
 
     def close(self) -> None:
+        """Close the connection to the service."""
         if self._upstream is not None:
             self._proxy.forget(self._upstream.source)
             self._upstream = None
+        for one in self._kept:
+            one.close()
 
     def exchange(self) -> bool:
         """Carry one request and its reply.
@@ -319,98 +239,91 @@ class _Connection:
         head = self._reader.head()
         if head is None:
             return False
-        request = _Message(head, _body_of(self._reader, head))
-        verb, target, _ = request.start
-        if request.header("expect").lower() == "100-continue":
+        verb, target = head.words[:2]
+        body = body_of(self._reader, head)
+        if head.headers.get("expect", "").lower() == "100-continue":
             self._client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.head = _without(head, b"expect")
-        begun = request.body.first(_KEPT)
-        call = call_of(self._proxy.service, verb, target, begun)
+            head = head.without("expect")
+        begun = b""
+        while len(begun) < _READ_TO_NAME and (piece := body.piece()):
+            begun += piece
+        call = call_of(self._proxy.service, verb, target, begun, head.headers)
+        one = _Request(head=head, begun=begun, body=body, verb=verb, call=call)
         self._point(call, "arrived")
         fault = self._proxy.plan.decide(call)
-        name = fault.name if fault else ""
-        self._before(request, name, fault, xml=begun.lstrip().startswith(b"<?xml"))
-        again = (name == "twice" and request.body.ended) or (name == "twice" and request.body.left == 0)
-        reply = self._forward(request, begun, verb)
-        if again:
-            second = fault is not None and fault.draw >= 0.5
-            kept = self._whole(reply)
-            reply = self._forward(request, begun, verb)
-            if not second:
-                self._whole(reply)
-                self._point(call, "forwarded")
-                self._client.sendall(kept)
-                self._point(call, "answered")
-                return True
+        made = self._instead(one, fault) if fault is not None else None
+        if made is not None:
+            drain(body)
+            self._client.sendall(made)
+            self._point(call, "answered")
+            return not head.ends
+        answer = self._twice(one, fault) if fault is not None and fault.name == "twice" else self._forward(one)
         self._point(call, "forwarded")
-        goes_on = self._after(reply, name, verb)
+        goes_on = self._back(one, answer, fault)
         self._point(call, "answered")
-        closes = "close" in (request.header("connection").lower(), reply.header("connection").lower())
-        if closes or reply.body.left is None:
-            return False
-        return goes_on
+        return goes_on and not head.ends
 
     # Faults
 
-    def _before(self, request: _Message, name: str, fault: Fault | None, *, xml: bool) -> None:
-        """What comes before anything is done; an answer of its own ends the exchange."""
-        if name == "slow" and fault is not None:
+    def _instead(self, one: _Request, fault: Fault) -> bytes | None:
+        """What comes before anything is done: an answer in the service's place, or the connection's end."""
+        if fault.name == "slow":
             self._proxy.sleep(self._proxy.slow_seconds * max(0.05, fault.draw))
-        elif name == "drop_before":
+        elif fault.name == "drop_before":
             raise DroppedError
-        elif name == "reset_before":
+        elif fault.name == "reset_before":
             self._reset()
-        elif name == "hang":
+        elif fault.name == "hang":
             self._hang()
-        elif name in _BEFORE:
-            self._answer(request, _BEFORE[name], _HTML, _page(_BEFORE[name]))
-        elif name in ("rate_limit", "error_in_200", "expired_token"):
-            self._refuse(request, name, xml=xml)
+        elif fault.name in _BEFORE:
+            return _page(_BEFORE[fault.name], one)
+        elif fault.name in ("rate_limit", "error_in_200", "expired_token"):
+            return _refusal(one, fault)
+        return None
 
-    def _refuse(self, request: _Message, name: str, *, xml: bool) -> None:
-        if self._proxy.service == "cos":
-            error = "<Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
-            self._answer(request, 400, _XML, f"<?xml version='1.0'?>{error}".encode())
-        words, code = {"rate_limit": _RATE, "error_in_200": _INTERNAL, "expired_token": _TOKEN}[name]
-        if xml:  # faults of XML-RPC come with a 200
-            body = (
-                f"<?xml version='1.0'?><methodResponse><fault><value><struct><member><name>faultCode</name><value>"
-                f"<string>{code}</string></value></member><member><name>faultString</name><value><string>{words}"
-                "</string></value></member></struct></value></fault></methodResponse>"
-            ).encode()
-            self._answer(request, 200, _XML, body)
-        status = 200 if name == "error_in_200" else 500
-        self._answer(request, status, _JSON, f'{{"error":"{words}","code":"{code}"}}'.encode())
+    def _back(self, one: _Request, answer: _Answer, fault: Fault | None) -> bool:
+        """Pass the reply back, or what a fault makes of it.
 
-    def _after(self, reply: _Message, name: str, verb: str) -> bool:
-        """Pass the reply back, or what a fault makes of it."""
-        if name in ("lost_reply", "reset_after", "hang_after", "empty_200") or name in _AFTER:
-            self._whole(reply)
+        :returns: whether the connection goes on.
+        """
+        name = fault.name if fault is not None else ""
+        if name == "truncated_body":
+            self._truncate(answer)
+        if name in ("lost_reply", "reset_after", "hang_after", "empty_200", "after_error_in_200") or name in _AFTER:
+            drain(answer.body)
         if name == "lost_reply":
             raise DroppedError
         if name == "reset_after":
             self._reset()
         if name == "hang_after":
             self._hang()
+        made: bytes | None = None
         if name in _AFTER:
-            body = _page(_AFTER[name])
-            self._client.sendall(_reply(_AFTER[name], _HTML, body if verb != "HEAD" else b"", length=len(body)))
-            return True
-        if name == "empty_200":
-            self._client.sendall(_reply(200, _JSON, b""))
-            return True
-        if name == "truncated_body":
-            self._truncate(reply)
-        self._client.sendall(reply.head)
-        while piece := reply.body.piece():
-            self._client.sendall(piece)
-        return True
+            made = _page(_AFTER[name], one)
+        elif name == "empty_200":
+            made = reply(200, _XML if one.xml or one.call.service == "cos" else _JSON, b"")
+        elif name == "after_error_in_200" and fault is not None:
+            made = _refusal(one, fault)
+        if made is not None:
+            self._client.sendall(made)
+        else:
+            self._client.sendall(answer.head.raw)
+            for piece in pieces(answer.body):
+                self._client.sendall(piece)
+        return not answer.ends
 
-    def _truncate(self, reply: _Message) -> None:
-        """Half a body, and then nothing: the length that was announced does not come."""
-        whole = self._whole(reply)[len(reply.head) :]
-        if whole:
-            self._client.sendall(reply.head + whole[: len(whole) // 2])
+    def _truncate(self, answer: _Answer) -> None:
+        """Half a body, and then nothing. Where its length was not announced, or is nothing, the whole reply is lost."""
+        length = answer.body.length
+        chunk = answer.body.piece() if length is None and not answer.ends else b""
+        if length or chunk:
+            self._client.sendall(answer.head.raw + chunk)
+        left = (length or PIECE) // 2
+        while left > 0 and (piece := answer.body.piece()):
+            if length or chunk:
+                self._client.sendall(piece[:left] if length else piece[: len(piece) // 2])
+            left -= len(piece) if length else left
+        drain(answer.body)
         raise DroppedError
 
     def _reset(self) -> None:
@@ -418,67 +331,67 @@ class _Connection:
         raise DroppedError
 
     def _hang(self) -> None:
-        """Say nothing until the client has gone."""
-        while not self._proxy.stopping.is_set():
-            readable, _, _ = select.select([self._client], [], [], 0.05)
-            if readable:
-                with contextlib.suppress(OSError):
-                    if self._client.recv(_PIECE):
-                        continue
-                break
+        """Say nothing until the client has gone or the proxy stops."""
+        while self._client.recv(PIECE):
+            pass
         raise DroppedError
 
-    def _answer(self, request: _Message, status: int, kind: str, body: bytes) -> None:
-        """Answer in the service's place, and end the connection where the request's body was not read."""
-        head_only = request.start[0] == "HEAD"
-        self._client.sendall(_reply(status, kind, b"" if head_only else body, length=len(body), close=True))
-        with contextlib.suppress(GoneError, OSError, ValueError):
-            while request.body.piece():
-                pass
-        raise DroppedError
+    def _twice(self, one: _Request, fault: Fault) -> _Answer:
+        """Deliver a request twice, one after the other, and give the first or the second reply."""
+        request = self._keep(one.begun, one.body)
+        answer = self._forward(_Request(head=one.head, begun=b"", body=request, verb=one.verb, call=one.call))
+        # The reply to give may be large, and has to be out of the connection before the second delivery.
+        kept = self._keep(b"", answer.body) if fault.draw < 0.5 else None
+        drain(answer.body)
+        if answer.ends:
+            self.close_upstream()
+        request.rewind()
+        again = self._forward(_Request(head=one.head, begun=b"", body=request, verb=one.verb, call=one.call))
+        if kept is None:
+            return again
+        drain(again.body)
+        return _Answer(head=answer.head, body=kept, ends=answer.ends or again.ends)
+
+    def _keep(self, begun: bytes, body: Body) -> Kept:
+        self._kept.append(Kept(begun, body))
+        return self._kept[-1]
 
     # The service
 
-    def _forward(self, request: _Message, begun: bytes, verb: str) -> _Message:
-        """Send the request on, and read the head of its reply; on a fresh connection where a kept one has died."""
-        kept = self._upstream is not None
+    def close_upstream(self) -> None:
+        """Let go of the connection to the service; the next request opens another."""
+        if self._upstream is not None:
+            self._proxy.forget(self._upstream.source)
+            self._upstream = None
+
+    def _forward(self, one: _Request) -> _Answer:
+        """Send a request on, and read the head of its reply."""
         try:
-            return self._try(request, begun, verb)
-        except (GoneError, OSError):
-            self.close()
-            if not kept or self._sent:
-                raise DroppedError from None
-        try:
-            return self._try(request, begun, verb)
+            source = self._to_service()
+            source.sendall(one.head.raw + one.begun)
+            for piece in pieces(one.body):
+                source.sendall(piece)
+            assert self._upstream is not None
+            while True:
+                head = self._upstream.head()
+                if head is None:
+                    raise GoneError
+                if head.status >= 200:
+                    body = body_of(self._upstream, head, reply_to=one.verb)
+                    return _Answer(head=head, body=body, ends=head.ends or body.by_end)
         except (GoneError, OSError):
             raise DroppedError from None
 
-    def _try(self, request: _Message, begun: bytes, verb: str) -> _Message:
-        self._sent = False
+    def _to_service(self) -> socket.socket:
+        """The connection to the service. One that has ended meanwhile is replaced: nothing was sent on it yet."""
+        if self._upstream is not None:
+            waiting = select.poll()
+            waiting.register(self._upstream.source, select.POLLIN)
+            if waiting.poll(0):
+                self.close_upstream()
         if self._upstream is None:
-            made = socket.create_connection(self._proxy.upstream, timeout=10)
-            made.settimeout(None)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._upstream = _Reader(self._proxy.keep(made))
-        elif select.select([self._upstream.source], [], [], 0)[0]:
-            raise GoneError  # a kept connection that says something now has ended
-        source = self._upstream.source
-        source.sendall(request.head + begun)
-        self._sent = True
-        while piece := request.body.piece():
-            source.sendall(piece)
-        while True:
-            head = self._upstream.head()
-            if head is None:
-                raise GoneError
-            if not head.split(b" ", 2)[1].startswith(b"1"):
-                return _Message(head, _body_of(self._upstream, head, reply_to=verb))
-
-    def _whole(self, reply: _Message) -> bytes:
-        data = reply.head
-        while piece := reply.body.piece():
-            data += piece
-        return data
+            self._upstream = Reader(self._proxy.connect())
+        return self._upstream.source
 
     def _point(self, call: CallInfo, phase: Phase) -> None:
         if self._proxy.on_point is not None:
@@ -493,20 +406,55 @@ class _Connection:
             )
 
 
-def _without(head: bytes, name: bytes) -> bytes:
-    lines = head.split(b"\r\n")
-    return b"\r\n".join(line for line in lines if line.partition(b":")[0].strip().lower() != name)
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    head: Head
+    begun: bytes
+    body: Incoming | Kept
+    verb: str
+    call: CallInfo
+
+    @property
+    def xml(self) -> bool:
+        """Whether it speaks XML-RPC."""
+        return self.begun.lstrip()[:5] == b"<?xml" or b"<methodCall>" in self.begun[:200]
 
 
-def _page(status: int) -> bytes:
-    return f"<html><body><h1>{status} {HTTPStatus(status).phrase}</h1></body></html>".encode()
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    head: Head
+    body: Body
+    ends: bool
 
 
-def _reply(status: int, kind: str, body: bytes, *, length: int | None = None, close: bool = False) -> bytes:
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        f"Content-Type: {kind}",
-        f"Content-Length: {len(body) if length is None else length}",
-        *(["Connection: close"] if close else []),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+def _page(status: int, one: _Request) -> bytes:
+    """A gateway's page."""
+    body = f"<html><body><h1>{status} {HTTPStatus(status).phrase}</h1></body></html>".encode()
+    return reply(status, _HTML, body, head_only=one.verb == "HEAD")
+
+
+def _refusal(one: _Request, fault: Fault) -> bytes:
+    """A refusal in the words of the service."""
+    if one.call.service == "cos":
+        # Both are told of stores: S3 has the first, and clients of IBM's met the second when their tokens grew old.
+        status, code, words = (
+            (400, "ExpiredToken", "The provided token has expired.")
+            if fault.draw < 0.5
+            else (403, "AccessDenied", "Access Denied")
+        )
+        text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{words}</Message></Error>"
+        return reply(status, "application/xml", text.encode(), head_only=one.verb == "HEAD")
+    if one.call.service == "iam":
+        text = '{"errorCode":"BXNIM0408E","errorMessage":"Provided token is expired","context":{}}'
+        return reply(400, _JSON, text.encode())
+    words, code = _WORDED[fault.name]
+    if one.xml:  # faults of XML-RPC come with a 200
+        text = (
+            "<?xml version='1.0' encoding='iso-8859-1'?><methodResponse><fault><value><struct>"
+            f"<member><name>faultCode</name><value><string>{code}</string></value></member>"
+            f"<member><name>faultString</name><value><string>{words}</string></value></member>"
+            "</struct></value></fault></methodResponse>"
+        )
+        return reply(200, _XML, text.encode())
+    status = 500 if fault.name in ("rate_limit", "expired_token") else 200
+    return reply(status, _JSON, f'{{"error":"{words}","code":"{code}"}}'.encode())
