@@ -270,6 +270,17 @@ class TestMesses:
         assert "At work, and left alone: 5 exports of the plan plan-1" in words
         assert "--over plan-1" in words
 
+    def test_a_key_that_may_only_read_is_enough(
+        self, doctor: Callable[..., Result], messy: Messy, connections: Path
+    ) -> None:
+        made = messy.sandbox.connections()
+        made["ibm_cos_default"]["password"] = messy.sandbox.read_only_cos_api_key
+        connections.write_text(json.dumps(made))
+        found = Examination.model_validate_json(doctor("--json", "--settled", "0", "--over", "plan-1").stdout)
+        (upload,) = [one for one in found.findings if one.kind is Kind.UNFINISHED_UPLOAD]
+        assert upload.bytes is None
+        assert "does not tell its size to this key" in upload.what
+
     def test_json(self, doctor: Callable[..., Result]) -> None:
         done = doctor("--json", "--over", "plan-1")
         assert done.exit_code == 1

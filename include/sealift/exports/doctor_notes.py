@@ -169,7 +169,7 @@ def unfinished_upload(
     """
     thing = shown(upload.key) if file is None else f"{upload.key.rpartition('/')[2]} of {file.export_id}"
     if size is None:
-        held = "The store does not tell its size."
+        held = "The store does not tell its size to this key."
     elif size[0]:
         parts = "1 part, which is" if size[0] == 1 else f"{size[0]} parts, which are"
         held = f"It holds {parts} billed and in no listing."
