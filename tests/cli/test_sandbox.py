@@ -72,7 +72,13 @@ def test_up_status_down(run: Run, state: Path) -> None:
     status = json.loads(run("status", "--json").stdout)
     assert (status["guests"], status["speed"], status["scenario"]) == (6, 50.0, "demo")
     assert f"{status['pid']}" in run("status").stdout
-    assert (state / "sandbox.json").stat().st_mode & 0o777 == 0o600
+    for name in ("sandbox.json", "connections.json"):
+        assert (state / name).stat().st_mode & 0o777 == 0o600
+    left = json.loads((state / "connections.json").read_text())
+    assert left == {"ibm_classic_default": classic, "ibm_cos_default": cos}
+    command = [SEALIFT, "doctor", "--connections", str(state / "connections.json")]
+    doctor = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (doctor.returncode, doctor.stdout.splitlines()[-1]) == (0, "no findings."), doctor.stderr
     again = run("up", "--detach")
     assert again.returncode == 1
     assert "serves" in again.stderr
@@ -82,6 +88,7 @@ def test_up_status_down(run: Run, state: Path) -> None:
     down = run("down")
     assert (down.returncode, down.stdout.strip()) == (0, "stopped")
     assert not (state / "sandbox.json").exists()
+    assert not (state / "connections.json").exists()
     assert run("status").returncode == 1
     assert run("down").returncode == 0
 
