@@ -440,6 +440,8 @@ def _leaks(
     for bucket in buckets:
         for stored in store.list(bucket):
             where = f"object {bucket}/{stored.key}"
+            for secret in secrets.values():
+                where = where.replace(secret, "***")
             found += search(f"the key of {where}", stored.key.encode())
             path = None if _IMAGE_KEY.search(stored.key) else store.path_of(bucket, stored.key)
             if path is not None:  # images hold what the servers hold
@@ -451,7 +453,8 @@ def _forms(secret: str) -> Iterator[re.Pattern[bytes]]:
     """The ways in which a secret may be written: as it is, in a URL, in JSON, in base64 at any of three offsets."""
     if not secret:
         raise ValueError("an empty secret is in every text")
-    plain = {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1]}
+    in_json = {json.dumps(secret, ensure_ascii=only_ascii)[1:-1] for only_ascii in (True, False)}
+    plain = {secret, quote(secret, safe=""), quote(secret), *in_json}
     yield re.compile(b"|".join(re.escape(one.encode()) for one in sorted(plain)))
     if len(secret) >= _SHORTEST_CODED:
         coded = []

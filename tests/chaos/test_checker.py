@@ -283,7 +283,9 @@ def test_a_manifest_that_names_another_object(story: Story, field: str, value: A
     content["disks"][0][field] = value
     story.put_manifest(11, content)
     found = story.judge()
-    assert "its manifest names images/11/disk-0.vhd with" in found.false_done[0]
+    named, present = found.false_done
+    assert "when the object had" in named
+    assert "in the bucket it is" in present
     assert all("server 11" in one for one in found.sentences())
     assert not (found.lost or found.cap_overshoots or found.duplicate_captures)
 
@@ -471,10 +473,10 @@ def test_a_secret_in_the_history_or_the_bucket(story: Story) -> None:
     story.put(f"plans/{SECRET}.json", b"")
     story.put("images/1/disk-0.vhd", SECRET.encode())
     findings = story.judge(secrets=[SECRET])
-    told = [one for one in findings.leaks if SECRET not in one.partition(" is in ")[0]]
-    assert len(told) == len(findings.leaks)
+    assert not any(SECRET in one for one in findings.leaks)
     assert findings.leaks[0] == "secret 1 is in the history's event 1"
     assert f"secret 1 is in object {BUCKET}/plans/p.json" in findings.leaks
+    assert [one for one in findings.leaks if "is in the key of object" in one]
     assert not any("disk-0.vhd" in one for one in findings.leaks), "an image holds what the server holds"
 
 
@@ -482,6 +484,8 @@ def test_characters_that_urls_and_json_write_otherwise(story: Story) -> None:
     odd = 'pä/ss"wörd\\with+signs'
     for text in ("p%C3%A4%2Fss%22w%C3%B6rd%5Cwith%2Bsigns", json.dumps({"a": odd}), odd):
         only(story.judge(secrets=[odd], texts=[text]), "leaks", "secret 1 is in text 1")
+    story.request(service="classic", method="a", args={"name": odd})
+    only(story.judge(secrets=[odd]), "leaks", "secret 1 is in the history's event 1")
 
 
 @given(before=st.binary(max_size=20), after=st.binary(max_size=20), secret=st.text("abcdefghij0123456789", min_size=12))
