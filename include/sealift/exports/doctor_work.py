@@ -79,7 +79,6 @@ class LeanOutcome(_Lean):
     disks: int = 0
     bytes: int = 0
     task: str | None = None
-    words: str | None = None
 
 
 class _LeanReport(_Lean):
