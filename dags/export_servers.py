@@ -36,7 +36,11 @@ Clearing any task is safe: each looks first for what is there. A server that fai
 
 _settings = settings()
 _CAPTURED = "{{ ti.xcom_pull(task_ids='export.capture', map_indexes=ti.map_index) | tojson }}"
-_WHOLE = "{{ ti.xcom_pull(task_ids='export.wait_for_template', key='ended', map_indexes=ti.map_index) | tojson }}"
+# Whichever of the two waits saw the template become whole; a later one knows better.
+_WHOLE = (
+    "{{ (ti.xcom_pull(task_ids='export.wait_for_template', key='ended', map_indexes=ti.map_index)"
+    " or ti.xcom_pull(task_ids='export.capture', key='ended', map_indexes=ti.map_index)) | tojson }}"
+)
 _STARTED = "{{ ti.xcom_pull(task_ids='export.export', map_indexes=ti.map_index) | tojson }}"
 
 with DAG(

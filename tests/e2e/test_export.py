@@ -49,6 +49,16 @@ def test_the_bucket_holds_what_the_manifests_name_and_nothing_else(exported) -> 
             assert stored[disk["key"]].etag == disk["etag"]
 
 
+def test_the_manifests_tell_how_long_it_took(exported) -> None:
+    """Every export was submitted by the run itself; a capture of some seconds may be over before a poll sees it run."""
+    for manifest in exported.manifests().values():
+        timing = manifest["timing"]
+        assert timing["capacity_bytes"] > 0
+        assert timing["export"]["ended_at"] == manifest["exported_at"]
+        assert timing["export"]["seconds"] > 0
+        assert timing["capture"] is None or timing["capture"]["began_at"] == manifest["captured_at"]
+
+
 def test_the_bytes_that_come_out_are_the_disks_that_went_in(exported, tmp_path: Path) -> None:
     house = exported.house
     guests = {one["hostname"]: one for one in house.sandbox.world.guests.values()}

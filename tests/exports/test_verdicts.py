@@ -281,6 +281,25 @@ def test_a_judge_that_saw_the_template_unfinished_tells_when_it_became_whole(mak
     )
 
 
+def test_a_capture_that_is_over_before_its_template_is_whole_leaves_the_rest_to_the_next_wait(
+    make_template: Make,
+) -> None:
+    judge = CaptureJudge(terms())
+    unfinished = running(transaction())
+    look(judge, minutes(0), unfinished, guest=guest(busy=True))
+    look(judge, minutes(1), unfinished)
+    verdict = look(judge, minutes(2), unfinished)
+
+    assert verdict is not None
+    assert (verdict.reason, verdict.ended) == (ReasonCode.CAPTURED, None)
+    once = CaptureJudge(terms())
+    look(once, minutes(0), unfinished, guest=guest(busy=True))
+    look(once, minutes(1), unfinished)
+    verdict = look(once, minutes(2), make_template())
+    assert verdict is not None
+    assert verdict.ended is None, "seen whole once is not enough"
+
+
 def test_a_judge_that_came_later_tells_of_no_end(make_template: Make) -> None:
     judge = TemplateJudge(terms())
     look(judge, minutes(0), None)

@@ -310,12 +310,13 @@ async def test_run_inline_an_export_that_is_done_says_so() -> None:
 # What is handed on
 
 
-async def test_a_template_s_end_is_handed_on_where_it_was_seen_and_no_other_wait_s() -> None:
+@pytest.mark.parametrize("kind", [CaptureWaitTrigger, TemplateWaitTrigger])
+async def test_when_a_template_became_whole_is_handed_on_where_it_was_seen(kind: type[AccountWaitTrigger]) -> None:
     history = [Span("busy", 300), Span("whole", float("inf"))]
     polls = [Poll(at=60.0 * n) for n in range(10)]
 
-    seen, _ = await play(TemplateWaitTrigger, history, polls)
-    late, _ = await play(TemplateWaitTrigger, history, polls[6:])
+    seen, _ = await play(kind, history, polls)
+    late, _ = await play(kind, history, polls[6:])
     other, _ = await play(ExportWaitTrigger, history, polls)
 
     assert isinstance(seen, TaskSuccessEvent)

@@ -49,11 +49,11 @@ class ReasonCode(StrEnum):
 
 
 class Ended(BaseModel):
-    """When something ended, as closely as polls can tell. A judge that did not see it unfinished cannot tell at all.
+    """When a template became whole, as closely as polls can tell; a judge that did not see it unfinished cannot tell.
 
-    :param template_id: the template that was waited for.
+    :param template_id: the template.
     :param unfinished_at: the last poll that saw it unfinished.
-    :param over_at: the first of the polls in a row that saw it over.
+    :param over_at: the first of two or more polls in a row that saw it whole.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,7 +69,7 @@ class Verdict(BaseModel):
     :param kind: done or failed.
     :param reason: why, for programs.
     :param sentence: why, for people: names the server, the template, the last transaction and what to do.
-    :param ended: between which moments the end lay, where this judge saw it come.
+    :param ended: when the template became whole, where this judge saw it.
     """
 
     model_config = ConfigDict(frozen=True)

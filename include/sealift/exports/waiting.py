@@ -54,7 +54,7 @@ class _Judge:
         self._untold: Sequence[int] = ()
         self._statuses: dict[int, tuple[str | None, datetime]] = {}
         self._unfinished_at: datetime | None = None
-        self._over_at: datetime | None = None
+        self._whole_at: datetime | None = None
 
     def at_once(self) -> Verdict | None:
         """Judge what needs no poll.
@@ -143,13 +143,18 @@ class _Judge:
         self._last_poll = now
         return True
 
-    def _idle(self, idle: bool, now: datetime) -> bool:
-        if not idle:
-            self._over_at = None
-        elif self._over_at is None:
-            self._over_at = now
+    def _idle(self, idle: bool) -> bool:
         self._idle_polls = self._idle_polls + 1 if idle else 0
         return self._idle_polls >= IDLE_POLLS
+
+    def _track(self, template: Template | None, now: datetime) -> None:
+        """Remember around which moment the template became whole, for the history of durations."""
+        if template is None:
+            return
+        if not _whole(template):
+            self._unfinished_at, self._whole_at = now, None
+        elif self._whole_at is None:
+            self._whole_at = now
 
     def _lasting(self, mark: str, holds: bool, now: datetime) -> bool:
         """Say whether a state has been seen in every poll for longer than the grace period."""
@@ -229,8 +234,9 @@ class _Judge:
 
     def _done(self, reason: ReasonCode, sentence: str) -> Verdict:
         ended = None
-        if self._unfinished_at is not None and self._over_at is not None:
-            ended = Ended(template_id=self.terms.template_id, unfinished_at=self._unfinished_at, over_at=self._over_at)
+        seen_twice = self._whole_at is not None and self._whole_at != self._last_poll
+        if self._unfinished_at is not None and self._whole_at is not None and seen_twice:
+            ended = Ended(template_id=self.terms.template_id, unfinished_at=self._unfinished_at, over_at=self._whole_at)
         return Verdict(kind="done", reason=reason, sentence=sentence, ended=ended)
 
     def _failed(self, reason: ReasonCode, sentence: str) -> Verdict:
@@ -271,6 +277,7 @@ class CaptureJudge(_Judge):
         """
         if not self._new_poll(now):
             return None
+        self._track(template, now)
         if self._lasting("guest missing", guest is None, now):
             return self._failed(
                 ReasonCode.GUEST_VANISHED,
@@ -290,7 +297,7 @@ class CaptureJudge(_Judge):
             or now - self.terms.started_at >= timedelta(seconds=self.terms.grace_seconds)
         )
         # Without its template, an idle server says nothing of this capture.
-        idle = self._idle(guest is not None and transaction is None and template is not None, now)
+        idle = self._idle(guest is not None and transaction is None and template is not None)
         if guest is None:
             self.progress = "The last poll did not show the server."
         elif transaction is not None:
@@ -327,6 +334,7 @@ class TemplateJudge(_Judge):
         """
         if not self._new_poll(now):
             return None
+        self._track(template, now)
         if self._lasting("template missing", template is None, now):
             return self._vanished(now)
         # A server that is gone for good holds nothing up: its template stands by itself.
@@ -338,9 +346,7 @@ class TemplateJudge(_Judge):
         self._note(transactions, now, left=left)
         busy = bool(transactions or left)
         known = template is not None and not busy and (guest is not None or guest_gone)
-        idle = self._idle(known and _whole(template), now)
-        if template is not None and (busy or not _whole(template)):
-            self._unfinished_at = now
+        idle = self._idle(known and _whole(template))
         if template is None:
             self.progress = "The last poll did not show the template."
         elif busy:
@@ -398,7 +404,7 @@ class ExportJudge(_Judge):
         template_gone = self._lasting("template missing", template is None, now)
         # An object shows only when its upload is complete: with all of them there, a deleted template takes nothing.
         known = not busy and (template is not None or template_gone)
-        idle = self._idle(known and not missing, now)
+        idle = self._idle(known and not missing)
         if busy:
             self.progress = f"The export runs{self._expected_words('; ')}. {self._transaction_words(now)}"
         else:

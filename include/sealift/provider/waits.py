@@ -20,7 +20,7 @@ NEVER: Final = timedelta(days=3650)
 trigger that is made again can tell from it when its try began."""
 
 ENDED_KEY: Final = "ended"
-"""XCom key of when a wait saw its end come, where it did: see :class:`sealift.exports.terms.Ended`."""
+"""XCom key of when a wait saw its template become whole, if it did: see :class:`sealift.exports.terms.Ended`."""
 
 
 def read_xcom(text: str) -> Any:

@@ -173,6 +173,7 @@ class PlanExportsOperator(BaseOperator, Linked):
             )
         for note in plan.notes:
             self.log.warning("%s", note)
+        self.log.info("Deadlines: %s", plan.history.says)
         counts = plan_summary(plan).items()
         self.log.info("The plan: %s", ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts))
 

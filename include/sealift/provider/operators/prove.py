@@ -22,7 +22,8 @@ class ProveExportOperator(ServerStepOperator):
         JSON, templated.
     :param started: what :class:`~sealift.provider.operators.export.ExportImageOperator` returned, as JSON,
         templated; for the history of durations only.
-    :param whole: what the wait for the template handed on under the key ``ended``, as JSON, templated; for the same.
+    :param whole: what the wait that saw the template become whole handed on under the key ``ended``, as JSON,
+        templated; for the same.
     """
 
     template_fields: Sequence[str] = (*ServerStepOperator.template_fields, "captured", "started", "whole")
@@ -83,7 +84,7 @@ class ProveExportOperator(ServerStepOperator):
         try:
             seen["template_ended"] = Ended.model_validate(read_xcom(self.whole))
         except ValidationError:
-            self.log.info("The wait for the template did not see it become whole: its capture was not timed.")
+            self.log.info("No wait saw the template become whole: its capture was not timed.")
         try:
             terms = WaitTerms.model_validate(read_xcom(self.started))
         except ValidationError:

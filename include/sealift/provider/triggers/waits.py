@@ -36,7 +36,6 @@ class AccountWaitTrigger(AccountTrigger):
 
     waits_for_objects: ClassVar[bool] = False
     waits_for_guest: ClassVar[bool] = True
-    hands_on_its_end: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -189,10 +188,9 @@ class AccountWaitTrigger(AccountTrigger):
             known.append((timeout_after if timeout_after.tzinfo else timeout_after.replace(tzinfo=UTC)) - NEVER)
         return min(now, max([*known, terms.started_at])) if known else now
 
-    def _handed_on(self, verdict: Verdict) -> dict[str, Any]:
-        if not self.hands_on_its_end or verdict.ended is None:
-            return {}
-        return {ENDED_KEY: verdict.ended.model_dump(mode="json")}
+    @staticmethod
+    def _handed_on(verdict: Verdict) -> dict[str, Any]:
+        return {} if verdict.ended is None else {ENDED_KEY: verdict.ended.model_dump(mode="json")}
 
     async def _without_terms(self, sentence: str, began: datetime) -> Verdict:
         from sealift.exports.waiting import ReasonCode, Verdict
@@ -248,8 +246,6 @@ class CaptureWaitTrigger(AccountWaitTrigger):
 
 class TemplateWaitTrigger(CaptureWaitTrigger):
     """Waits until a template is whole: children, sizes, and no transaction, seen on two polls in a row."""
-
-    hands_on_its_end = True
 
     def _judge(self, terms: WaitTerms) -> TemplateJudge:  # type: ignore[override]  # judges of one shape
         from sealift.exports.waiting import TemplateJudge
