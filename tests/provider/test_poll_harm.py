@@ -143,6 +143,27 @@ async def test_a_connection_that_never_comes_ends_each_wait_at_its_deadline_in_w
     assert "There is no connection 'ibm_classic_default'" in payload["sentence"]
 
 
+async def test_a_connection_whose_look_up_hangs_holds_nothing_up_for_good(
+    runner: Runner, hooked: FakeClassic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "CALL_LIMIT", 0.05)
+    hooked.templates, hooked.guests = {100: whole_template(100)}, {1: idle_guest(1)}
+    there = BaseHook.aget_connection
+    asked = 0
+
+    async def hanging(conn_id: str) -> Connection:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.Event().wait()
+        return await there(conn_id)
+
+    monkeypatch.setattr(BaseHook, "aget_connection", staticmethod(hanging))
+    (events,) = await finished(runner.start(template_wait(1, 100)))
+
+    assert isinstance(events[0], TaskSuccessEvent)
+
+
 async def test_a_failure_is_logged_with_its_cause_once_and_its_end_is_told(
     runner: Runner, hooked: FakeClassic, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,6 +102,33 @@ async def test_a_wave_ends_its_task_in_the_run_s_own_state(
     assert [type(one) for one in events] == [event]
 
 
+async def test_a_wave_s_wait_survives_an_api_server_that_is_down_for_a_while_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sealift.provider.triggers.wave import FAILURES_AT_MOST
+
+    def look(answers: list[Any]) -> Any:
+        def state(_dag_id: str, _run_id: str) -> str:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return str(answer)
+
+        return staticmethod(state)
+
+    down: list[Any] = [RuntimeError("the API server is down")] * (FAILURES_AT_MOST - 1)
+    path = "sealift.provider.triggers.wave.RuntimeTaskInstance.get_dagrun_state"
+    trigger = WaveRunTrigger(dag_id="export_servers", run_id="r", poll_interval=0.0)
+
+    monkeypatch.setattr(path, look([*down, "running", *down, "success"]))
+    assert [type(one) async for one in trigger.run()] == [TaskSuccessEvent]
+    assert capsys.readouterr().out.count("RuntimeError: the API server is down") == 2, "with its cause, once each time"
+
+    monkeypatch.setattr(path, look([*down, RuntimeError("there is no such run")]))
+    with pytest.raises(RuntimeError, match="no such run"):
+        _ = [one async for one in trigger.run()]
+
+
 async def test_a_task_is_not_resumed_before_airflow_forgot_the_deferring_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -274,8 +274,7 @@ class AccountPoll:
         problem: Exception | None = None
         found: dict[SlotsAt, int] = {}
         try:
-            async with asyncio.timeout(CALL_LIMIT * max(1, len(places))):
-                found = await self._in_flight(classic, wanted, now)
+            found = await self._in_flight(classic, wanted, now)
         except Exception as error:  # noqa: BLE001 - as in _snapshot; it is logged by _note
             problem = error
         for at in places - found.keys():
@@ -325,7 +324,7 @@ class AccountPoll:
         for at in dict.fromkeys(one.slots for one in wanted if one.slots is not None):
             try:
                 store = await self._store(at.cos_conn_id, at.region)
-                found[at] = await asyncio.to_thread(_counted, classic, store, at, now)
+                found[at] = await self._ask(_counted, classic, store, at, now)
             except (CosError, ConnectionProblem) as error:
                 log.warning("Could not read the slots %s/%s, looking again later: %s", at.bucket, at.root, error)
         return found
@@ -333,7 +332,8 @@ class AccountPoll:
     async def _store(self, cos_conn_id: str, region: str) -> CosClient:
         where = (cos_conn_id, region)
         if where not in self._stores:
-            self._stores[where] = await CosHook(cos_conn_id, region=region).aclient()
+            async with asyncio.timeout(CALL_LIMIT):
+                self._stores[where] = await CosHook(cos_conn_id, region=region).aclient()
         return self._stores[where]
 
     async def _list(self, place: Place) -> tuple[ObjectInfo, ...]:
@@ -346,7 +346,8 @@ class AccountPoll:
             raise
 
     async def _new_classic(self) -> ClassicClient:
-        self._classic = await ClassicHook(self.classic_conn_id).aclient()
+        async with asyncio.timeout(CALL_LIMIT):
+            self._classic = await ClassicHook(self.classic_conn_id).aclient()
         return self._classic
 
     def _note(self, problem: Exception | None) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent, TriggerEvent
 
 ENDED = ("success", "failed")
+
+FAILURES_AT_MOST: Final = 20
+"""So many looks in a row may fail before the wait does: five minutes of an API server that is down, by default."""
 
 
 class WaveRunTrigger(BaseTrigger):
@@ -38,8 +41,23 @@ class WaveRunTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until the run has ended."""
+        failures = 0
         while True:
-            state = await asyncio.to_thread(RuntimeTaskInstance.get_dagrun_state, self.dag_id, self.run_id)
+            state = None
+            try:
+                state = await asyncio.to_thread(RuntimeTaskInstance.get_dagrun_state, self.dag_id, self.run_id)
+                failures = 0
+            except Exception as error:
+                failures += 1
+                if failures >= FAILURES_AT_MOST:
+                    raise
+                self.log.warning(
+                    "Could not look at the run %s (%d in a row), looking again later: %s",
+                    self.run_id,
+                    failures,
+                    type(error).__name__,
+                    exc_info=failures == 1,
+                )
             if state == "success":
                 yield TaskSuccessEvent()
                 return
