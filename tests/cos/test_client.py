@@ -523,6 +523,32 @@ def test_a_body_that_breaks_off_is_read_again(fake: Fake) -> None:
     assert_clean(caught.value)
 
 
+LISTING = b"<?xml version='1.0'?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+
+
+@pytest.mark.parametrize("body", [b"", LISTING[:10], LISTING[:40], LISTING[:-20]])
+def test_a_reply_that_ends_early_is_asked_for_again(fake: Fake, body: bytes) -> None:
+    fake.respond = lambda request: fake.Reply(body=LISTING if len(fake.seen) > 2 else body)
+    assert list(fake.client().list("exports", "")) == []
+    assert len(fake.seen) == 3
+
+
+def test_an_empty_reply_does_not_say_where_a_bucket_is(fake: Fake) -> None:
+    where = b"<LocationConstraint>eu-de-smart</LocationConstraint>"
+    fake.respond = lambda request: fake.Reply(body=where if len(fake.seen) > 1 else b"")
+    assert fake.client().bucket_region("exports") == "eu-de"
+
+
+@pytest.mark.parametrize("key", [{"api_key": "PLANTED-key"}, {}])
+def test_buckets_are_those_of_the_instance(fake: Fake, key: dict[str, str]) -> None:
+    token = json.dumps({"access_token": "t", "expires_in": 3600}).encode()
+    body = b"<ListAllMyBucketsResult><Buckets><Bucket><Name>exports</Name></Bucket></Buckets></ListAllMyBucketsResult>"
+    fake.respond = lambda request: fake.Reply(body=token if request.path == "/identity/token" else body)
+    client = fake.client(service_instance_id="crn:instance", iam_endpoint=fake.url, **key)
+    assert client.bucket_names() == ["exports"]
+    assert fake.seen[-1].headers["ibm-service-instance-id"] == "crn:instance"
+
+
 def test_a_store_that_ignores_ranges_is_not_believed(fake: Fake) -> None:
     fake.respond = lambda request: fake.Reply(body=b"0123456789", headers={"ETag": '"e"'})
     with pytest.raises(CosError, match="ignored the range"):

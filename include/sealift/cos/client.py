@@ -134,7 +134,7 @@ class CosClient:
         :raises CosAuthError: where the key is refused.
         :raises CosPermissionError: where the key may not list buckets.
         """
-        reply = self._call("list_buckets", what="list the buckets")
+        reply = self._call("list_buckets", what="list the buckets", **self._instance)
         return [str(one["Name"]) for one in reply.get("Buckets") or []]
 
     def bucket_region(self, bucket: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from xml.parsers.expat import errors as expat
 
 from sealift.cos.errors import (
     CosAuthError,
@@ -70,6 +72,10 @@ _SENTENCES: dict[type[CosError], str] = {
     CosTransientError: "the object store failed for now to {doing} ({words})",
     CosUnreachableError: "the object store at {endpoint} cannot be reached: {words}",
 }
+_CUT_SHORT = frozenset(
+    expat.codes[one]
+    for one in (expat.XML_ERROR_NO_ELEMENTS, expat.XML_ERROR_UNCLOSED_TOKEN, expat.XML_ERROR_UNCLOSED_CDATA_SECTION)
+)
 _ANY_SENTENCE = "the object store could not {doing} ({words})"
 _LONGEST_QUOTE = 300
 
@@ -113,6 +119,8 @@ def error_for(error: BaseException, *, doing: Doing, redact: Redactor) -> CosErr
         kind, words = CosTransientError, "the connection broke before the whole reply had come"
     elif isinstance(error, (sdk.CredentialRetrievalError, sdk.NoCredentialsError)):
         kind, words = CosAuthError, "no token could be had for it"
+    elif _ends_early(error):
+        kind, words = CosTransientError, "the reply ended before it was whole"
     elif isinstance(error, sdk.ParamValidationError):
         kind, words = CosError, str(error)
     else:
@@ -120,6 +128,12 @@ def error_for(error: BaseException, *, doing: Doing, redact: Redactor) -> CosErr
     words = " ".join(redact(words).split())[:_LONGEST_QUOTE]
     message = _SENTENCES.get(kind, _ANY_SENTENCE).format(doing=doing.what, words=words, endpoint=doing.endpoint)
     return kind(message, code=code, bucket=doing.bucket, key=doing.key)
+
+
+def _ends_early(error: BaseException) -> bool:
+    """Whether a reply is empty, or its XML just stops: it was cut short on its way, although its length is right."""
+    found = (error, error.__context__)
+    return any(isinstance(one, ET.ParseError) and one.code in _CUT_SHORT for one in found)
 
 
 def _answered(response: Mapping[str, Any]) -> tuple[type[CosError], str | None, str]:
