@@ -215,7 +215,13 @@ def test_settling_takes_at_least_four_timeouts_of_the_client() -> None:
     )
 )
 def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
-    acts: list[tuple[str, int, int]], make_guest: Any, make_classic: Any, make_cos: Any, make_time: Any, item_of: Any
+    acts: list[tuple[str, int, int]],
+    make_guest: Any,
+    make_transaction: Any,
+    make_classic: Any,
+    make_cos: Any,
+    make_time: Any,
+    item_of: Any,
 ) -> None:
     guests = {number: make_guest(number) for number in range(101, 107)}
     classic, cos, time = make_classic(guests=list(guests.values())), make_cos(), make_time()
@@ -234,6 +240,7 @@ def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
             if guest_id in offline:
                 offline.discard(guest_id)
                 finish(classic, guest_id)
+                classic.guests[guest_id] = guests[guest_id]
             continue
         if any(one.name.startswith(f"sealift-{guest_id}-") for one in classic.templates.values()):
             continue
@@ -250,6 +257,7 @@ def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
         admission.submitting()
         offline.add(guest_id)
         classic.add_template(one.template_name, sizes=())
+        classic.guests[guest_id] = make_guest(guest_id, activeTransaction=make_transaction())
         assert len(offline) <= cap
         if act != "killed after":
             stopped.__exit__(None, None, None)
