@@ -26,7 +26,7 @@ from tools.airflow_rest import AirflowError, AirflowRest
 from tools.keeper import ancestors, signal_all
 from tools.local_airflow import LocalAirflow
 from tools.postgres import PostgresServer
-from tools.processes import Program, StartFailedError, free_ports, running, tail
+from tools.processes import Program, StartFailedError, running, tail
 
 Database = Literal["postgresql", "sqlite"]
 
@@ -44,7 +44,6 @@ class _Part:
     """One program of the cluster, and those of its name that were killed and left something behind."""
 
     command: list[str]
-    env: dict[str, str]
     log: Path
     program: Program | None = None
     started_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
@@ -113,13 +112,10 @@ class Cluster:
         }
 
     def _part(self, name: str) -> _Part:
-        # Each serves its logs on a port of its own: they share a machine.
-        worker_logs, trigger_logs = free_ports(2)
-        own = {
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
-        }
-        return _Part(command=[_NUMBERED.sub("", name)], env=own, log=self.logs / f"{name}.log")
+        kind = _NUMBERED.sub("", name)
+        # All read the one folder of logs; a server for them would listen on every address of the machine.
+        options = ["--skip-serve-logs"] if kind in {"scheduler", "triggerer"} else []
+        return _Part(command=[kind, *options], log=self.logs / f"{name}.log")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,7 +147,7 @@ class Cluster:
             part.started_at = datetime.now(UTC)
             part.program = Program(
                 [_airflow(), *part.command],
-                env={**self.env, **part.env},
+                env=self.env,
                 mark=self.mark,
                 log=part.log,
                 cwd=self._airflow.project_root,
@@ -258,6 +254,14 @@ class Cluster:
         if program is None:
             raise StartFailedError(f"{name} was not started.")
         return program.pid
+
+    def name_of_job(self, job: int) -> str:
+        """Tell which program has a job, as the metadata name it; only those that were waited for are known.
+
+        :param job: the job's id.
+        :raises KeyError: if none of them has.
+        """
+        return self._jobs[job]
 
     def log(self, name: str) -> Path:
         """Give the file that a program writes its log to."""

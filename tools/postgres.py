@@ -34,6 +34,9 @@ HURRIED = {
     "shared_buffers": "64MB",
     "listen_addresses": "127.0.0.1",
     "log_min_messages": "warning",
+    # Where a scheduler is killed alone, the workers that it forked keep its connection open: what it had locked in a
+    # transaction would stay locked for ever, and with it everything else.
+    "idle_in_transaction_session_timeout": "15s",
 }
 
 

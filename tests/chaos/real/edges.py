@@ -1,0 +1,72 @@
+"""The edges of an export's states, as points on the wire; names are what docs/reliability.md lists."""
+
+from __future__ import annotations
+
+from tests.chaos.real.stage import CAPTURE, EXPORT, PLAN, PROVE, WAVES, Edge
+
+_CREATE, _COPY = "*createArchiveTemplate", "*copyToIcos"
+_SLOT = r"offline-slots/"
+_CLAIM = r"/claims/"
+_MANIFEST = r"/manifests/"
+
+PLAN_WRITTEN = Edge("plan: its plan is in the bucket", "cos", "PutObject", "forwarded", PLAN, r"/plans/[^/]+\.json")
+WAVE_ASKED = Edge(
+    "plan: the wave's run was asked for", "airflow", "*", "forwarded", WAVES, r"dag-runs/export_servers/[^/]+$"
+)
+
+SLOT_TAKEN = Edge("capture: its offline slot is taken", "cos", "PutObject", "answered", CAPTURE, _SLOT)
+CAPTURE_ARRIVED = Edge(
+    "capture: createArchiveTemplate arrived", "classic", "*createArchiveTemplate", "arrived", CAPTURE
+)
+CAPTURE_DONE = Edge(
+    "capture: createArchiveTemplate carried out, not answered",
+    "classic",
+    "*createArchiveTemplate",
+    "forwarded",
+    CAPTURE,
+)
+CAPTURE_ANSWERED = Edge(
+    "capture: createArchiveTemplate answered", "classic", "*createArchiveTemplate", "answered", CAPTURE
+)
+CAPTURE_STORED = Edge("capture: task state store set", "airflow", "store:set", "forwarded", CAPTURE)
+CAPTURE_PUSHED = Edge("capture: XCom pushed", "airflow", "xcoms:set", "forwarded", CAPTURE, "return_value")
+CAPTURE_DEFERS = Edge("capture: state:deferred arrived", "airflow", "state:deferred", "arrived", CAPTURE)
+CAPTURE_DEFERRED = Edge("capture: state:deferred carried out", "airflow", "state:deferred", "forwarded", CAPTURE)
+
+EXPORT_CLAIMED = Edge("export: its claim is taken", "cos", "PutObject", "answered", EXPORT, _CLAIM)
+EXPORT_ARRIVED = Edge("export: copyToIcos arrived", "classic", _COPY, "arrived", EXPORT)
+EXPORT_DONE = Edge("export: copyToIcos carried out, not answered", "classic", _COPY, "forwarded", EXPORT)
+EXPORT_PUSHED = Edge("export: XCom pushed", "airflow", "xcoms:set", "forwarded", EXPORT, "return_value")
+EXPORT_SUCCESS = Edge("export: state:success arrived", "airflow", "state:success", "arrived", EXPORT)
+
+PROOF_READ = Edge("prove: a range of the image read", "cos", "GetObject", "answered", PROVE, r"disk-0\.vhd")
+RECORD_PUT = Edge("prove: configuration record written", "cos", "PutObject", "answered", PROVE, r"server\.json")
+MANIFEST_ARRIVED = Edge("prove: PutObject of the manifest arrived", "cos", "PutObject", "arrived", PROVE, _MANIFEST)
+MANIFEST_DONE = Edge(
+    "prove: PutObject of the manifest carried out, not answered", "cos", "PutObject", "forwarded", PROVE, _MANIFEST
+)
+PROVE_SUCCESS = Edge("prove: state:success arrived", "airflow", "state:success", "arrived", PROVE)
+
+WORKER_EDGES = (
+    PLAN_WRITTEN,
+    WAVE_ASKED,
+    SLOT_TAKEN,
+    CAPTURE_ARRIVED,
+    CAPTURE_DONE,
+    CAPTURE_ANSWERED,
+    CAPTURE_STORED,
+    CAPTURE_PUSHED,
+    CAPTURE_DEFERS,
+    CAPTURE_DEFERRED,
+    EXPORT_CLAIMED,
+    EXPORT_ARRIVED,
+    EXPORT_DONE,
+    EXPORT_PUSHED,
+    EXPORT_SUCCESS,
+    PROOF_READ,
+    RECORD_PUT,
+    MANIFEST_ARRIVED,
+    MANIFEST_DONE,
+    PROVE_SUCCESS,
+)
+"""Where a worker is killed, one scenario each."""

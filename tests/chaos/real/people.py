@@ -1,0 +1,107 @@
+"""What people do: clear tasks of a finished server, mark waiting ones, start runs side by side, wait for many."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.chaos.real.metadata import wait_for
+from tests.chaos.real.scenario import Play, scenario
+from tests.chaos.real.stage import CAPTURE, EXPORT, PROVE, WAIT_EXPORT, WAIT_TEMPLATE, Stage
+from tests.chaos.real.world import BUCKET
+
+GROUP = (CAPTURE, WAIT_TEMPLATE, EXPORT, WAIT_EXPORT, PROVE)
+
+
+@scenario("each task of a finished server cleared, one after the other")
+def clear_each(stage: Stage) -> None:
+    run = stage.start()
+    stage.all_exported(run)
+    (guest,) = run.guests
+    manifest = stage.world.store.path_of(BUCKET, run.manifest_key(guest))
+    assert manifest is not None
+    before, effects = manifest.read_bytes(), stage.effects_on(run)
+    for task in GROUP:
+        tries = run.tries(task)
+        stage.world.api.clear("export_servers", run.wave, [(task, 0)], downstream=False)
+        run.wait_state(task, "success", index=0, beyond=tries)
+    stage.points += [f"{task.partition('.')[2]} cleared" for task in GROUP]
+    assert stage.world.api.wait("export_servers", run.wave, seconds=stage.patience) == "success"
+    assert stage.effects_on(run) == effects, "nothing was captured, exported, uploaded or written again"
+    after = stage.world.store.path_of(BUCKET, run.manifest_key(guest))
+    assert after is not None
+    assert after.read_bytes() == before, "the same manifest"
+
+
+def _marked(state: str) -> Play:
+    """A waiting capture is marked by hand while its server is offline: the cap must hold, and the log must help."""
+
+    def play(stage: Stage) -> None:
+        with stage.capped(1), stage.captures_last():
+            run = stage.start(2, max_offline=1)
+            first = stage.wait_offline(run.guests)
+            second = next(guest for guest in run.guests if guest != first)
+            index, other = run.index_of(first), run.index_of(second)
+            run.wait_waiting(CAPTURE, index)
+            run.wait_waiting(CAPTURE, other)
+            stage.mark(run, CAPTURE, index, state)
+            stage.points.append(f"capture marked {state} while its server is offline")
+            run.wait_state(CAPTURE, state, index=index)
+            stage.wait_polls(8)
+            assert stage.captured(run) == [first], "the slot of a server that is offline is not free"
+            stage.wait_log(run, CAPTURE, index, "Nothing was cancelled", f"sealift-{run.export_id(first)}")
+            stage.end_capture(first)
+            stage.wait_offline([second])
+            stage.end_capture(second)
+            if state == "failed":
+                assert run.end(seconds=stage.patience) == "failed"
+                assert run.outcomes() == {run.export_id(first): "failed", run.export_id(second): "exported"}
+                # What was marked is taken up again: the template is there.
+                stage.world.api.clear("export_servers", run.wave, [(CAPTURE, index)])
+                assert stage.world.api.wait("export_servers", run.wave, seconds=stage.patience) == "success"
+                run.cleared = True
+                stage.all_exported(run)
+            else:
+                stage.all_exported(run)
+        assert stage.captured(run) == [first, second]
+
+    return play
+
+
+for _state in ("failed", "success"):
+    scenario(f"a waiting capture marked {_state} while its server is offline", alone=True)(_marked(_state))
+
+
+@scenario("two plan runs at once with different caps", alone=True)
+def two_caps(stage: Stage) -> None:
+    with stage.capped(3):
+        narrow = stage.start(2, max_offline=1)
+        wide = stage.start(4, max_offline=3)
+        stage.all_exported(wide)
+        stage.all_exported(narrow)
+    stage.points.append("two runs wait for offline slots of one account")
+    offline: set[int] = set()
+    for event in stage.effects():
+        if event["what"] == "guest-offline":
+            cap = 1 if event["guest"] in narrow.guests else 3
+            assert len(offline) < cap, f"server {event['guest']} of a run with cap {cap} joined {sorted(offline)}"
+            offline.add(event["guest"])
+        elif event["what"] == "guest-online":
+            offline.discard(event["guest"])
+
+
+@scenario("two triggerers at once, one killed while 100 servers wait", alone=True)
+def a_hundred_wait(stage: Stage) -> None:
+    with stage.captures_last():
+        run = stage.start(100, wave_size=100)
+        wait_for(lambda: stage.world.metadata.waiting(run.wave, CAPTURE) == 100, "100 waits in triggerers", seconds=600)
+        owners = Counter(run.wait_waiting(CAPTURE, index).triggerer for index in range(100))
+        ((job, _),) = owners.most_common(1)
+        name = stage.world.name_of_job(job or 0)
+        stage.take_away(name)
+        stage.points.append("100 servers wait: one of two triggerers is killed")
+        for index in range(100):
+            run.wait_moved(CAPTURE, job or 0, index)
+        for guest in run.guests:
+            stage.end_capture(guest)
+        stage.bring_back()
+    stage.all_exported(run, seconds=900)
