@@ -224,12 +224,9 @@ class _Connection:
         self._kept: list[Kept] = []
 
     def close(self) -> None:
-        """Close the connection to the service."""
-        if self._upstream is not None:
-            self._proxy.forget(self._upstream.source)
-            self._upstream = None
-        for one in self._kept:
-            one.close()
+        """Let go of everything but the client's connection."""
+        self._close_upstream()
+        self._let_go()
 
     def exchange(self) -> bool:
         """Carry one request and its reply.
@@ -260,6 +257,7 @@ class _Connection:
         answer = self._twice(one, fault) if fault is not None and fault.name == "twice" else self._forward(one)
         self._point(call, "forwarded")
         goes_on = self._back(one, answer, fault)
+        self._let_go()
         self._point(call, "answered")
         return goes_on and not head.ends
 
@@ -307,7 +305,7 @@ class _Connection:
         if made is not None:
             self._client.sendall(made)
         else:
-            self._client.sendall(answer.head.raw)
+            self._client.sendall(answer.head.raw + answer.body.piece())
             for piece in pieces(answer.body):
                 self._client.sendall(piece)
         return not answer.ends
@@ -344,7 +342,7 @@ class _Connection:
         kept = self._keep(b"", answer.body) if fault.draw < 0.5 else None
         drain(answer.body)
         if answer.ends:
-            self.close_upstream()
+            self._close_upstream()
         request.rewind()
         again = self._forward(_Request(head=one.head, begun=b"", body=request, verb=one.verb, call=one.call))
         if kept is None:
@@ -356,9 +354,14 @@ class _Connection:
         self._kept.append(Kept(begun, body))
         return self._kept[-1]
 
+    def _let_go(self) -> None:
+        for one in self._kept:
+            one.close()
+        self._kept.clear()
+
     # The service
 
-    def close_upstream(self) -> None:
+    def _close_upstream(self) -> None:
         """Let go of the connection to the service; the next request opens another."""
         if self._upstream is not None:
             self._proxy.forget(self._upstream.source)
@@ -388,7 +391,7 @@ class _Connection:
             waiting = select.poll()
             waiting.register(self._upstream.source, select.POLLIN)
             if waiting.poll(0):
-                self.close_upstream()
+                self._close_upstream()
         if self._upstream is None:
             self._upstream = Reader(self._proxy.connect())
         return self._upstream.source
