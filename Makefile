@@ -6,10 +6,14 @@ MAKEFLAGS += --no-print-directory
 
 # Arguments for pytest: make test ARGS='-k word'
 ARGS ?=
+# How many scenarios make chaos plays of each kind, and from which seed
+SIMULATED ?= 500
+REAL ?= 25
+SEED ?= 0
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down test lint format lock schemas clean set-up set-up-dev
+.PHONY: help demo up down test chaos lint format lock schemas clean set-up set-up-dev
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +30,10 @@ down: set-up ## Stop what `make up` started
 test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
 	@$(PY) tools/system_packages.py
 	@$(PY) -m pytest -n 2 $(ARGS)
+
+chaos: set-up-dev ## Break everything on the way, 500 times on simulated time and 25 times with real processes
+	@$(PY) tools/system_packages.py
+	@$(PY) -m tests.chaos --simulated $(SIMULATED) --real $(REAL) --seed $(SEED) --json .state/chaos.json
 
 lint: set-up-dev ## Check style, types and the borders between the rooms
 	@$(PY) -m tools.lint
