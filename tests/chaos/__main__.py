@@ -63,6 +63,7 @@ def main() -> int:
             tally.merge(run_real_scenarios(arguments.real, arguments.seed, _say))
     if arguments.json is not None:
         figures = {**tally.as_json(), "seed": arguments.seed, "seconds": round(time.monotonic() - began, 1)}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for sentence in tally.findings.leaks:
         _say(f"leak: {sentence}")
