@@ -34,6 +34,14 @@ API_SERVER = "api-server"
 DAG_PROCESSOR = "dag-processor"
 # What each kind of program calls its job in the metadata, by which it is seen to live.
 JOBS = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob", DAG_PROCESSOR: "DagProcessorJob"}
+_PART = "SEALIFT_CLUSTER_PART"
+_MODULE = "sealift_cluster_part"
+_NAME_OF_PART = f"""import os
+
+
+def name():
+    return os.environ.get("{_PART}", "cluster")
+"""
 _NUMBERED = re.compile(r"-\d+$")
 # The clocks of Airflow's parts are this machine's, but a job's begin is stored a little before or after the program's.
 _SLACK = timedelta(seconds=1)
@@ -48,6 +56,7 @@ class _Part:
     program: Program | None = None
     started_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     former: list[Program] = field(default_factory=list)
+    job: int | None = None
 
     def programs(self) -> list[Program]:
         return [*self.former, *([self.program] if self.program else [])]
@@ -100,7 +109,6 @@ class Cluster:
         if database == "postgresql":
             self.postgres = PostgresServer(log=self.logs / "postgres.log", mark=self.mark)
         self._migrated = False
-        self._jobs: dict[int, str] = {}
         self._parts = {
             name: self._part(name)
             for name in (
@@ -144,10 +152,10 @@ class Cluster:
             if part.running():
                 raise StartFailedError(f"{name} runs already.")
             self._put_aside(part)
-            part.started_at = datetime.now(UTC)
+            part.started_at, part.job = datetime.now(UTC), None
             part.program = Program(
                 [_airflow(), *part.command],
-                env=self.env,
+                env={**self.env, _PART: name},
                 mark=self.mark,
                 log=part.log,
                 cwd=self._airflow.project_root,
@@ -156,6 +164,10 @@ class Cluster:
 
     def _prepare_database(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
+        # Airflow looks for modules there. What it takes for a machine's name is how a job says which program has it.
+        (self.home / "config").mkdir(exist_ok=True)
+        (self.home / "config" / f"{_MODULE}.py").write_text(_NAME_OF_PART)
+        self.env["AIRFLOW__CORE__HOSTNAME_CALLABLE"] = f"{_MODULE}.name"
         if self.postgres is not None:
             self.postgres.start()
             self.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self.postgres.url()
@@ -208,19 +220,23 @@ class Cluster:
             return False
 
     def _has_job(self, name: str) -> bool:
-        """Find a job that began since the program did and that no other program of its kind has claimed."""
+        """Find a job of this name that began since the program did."""
         part = self._parts[name]
-        params = {"job_type": JOBS[_NUMBERED.sub("", name)], "job_state": "running", "order_by": "-id", "limit": 20}
+        params = {
+            "job_type": JOBS[_NUMBERED.sub("", name)],
+            "job_state": "running",
+            "hostname": name,
+            "order_by": "-id",
+            "limit": 1,
+        }
         try:
             jobs = self.api.request("GET", "jobs", params=params)["jobs"]
         except (AirflowError, httpx.HTTPError):
             return False  # the API server may be away itself
-        for job in jobs:
-            began = datetime.fromisoformat(job["start_date"])
-            if began >= part.started_at - _SLACK and self._jobs.get(job["id"], name) == name:
-                self._jobs[job["id"]] = name
-                return True
-        return False
+        if not jobs or datetime.fromisoformat(jobs[0]["start_date"]) < part.started_at - _SLACK:
+            return False
+        part.job = jobs[0]["id"]
+        return True
 
     def _until(self, condition: Callable[[], bool], name: str, deadline: float, trouble: str) -> None:
         part = self._parts[name]
@@ -255,13 +271,13 @@ class Cluster:
             raise StartFailedError(f"{name} was not started.")
         return program.pid
 
-    def name_of_job(self, job: int) -> str:
-        """Tell which program has a job, as the metadata name it; only those that were waited for are known.
+    def job(self, name: str) -> int | None:
+        """Tell which job a program has in the metadata, if it was waited for since it was started.
 
-        :param job: the job's id.
-        :raises KeyError: if none of them has.
+        :param name: the program.
+        :returns: the job's id, or None.
         """
-        return self._jobs[job]
+        return self._parts[name].job
 
     def log(self, name: str) -> Path:
         """Give the file that a program writes its log to."""
@@ -348,7 +364,6 @@ class Cluster:
         if self.postgres is not None:
             self.postgres.remove()
             self._migrated = False
-        self._jobs.clear()
 
     def __enter__(self) -> Self:
         """Start everything."""

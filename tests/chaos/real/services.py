@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.chaos.real import edges
 from tests.chaos.real.points import Caller, Hit, Trap
 from tests.chaos.real.scenario import Play, scenario
-from tests.chaos.real.stage import CAPTURE, WAIT_EXPORT, WAIT_TEMPLATE, Edge, Stage
+from tests.chaos.real.stage import CAPTURE, WAIT_EXPORT, WAIT_TEMPLATE, Edge, Run, Stage
 
 
 def _killed_at(edge: Edge, *names: str) -> Play:
@@ -22,33 +22,31 @@ def _killed_at(edge: Edge, *names: str) -> Play:
 
 
 def _triggerer_killed(wait: str, *, service: str, method: str) -> Play:
-    """The triggerer that has a wait is killed when its next poll arrives, and comes back after the other took over."""
+    """The triggerer that has a wait is killed when a poll of it arrives, and comes back after the other took over."""
 
     def play(stage: Stage) -> None:
-        run = stage.start()
-        job = run.wait_waiting(wait).triggerer
-        assert job is not None
-        name = stage.world.name_of_job(job)
+        killed: list[int | None] = []
 
-        def its_own(caller: Caller) -> bool:
-            return caller.pid is not None and stage.world.airflow.owner(caller.pid) == name
+        def has_it(caller: Caller) -> bool:
+            name = None if caller.pid is None else stage.world.airflow.owner(caller.pid)
+            found = run.state(wait, 0)
+            return name is not None and found is not None and stage.world.has_job(name, found.triggerer)
 
         def kill(hit: Hit) -> None:
+            found = run.state(wait, 0)
+            assert found is not None
+            killed.append(found.triggerer)
             stage.points.append(f"{wait.partition('.')[2]}: a poll of it arrived")
-            stage.take_away(name)
+            stage.take_away(stage.world.airflow.owner(hit.caller.pid or 0) or "")
 
-        target = run.prefix if service == "cos" else ""
-        poll = Trap(
-            name=f"{wait}: the next poll of {name}",
-            service=service,
-            method=method,
-            phase="arrived",
-            target=target,
-            by=its_own,
-            act=kill,
-        )
-        stage.watch(poll).wait(stage.patience)
-        run.wait_moved(wait, job)
+        def set_trap(run: Run) -> None:
+            target = run.prefix if service == "cos" else ""
+            name = f"a poll of {wait} of {run.wave}"
+            stage.watch(Trap(name, service, method, "arrived", target=target, by=has_it, act=kill))
+
+        run = stage.start(before=set_trap)
+        stage.traps[0].wait(stage.patience)
+        run.wait_moved(wait, killed[0])
         stage.bring_back()
         stage.all_exported(run)
 
@@ -81,15 +79,20 @@ def both_triggerers(stage: Stage) -> None:
 
 @scenario("scheduler killed at createArchiveTemplate arrived, its workers live on")
 def scheduler_without_workers(stage: Stage) -> None:
-    """The worker captures, while the other scheduler takes it for lost and starts another try."""
+    """The worker that nobody waits for captures; it is held until Airflow has started another try."""
 
     def kill(hit: Hit) -> None:
         stage.take_away(stage.scheduler_of(hit), descendants_too=False)
+        hit.worker.hold()
 
     run = stage.start(before=lambda run: stage.trap(edges.CAPTURE_ARRIVED, run, kill))
     hit = stage.traps[0].wait(stage.patience)
-    run.wait_other_try(CAPTURE, hit.worker.ti_id)
-    stage.bring_back()
+    try:
+        stage.bring_back()
+        run.wait_other_try(CAPTURE, hit.worker.ti_id)
+    finally:
+        hit.worker.go_on()
+    stage.wait_gone(hit.worker)
     stage.all_exported(run)
 
 

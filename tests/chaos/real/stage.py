@@ -121,12 +121,12 @@ class Run:
         assert former is not None
         self.wait_state(task, "running", "deferred", "success", index=index, beyond=former.try_number)
 
-    def wait_moved(self, task: str, triggerer: int, index: int = 0) -> None:
+    def wait_moved(self, task: str, triggerer: int | None, index: int = 0) -> None:
         """Wait until a wait is over, or another triggerer has it."""
 
         def moved() -> bool:
             found = self.state(task, index)
-            return found is not None and (found.state == "success" or found.triggerer not in {None, triggerer})
+            return found is not None and (found.state != "deferred" or found.triggerer not in {None, triggerer})
 
         wait_for(moved, f"{task}[{index}] of {self.wave} in another triggerer", seconds=PATIENCE)
 
@@ -186,6 +186,7 @@ class Stage:
     points: list[str] = field(default_factory=list)
     traps: list[Trap] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
+    closed: bool = False
     patience: ClassVar[float] = PATIENCE
 
     def start(self, servers: int = 1, *, before: Callable[[Run], None] | None = None, **conf: Any) -> Run:
@@ -411,8 +412,8 @@ class Stage:
 
     def take_away(self, *names: str, descendants_too: bool = True) -> None:
         """Kill programs; see :meth:`World.take_away`."""
-        self.world.take_away(*names, descendants_too=descendants_too)
-        self.away += names
+        if self.world.take_away(*names, descendants_too=descendants_too, unless=lambda: self.closed):
+            self.away += names
 
     def bring_back(self) -> None:
         """Start again what was killed, and wait until it does its work."""
@@ -421,6 +422,7 @@ class Stage:
 
     def close(self) -> None:
         """Lift all traps, and leave nothing away."""
+        self.closed = True
         for trap in self.traps:
             self.world.watch.lift(trap)
         if self.away:

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -263,21 +264,28 @@ class World:
         """Tell which processes of this world are running."""
         return [*self.airflow.running(), *running(self.sandbox.mark)]
 
-    def take_away(self, *names: str, descendants_too: bool = True) -> None:
+    def take_away(self, *names: str, descendants_too: bool = True, unless: Callable[[], bool] = lambda: False) -> bool:
         """Kill programs that all scenarios share. Who did brings them back; until then nobody else kills them.
 
         :param names: names of Airflow's programs, or ``sandbox``.
         :param descendants_too: whether their workers are killed with them.
+        :param unless: asked when the programs are there to be killed; says that it is too late now.
+        :returns: whether it was done.
         """
         for name in sorted(names):
             if not self._away[name].acquire(timeout=PATIENCE):
                 raise TimeoutError(f"{name} has been away for {PATIENCE:.0f} s")
+        if unless():
+            for name in names:
+                self._away[name].release()
+            return False
         for name in names:
             self.kills[name.rstrip("-0123456789")] += 1
             if name == "sandbox":
                 self.sandbox.kill()
             else:
                 self.airflow.kill(name, descendants_too=descendants_too)
+        return True
 
     def bring_back(self, *names: str) -> None:
         """Start programs again that were killed, and wait until they do their work."""
@@ -291,10 +299,13 @@ class World:
                 self.airflow.wait_until_lives(name, seconds=PATIENCE)
             self._away[name].release()
 
-    def name_of_job(self, job: int) -> str:
+    def has_job(self, name: str, job: int | None) -> bool:
+        """Tell whether one of Airflow's programs has a job."""
+        return job is not None and isinstance(self.airflow, Cluster) and self.airflow.job(name) == job
+
+    def name_of_job(self, job: int | None) -> str:
         """Say which of Airflow's programs has a job."""
-        assert isinstance(self.airflow, Cluster)
-        return self.airflow.name_of_job(job)
+        return next(name for name in self.airflow.names if self.has_job(name, job))
 
 
 def _changed(text: str, old: str, new: str) -> str:
