@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import urllib3.util.connection
 from requests.adapters import BaseAdapter
 
 from sealift.classic.endpoints import TransportName, resolve
@@ -105,3 +107,32 @@ def test_proxies_of_the_environment_are_used_for_other_hosts_only(
     assert caught.value.kind is ProblemKind.NEVER_SENT
     assert "proxy" in caught.value.text
     wire.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such setting")
+@pytest.mark.parametrize("proxied", [False, True])
+def test_nothing_is_sent_any_more_once_nobody_waits_for_it(
+    transport: TransportName, proxied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel would go on for minutes; what a connection is told is all that can be seen on one machine."""
+    said: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if proxied:
+            monkeypatch.setenv("http_proxy", address)
+        endpoint = resolve("http://classic.example" if proxied else address, transport=transport, network="public")
+        wire = Wire(endpoint=endpoint, username="SL1", api_key="PLANTED-key", timeout=0.25, verify=True)
+        connect = urllib3.util.connection.create_connection
+
+        def connected(*args: Any, **settings: Any) -> socket.socket:
+            made = connect(*args, **settings)
+            said.append(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+            said.append(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            return made
+
+        monkeypatch.setattr(urllib3.util.connection, "create_connection", connected)
+        with pytest.raises(WireProblem) as caught:
+            wire.send(WRITE)
+        wire.close()
+    assert caught.value.kind is ProblemKind.LOST_REPLY
+    assert said == [250, 1]

@@ -112,10 +112,13 @@ def test_refusals(fake: Fake, status: int, body: Any, kind: type[CosError], aske
 
 
 def test_broken_connections(fake: Fake) -> None:
-    fake.respond = lambda _: fake.Reply(close=True)
-    with pytest.raises(CosTransientError):
-        tokens(fake, Time()).get_token()
-    assert len(fake.seen) == 3
+    for broken in (fake.Reply(close=True), fake.Reply(body=b"{" * 100, truncate=True)):
+        fake.seen.clear()
+        fake.respond = lambda _, reply=broken: reply
+        with pytest.raises(CosTransientError, match="did not answer in full") as caught:
+            tokens(fake, Time()).get_token()
+        assert type(caught.value) is CosTransientError
+        assert len(fake.seen) == 3
     with pytest.raises(CosUnreachableError, match="cannot be reached"):
         tokens(fake, Time(), endpoint="http://127.0.0.1:1").get_token()
 

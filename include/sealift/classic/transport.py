@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import http.cookiejar
 import json
+import math
 import os
 import re
+import socket
 import ssl
 import xml.parsers.expat
 import xmlrpc.client
@@ -23,6 +25,7 @@ import SoftLayer
 import SoftLayer.auth
 import SoftLayer.exceptions
 import SoftLayer.transports
+import urllib3.connection
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
@@ -41,7 +44,7 @@ class Wire:
     """
 
     def __init__(self, *, endpoint: Endpoint, username: str, api_key: str, timeout: float, verify: bool | str) -> None:
-        self._session = _OnceSession(endpoint=endpoint)
+        self._session = _OnceSession(endpoint=endpoint, timeout=timeout)
         if endpoint.transport == "rest":
             transport = SoftLayer.transports.RestTransport(endpoint_url=endpoint.url, timeout=timeout, verify=verify)
             # Only this one keeps the key out of the URL, where the other driver's headers would end up.
@@ -93,7 +96,7 @@ class Wire:
 class _OnceSession(requests.Session):
     """An HTTP session that sends every request exactly once."""
 
-    def __init__(self, *, endpoint: Endpoint) -> None:
+    def __init__(self, *, endpoint: Endpoint, timeout: float) -> None:
         super().__init__()
         self._transport = endpoint.transport
         self.headers.update({"Content-Type": "application/json", "User-Agent": "sealift"})
@@ -101,7 +104,7 @@ class _OnceSession(requests.Session):
         self.trust_env = not endpoint.loopback
         # An explicit choice of "no further authentication" keeps ~/.netrc out.
         self.auth = _unchanged
-        adapter = HTTPAdapter(max_retries=0, pool_maxsize=16)
+        adapter = _PunctualAdapter(timeout=timeout)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -142,6 +145,30 @@ class _OnceSession(requests.Session):
         if total is not None and not total.strip().isdigit():
             del response.headers["SoftLayer-Total-Items"]  # the package would fail on it
         return None
+
+
+class _PunctualAdapter(HTTPAdapter):
+    """Connections on which nothing arrives late: what was not received within the timeout is not sent any more.
+
+    Else the kernel goes on for minutes with a request that nobody waits for, and a capture that was given up for good
+    could begin when the network comes back.
+
+    :param timeout: seconds.
+    """
+
+    def __init__(self, *, timeout: float) -> None:
+        self._options = list(urllib3.connection.HTTPConnection.default_socket_options)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            self._options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(timeout * 1000)))
+        super().__init__(max_retries=0, pool_maxsize=16)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
+        """Called by the base class for connections to the service itself."""
+        return super().init_poolmanager(*args, **kwargs, socket_options=self._options)
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        """Called by requests for connections by way of a proxy."""
+        return super().proxy_manager_for(proxy, **kwargs, socket_options=self._options)
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:

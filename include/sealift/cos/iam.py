@@ -118,6 +118,7 @@ class IamTokens:
 
     def _ask(self) -> tuple[str, float]:
         import requests
+        import urllib3.exceptions
 
         failure: CosError
         try:
@@ -132,12 +133,15 @@ class IamTokens:
                     verify=self._verify,
                     allow_redirects=False,
                 )
-        except requests.ConnectionError as error:
-            no_tls = isinstance(error, requests.exceptions.SSLError)
-            why = "no trusted TLS connection could be made" if no_tls else "no connection could be made"
-            failure = CosUnreachableError(f"IAM at {self.endpoint} cannot be reached: {why}")
         except requests.RequestException as error:
-            failure = CosTransientError(f"IAM at {self.endpoint} did not answer in full ({type(error).__name__})")
+            # What comes after a connection was made says the same in requests' words, and something else in urllib3's.
+            broke = any(isinstance(one, urllib3.exceptions.ProtocolError) for one in error.args)
+            if isinstance(error, requests.ConnectionError) and not broke:
+                no_tls = isinstance(error, requests.exceptions.SSLError)
+                why = "no trusted TLS connection could be made" if no_tls else "no connection could be made"
+                failure = CosUnreachableError(f"IAM at {self.endpoint} cannot be reached: {why}")
+            else:
+                failure = CosTransientError(f"IAM at {self.endpoint} did not answer in full ({type(error).__name__})")
         else:
             try:
                 body = response.json()
