@@ -13,8 +13,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -27,117 +26,15 @@ from sealift.cos.client import CosClient
 from sealift.sandbox import Sandbox
 from tests.chaos.faults import WIRE_FAULTS, FaultPlan
 from tests.chaos.peers import process_of
+from tests.chaos.plain_service import PlainService
 from tests.chaos.proxy import DroppedError, FaultProxy, Point
 
 MIB = 2**20
 
 
-class Service(ThreadingHTTPServer):
-    """Answers with what HTTP has; the path says with what. A request's body is told by its length and hash."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, port: int = 0) -> None:
-        self.seen: list[tuple[str, str, str]] = []
-        self._taken: list[socket.socket] = []
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.port: int = self.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, peer = super().get_request()
-        self._taken.append(connection)
-        return connection, peer
-
-    def end(self) -> None:
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
-        for one in self._taken:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Service
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _body(self) -> str:
-        digest, size = hashlib.sha256(), 0
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            while count := int(self.rfile.readline().split(b";")[0], 16):
-                digest.update(self.rfile.read(count))
-                size += count
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                pass
-        else:
-            left = int(self.headers.get("Content-Length", 0))
-            while left:
-                piece = self.rfile.read(min(left, 64 * 1024))
-                digest.update(piece)
-                size += len(piece)
-                left -= len(piece)
-        return f"{size} {digest.hexdigest()}"
-
-    def _serve(self) -> None:
-        got = self._body()
-        self.server.seen.append((self.command, self.path, got))
-        path = self.path.partition("?")[0]
-        if path == "/chunked":
-            self.send_response(200)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(b"5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: t\r\n\r\n")
-        elif path in ("/204", "/304"):
-            self.send_response(int(path[1:]))
-            if path == "/304":
-                self.send_header("Content-Length", "1234")  # of what it would be
-            self.end_headers()
-        elif path == "/by-end":
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"until the end")
-            self.close_connection = True
-        elif path == "/early":
-            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
-            self._plain(b"late")
-        elif path.startswith("/large/"):
-            self.send_response(200)
-            self.send_header("Content-Length", str(size := int(path.removeprefix("/large/"))))
-            self.end_headers()
-            while size and self.command != "HEAD":
-                self.wfile.write(b"z" * min(size, 256 * 1024))
-                size -= min(size, 256 * 1024)
-        else:
-            self._plain(got.encode())
-
-    def _plain(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Set-Cookie", "a=1")
-        self.send_header("Set-Cookie", "b=2")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve  # noqa: N815 - http.server's names
-
-
 @pytest.fixture
-def service() -> Iterator[Service]:
-    one = Service()
+def service() -> Iterator[PlainService]:
+    one = PlainService()
     yield one
     one.end()
 
@@ -157,7 +54,7 @@ def proxied(upstream: str, plan: FaultPlan, service: str = "cos", **settings: An
 
 
 @pytest.fixture
-def proxy(service: Service, plan: FaultPlan) -> Iterator[FaultProxy]:
+def proxy(service: PlainService, plan: FaultPlan) -> Iterator[FaultProxy]:
     with proxied(service.url, plan) as one:
         yield one
 
@@ -184,7 +81,7 @@ def told(body: bytes) -> str:
 # What HTTP has
 
 
-def test_replies_of_all_kinds(proxy: FaultProxy, session: requests.Session, service: Service) -> None:
+def test_replies_of_all_kinds(proxy: FaultProxy, session: requests.Session, service: PlainService) -> None:
     assert session.get(f"{proxy.url}/chunked", timeout=10).text == "hello world"
     assert session.get(f"{proxy.url}/early", timeout=10).text == "late"
     assert session.get(f"{proxy.url}/by-end", timeout=10).text == "until the end"
@@ -218,7 +115,7 @@ def test_many_requests_share_a_connection_and_their_order(proxy: FaultProxy, pla
                 assert replies.read(length).decode() == told(b"q" * number)
 
 
-def test_what_is_no_http_ends_the_connection(proxy: FaultProxy, service: Service) -> None:
+def test_what_is_no_http_ends_the_connection(proxy: FaultProxy, service: PlainService) -> None:
     for nonsense in (b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n", b"PUT / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
             client.sendall(nonsense)
@@ -233,7 +130,7 @@ def test_a_client_of_http_1_0_gets_its_reply_and_the_end(proxy: FaultProxy) -> N
             assert replies.read().endswith(told(b"").encode())
 
 
-def test_large_bodies_pass_in_pieces(proxy: FaultProxy, service: Service) -> None:
+def test_large_bodies_pass_in_pieces(proxy: FaultProxy, service: PlainService) -> None:
     """Both ways, with a length and in one huge chunk; of 64 MiB no more than a few pieces are in memory at a time."""
     size = 64 * MIB
     piece = b"z" * 65536
@@ -298,7 +195,7 @@ CURL_SAYS = {
 
 
 @pytest.mark.parametrize("fault", WIRE_FAULTS)
-def test_each_fault_as_curl_sees_it(service: Service, plan: FaultPlan, fault: str) -> None:
+def test_each_fault_as_curl_sees_it(service: PlainService, plan: FaultPlan, fault: str) -> None:
     plan.set(fault, times=1)
     with proxied(service.url, plan, "classic", slow_seconds=0.1) as proxy:
         said = curl("-w", "%{http_code}", "--max-time", "0.5" if fault.startswith("hang") else "30", f"{proxy.url}/x")
@@ -412,7 +309,7 @@ def proxied_store(sandbox: Sandbox, plan: FaultPlan, note: Callable[[Point], Non
     return FaultProxy(upstream=sandbox.cos_url, service="cos", plan=plan, on_point=note)
 
 
-def test_points_come_in_order_and_a_request_waits_at_each(service: Service, plan: FaultPlan) -> None:
+def test_points_come_in_order_and_a_request_waits_at_each(service: PlainService, plan: FaultPlan) -> None:
     there, go_on = threading.Semaphore(0), threading.Semaphore(0)
     seen: list[Point] = []
 
@@ -443,7 +340,9 @@ def test_points_come_in_order_and_a_request_waits_at_each(service: Service, plan
 
 
 @pytest.mark.parametrize("drops", [False, True])
-def test_a_request_outlives_its_sender_unless_somebody_drops_it(service: Service, plan: FaultPlan, drops: bool) -> None:
+def test_a_request_outlives_its_sender_unless_somebody_drops_it(
+    service: PlainService, plan: FaultPlan, drops: bool
+) -> None:
     """The sender is killed while its request stands before the service: a network would deliver it all the same."""
     senders: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     phases: list[str] = []
@@ -464,7 +363,7 @@ def test_a_request_outlives_its_sender_unless_somebody_drops_it(service: Service
     assert [path for _, path, _ in service.seen] == ([] if drops else ["/x"])
 
 
-def test_the_process_at_the_other_end_is_known_while_it_waits(service: Service, plan: FaultPlan) -> None:
+def test_the_process_at_the_other_end_is_known_while_it_waits(service: PlainService, plan: FaultPlan) -> None:
     found: list[int | None] = []
 
     def look(point: Point) -> None:
@@ -483,7 +382,7 @@ def test_the_process_at_the_other_end_is_known_while_it_waits(service: Service, 
     assert process_of(1) is None
 
 
-def test_what_a_point_raises_ends_the_connection_and_is_kept(service: Service, plan: FaultPlan) -> None:
+def test_what_a_point_raises_ends_the_connection_and_is_kept(service: PlainService, plan: FaultPlan) -> None:
     def fail(point: Point) -> None:
         raise RuntimeError("the kill point failed")
 
@@ -496,7 +395,7 @@ def test_what_a_point_raises_ends_the_connection_and_is_kept(service: Service, p
 # Faults, as far as clients do not show them
 
 
-def test_large_requests_are_delivered_twice_whole(proxy: FaultProxy, plan: FaultPlan, service: Service) -> None:
+def test_large_requests_are_delivered_twice_whole(proxy: FaultProxy, plan: FaultPlan, service: PlainService) -> None:
     data = os.urandom(5 * MIB)
     plan.set("twice", rate=1.0)
     for body in (data, iter([data[:100], data[100:]])):
@@ -520,7 +419,7 @@ def test_a_reply_that_is_cut_short_is_seen_to_be(proxy: FaultProxy, plan: FaultP
     assert curl("--head", f"{proxy.url}{path}").returncode == 52
 
 
-def test_a_slow_request_waits_as_it_is_told(service: Service, plan: FaultPlan) -> None:
+def test_a_slow_request_waits_as_it_is_told(service: PlainService, plan: FaultPlan) -> None:
     waited: list[float] = []
     plan.set("slow", rate=1.0)
     with proxied(service.url, plan, sleep=waited.append, slow_seconds=400.0) as proxy:
@@ -534,7 +433,7 @@ def test_a_slow_request_waits_as_it_is_told(service: Service, plan: FaultPlan) -
 
 
 def test_a_service_that_is_away_is_a_dropped_connection_and_found_again(plan: FaultPlan) -> None:
-    service = Service()
+    service = PlainService()
     with proxied(service.url, plan) as proxy, requests.Session() as session:
         session.trust_env = False
         assert session.get(f"{proxy.url}/1", timeout=30).status_code == 200
@@ -542,7 +441,7 @@ def test_a_service_that_is_away_is_a_dropped_connection_and_found_again(plan: Fa
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as client:
             client.sendall(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1) == b""
-        service = Service(service.port)
+        service = PlainService(service.port)
         # The connection that the client has kept leads to the one before; what it says now is sent on a new one.
         assert session.get(f"{proxy.url}/3", timeout=30).status_code == 200
         assert [path for _, path, _ in service.seen] == ["/3"]
@@ -553,7 +452,7 @@ def test_a_service_that_is_away_is_a_dropped_connection_and_found_again(plan: Fa
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang_after", "slow"])
-def test_what_waits_ends_with_the_proxy(service: Service, plan: FaultPlan, fault: str) -> None:
+def test_what_waits_ends_with_the_proxy(service: PlainService, plan: FaultPlan, fault: str) -> None:
     plan.set(fault, rate=1.0)
     clients = []
     with proxied(service.url, plan, slow_seconds=10_000.0) as proxy:
@@ -567,7 +466,7 @@ def test_what_waits_ends_with_the_proxy(service: Service, plan: FaultPlan, fault
         client.close()
 
 
-def test_a_hanging_request_ends_when_its_client_goes(service: Service, plan: FaultPlan) -> None:
+def test_a_hanging_request_ends_when_its_client_goes(service: PlainService, plan: FaultPlan) -> None:
     plan.set("hang", rate=1.0)
     with proxied(service.url, plan) as proxy:
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as client:
@@ -576,7 +475,7 @@ def test_a_hanging_request_ends_when_its_client_goes(service: Service, plan: Fau
         until(lambda: all(one.name != "proxy-cos" for one in threading.enumerate()))
 
 
-def test_it_stops_in_the_middle_of_everything(service: Service, plan: FaultPlan) -> None:
+def test_it_stops_in_the_middle_of_everything(service: PlainService, plan: FaultPlan) -> None:
     """Idle connections, half a request, half a reply that nobody reads, and clients at work."""
     stopping = threading.Event()
 
@@ -611,11 +510,11 @@ def test_it_stops_in_the_middle_of_everything(service: Service, plan: FaultPlan)
         client.close()
 
 
-def test_one_that_was_never_started_can_be_stopped(service: Service, plan: FaultPlan) -> None:
+def test_one_that_was_never_started_can_be_stopped(service: PlainService, plan: FaultPlan) -> None:
     FaultProxy(upstream=service.url, service="cos", plan=plan).stop()
 
 
-def test_many_clients_at_once(service: Service, plan: FaultPlan) -> None:
+def test_many_clients_at_once(service: PlainService, plan: FaultPlan) -> None:
     done: list[int] = []
 
     def work(number: int) -> None:
