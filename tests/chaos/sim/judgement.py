@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Result:
     :param days: simulated time, in days.
     :param stops: what was stopped, cut off or away for a while, and came back.
     :param seconds: processor time.
+    :param story: a digest of all events: the same seed tells the same story.
     """
 
     seed: int
@@ -40,6 +42,7 @@ class Result:
     seconds: float = 0.0
     calls: int = 0
     steps: int = 0
+    story: str = ""
     tail: list[str] = field(default_factory=list)
 
     @property
@@ -96,6 +99,7 @@ def judge(play: Play) -> Result:
         seconds=time.process_time() - play.cpu_began,
         calls=play.network.calls,
         steps=play.sim.steps,
+        story=hashlib.sha256("\n".join(map(told, play.sim.events)).encode()).hexdigest()[:16],
         tail=[told(one) for one in play.sim.events[-60:]],
     )
 

@@ -87,19 +87,28 @@ class Network:
     :param plan: the faults.
     :param misfortune: the deaths.
     :param seed: decides latency.
-    :param settle: what the product takes for the longest time that a submission may be on its way, in seconds. Delays
-        *between* its decision to submit and the submission's arrival stay below half of it, which is what the design
-        rests on; all other delays are as long as they like.
+    :param latency: how much longer than in a data center ordinary replies take: long ones make races wide.
+    :param on_the_way: how long a submission may be on its way, in seconds, from the product's decision to its arrival:
+        what the design rests on. All other delays are as long as they like.
     """
 
     def __init__(
-        self, *, sim: Sim, world: World, plan: FaultPlan, misfortune: Misfortune, seed: int, settle: float
+        self,
+        *,
+        sim: Sim,
+        world: World,
+        plan: FaultPlan,
+        misfortune: Misfortune,
+        seed: int,
+        on_the_way: float,
+        latency: float = 1.0,
     ) -> None:
         self._sim = sim
         self._world = world
         self.plan = plan
         self.misfortune = misfortune
-        self._settle = settle
+        self._on_the_way = on_the_way
+        self._latencies = latency
         self._random = random.Random(f"{seed}:latency")
         self._deaths = random.Random(f"{seed}:deaths")
         self.airflow: LittleAirflow | None = None
@@ -147,7 +156,7 @@ class Network:
             actor.notes["orphan"] = True
             self.airflow.worker_gone(actor)
         else:
-            seconds = min(deed.seconds, 0.25 * self._settle) if held_up else deed.seconds
+            seconds = min(deed.seconds, 0.6 * self._on_the_way) if held_up else deed.seconds
             self.stops[f"{actor.kind} stopped"] += 1
             self._sim.say(f"SIGSTOP for {seconds:.0f} s at {name!r}")
             self._sim.freeze(actor, seconds)
@@ -198,7 +207,7 @@ class Network:
     def _latency(self) -> float:
         draw = self._random.random()
         if draw < 0.9:
-            return self._random.uniform(0.005, 0.1)
+            return self._random.uniform(0.005, 0.1) * self._latencies
         return self._random.uniform(0.1, 2.0) if draw < 0.99 else self._random.uniform(2.0, 15.0)
 
     def connect(self, port: int) -> None:
@@ -271,8 +280,8 @@ class Network:
 
     def _held_up(self, port: int, request: bytes, timeout: float, call: CallInfo) -> None:
         """The request is long on its way, and carried out even where the client does not wait for so long."""
-        most = 0.15 * self._settle if short(call) in SUBMISSIONS else 4 * timeout
-        delay = self._random.uniform(0.5, most)
+        most = 0.4 * self._on_the_way if short(call) in SUBMISSIONS else 4 * timeout
+        delay = self._random.uniform(min(0.5, most), most)
         if delay < timeout:
             self._sim.sleep(delay)
             return

@@ -25,6 +25,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from sealift.classic import limiter
 from sealift.classic.client import ClassicClient
 from sealift.cos.client import CosClient
+from sealift.exports.errors import ExportsError
 from sealift.exports.manifest import read_manifest
 from sealift.exports.names import manifest_key
 from sealift.exports.plan import Plan, make_plan, write_plan
@@ -61,6 +62,10 @@ class Running:
     waves: dict[str, int] = field(default_factory=dict)
 
 
+playing: Play | None = None
+"""The scenario that is being played: bugs that are planted may want to look at it."""
+
+
 class Play:
     """One scenario from its beginning to its judgement.
 
@@ -80,6 +85,8 @@ class Play:
         cache: Path,
         trace: Callable[[str], None] | None = None,
     ) -> None:
+        global playing  # noqa: PLW0603 - one scenario at a time has this process
+        playing = self
         self.scenario = scenario
         self._dag = dag
         self.folder = folder
@@ -98,7 +105,7 @@ class Play:
             switches={**scenario.switches, "requests_per_second": 0},
         )
         self._draw = random.Random(f"{seed}:storm")
-        self.settle = self._settle()
+        self.settle = scenario.settle
         self.network = Network(
             sim=self.sim,
             world=self.world,
@@ -110,7 +117,8 @@ class Play:
                 longest=scenario.longest_freeze,
             ),
             seed=seed,
-            settle=self.settle,
+            on_the_way=self._on_the_way(),
+            latency=scenario.latency,
         )
         sockets.lead_to(self.network)
         self.airflow = LittleAirflow(
@@ -127,9 +135,13 @@ class Play:
         self.problems: list[str] = []
         self._is_calm = False
 
-    def _settle(self) -> float:
-        minutes = [one.settings.get("grace_minutes", 15.0) for one in self.scenario.plans]
-        return max(min(minutes) * 60.0, 4 * self.scenario.timeout)
+    def _on_the_way(self) -> float:
+        """How long a submission may take to arrive: half of what the design allows from decision to effect.
+
+        The rest of that half is for what shows late, for clocks that disagree, and for the slowest ordinary reply.
+        """
+        late = self.scenario.switches.get("late_seconds", 60.0) if self.scenario.shows_late else 0.0
+        return max(0.0, self.settle / 2 - float(late) - 2 * self.scenario.skew - 20.0)
 
     def _new_triggerer(self, skew: float) -> None:
         self._triggerers += 1
@@ -199,6 +211,7 @@ class Play:
 
         BaseHook.get_connection = staticmethod(of_a_task)  # type: ignore[method-assign,assignment]
         BaseHook.aget_connection = staticmethod(of_a_trigger)  # type: ignore[method-assign,assignment]
+        ClassicClient.__init__.__kwdefaults__["page_size"] = self.scenario.page_size
         for task in self._dag.task_dict.values():
             if hasattr(task, "poll_interval"):
                 task.poll_interval = self.scenario.poll_interval
@@ -248,7 +261,7 @@ class Play:
         running = Running(spec=spec, plan=plan, keys=write_plan(self.cos, plan))
         self.plans.append(running)
         for wave, key in enumerate(running.keys):
-            self.sim.later(spec.starts + 20.0 * wave, functools.partial(self._start, running, wave, key))
+            self.sim.later(spec.starts + spec.gap * wave, functools.partial(self._start, running, wave, key))
 
     def _start(self, running: Running, wave: int, key: str) -> None:
         settings = running.plan.settings
@@ -280,6 +293,8 @@ class Play:
             again = scenario.edge // len(points)
             self.network.misfortune.at[name, 1 + (self._draw.randrange(times) if again else 0)] = Deed("kill")
             self.sim.say(f"the edge of this scenario: {name}")
+        for name in scenario.deaths:
+            self.network.misfortune.at[name, 1] = Deed("kill")
         hours = scenario.storm / HOUR
         for rate, act in (
             (scenario.users, self._person_acts),
@@ -343,7 +358,7 @@ class Play:
         self.airflow.scheduler_down_until = self.airflow.api_down_until = self.sim.now
         if not any(one.kind == "triggerer" and one.process is one and one.alive for one in self.sim.actors):
             self._new_triggerer(scenario.skew)
-        self.sim.later(6 * HOUR, self._support_ends_what_sticks)
+        self.sim.later(2 * HOUR, self._support_ends_what_sticks)
         for round_ in range(ROUNDS):
             if not self._go(until=self._all_ended, deadline=START + LONGEST):
                 stuck = [f"{one} {one.state}" for one in self.airflow.tasks() if one.state not in ENDED]
@@ -410,7 +425,10 @@ class Play:
     def _manifest(self, running: Running, server: dict[str, Any]) -> Any:
         guest, period = server["guest_id"], running.plan.period
         key = manifest_key(prefix=PREFIX, guest_id=guest, period=period)
-        return read_manifest(self.cos, bucket=running.plan.settings.bucket, key=key)
+        try:
+            return read_manifest(self.cos, bucket=running.plan.settings.bucket, key=key)
+        except ExportsError:
+            return None
 
     def spoiled(self, guest: int) -> bool:
         """Whether the account itself lost this server's capture: a new run is the only way on."""

@@ -38,7 +38,8 @@ class PlanSpec:
     :param servers: positions of the servers in the account, from 0.
     :param wave_size: how many go into one run of ``export_servers``.
     :param period: what its exports are named after.
-    :param starts: seconds after the scenario's beginning at which its waves start, one after the other.
+    :param starts: seconds after the scenario's beginning at which its first wave starts.
+    :param gap: seconds between the starts of two waves.
     """
 
     servers: list[int]
@@ -46,12 +47,17 @@ class PlanSpec:
     wave_size: int
     period: str
     starts: float
+    gap: float = 20.0
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Scenario:
-    """All that is decided before a scenario begins."""
+    """All that is decided before a scenario begins.
+
+    :param edge: a process dies at the point of this number.
+    :param deaths: points at which a process dies at its first passing.
+    """
 
     seed: int
     profile: str
@@ -70,20 +76,34 @@ class Scenario:
     orphan: float = 0.0
     longest_freeze: float = HOUR
     edge: int | None = None
+    deaths: list[str] = field(default_factory=list)
     rough: float = 0.0
     skew: float = 0.0
     users: float = 0.0
     outages: float = 0.0
     triggerer_deaths: float = 0.0
     store_wiped: bool = False
+    page_size: int = 100
+    latency: float = 1.0
     storm: float = 2 * HOUR
+
+    @property
+    def shows_late(self) -> bool:
+        """Whether a capture may show late."""
+        return bool({"template_late", "transaction_late"} & set(self.account_faults))
+
+    @property
+    def settle(self) -> float:
+        """What the product takes for the longest time from a submission to its effect, in seconds."""
+        minutes = [one.settings.get("grace_minutes", 15.0) for one in self.plans]
+        return float(max(min(minutes) * 60.0, 4 * self.timeout))
 
     def line(self) -> str:
         """Tell the scenario in a line."""
         shown = {
             name: value
             for name, value in vars(self).items()
-            if name not in {"seed", "profile", "plans"} and value not in (0.0, {}, None, False)
+            if name not in {"seed", "profile", "plans"} and value not in (0.0, {}, None, False, 100, [])
         }
         plans = "; ".join(
             f"servers {one.servers} cap {one.max_offline} waves of {one.wave_size} {one.settings or ''}".strip()
@@ -124,6 +144,8 @@ def _draw_account(made: Scenario, draw: random.Random) -> None:
     made.triggerers = draw.choice((1, 1, 2))
     made.skew = draw.choice((0.0, 0.0, 5.0, 20.0))
     made.store_wiped = draw.random() < 0.2
+    made.page_size = draw.choice((1, 2, 100, 100, 100, 100))
+    made.latency = draw.choice((1.0, 1.0, 5.0, 20.0))
     made.switches = {
         "capture_seconds": draw.choice((60.0, 270.0, 270.0, 900.0)),
         "export_seconds": draw.choice((60.0, 240.0, 240.0, 900.0)),
@@ -153,6 +175,7 @@ def _plans(made: Scenario, draw: random.Random) -> list[PlanSpec]:
             wave_size=draw.choice((1, 2, made.servers)),
             period="20251124T0200Z",
             starts=1.0,
+            gap=draw.choice((0.0, 20.0)),
             settings=_settings(draw),
         )
     ]
@@ -211,6 +234,7 @@ def _cap(made: Scenario, draw: random.Random) -> None:
     draw.shuffle(everybody)
     half = made.servers // 2
     both = draw.random() < 0.3
+    made.latency = draw.choice((1.0, 10.0, 20.0, 40.0))
     made.plans = [
         PlanSpec(
             servers=sorted(everybody if both else everybody[half:]),
@@ -218,13 +242,14 @@ def _cap(made: Scenario, draw: random.Random) -> None:
             wave_size=draw.choice((1, 2, 5)),
             period="20251124T0200Z",
             starts=1.0,
+            gap=draw.choice((0.0, 1.0, 20.0)),
         ),
         PlanSpec(
             servers=sorted(everybody if both else everybody[:half]),
             max_offline=draw.choice((1, 2)),
             wave_size=5,
             period="20251124T0200Z",
-            starts=draw.choice((1.0, 30.0, 400.0)),
+            starts=draw.choice((1.0, 1.0, 3.0, 400.0)),
         ),
     ]
 
@@ -259,17 +284,29 @@ def _damage(made: Scenario, draw: random.Random) -> None:
     made.account_faults["guest_404"] = {"rate": draw.choice((0.0, 0.05))}
     made.account_faults["unwrapped_single"] = {"rate": 0.1}
     made.account_faults["missing_total"] = {"rate": 0.1}
-    made.storm = 6 * HOUR
+    made.poll_interval = 120.0
+    made.storm = 4 * HOUR
+    made.plans = _plans(made, draw)
+    made.plans[0].settings["stuck_minutes"] = draw.choice((30.0, 60.0))
 
 
 def _late(made: Scenario, draw: random.Random) -> None:
     """A new template is not listed and cannot be read for a while; lists move between their pages."""
     made.account_faults["template_late"] = {"rate": draw.choice((0.5, 1.0))}
-    made.account_faults["moved_page"] = {"rate": 0.2}
-    made.account_faults["object_replaced"] = {"times": draw.choice((0, 1))}
-    made.rates = {f"{name}@classic:createArchiveTemplate": 0.3 for name in draw.sample(LOST, 2)}
+    made.account_faults["transaction_late"] = {"rate": draw.choice((0.0, 1.0))}
+    made.account_faults["moved_page"] = {"rate": 0.3}
+    made.account_faults[draw.choice(("object_replaced", "object_uploaded_again"))] = {"times": draw.choice((0, 1))}
+    made.rates = {f"{name}@classic:createArchiveTemplate": 0.4 for name in draw.sample(LOST, 3)}
     made.kill = draw.choice((0.0, 0.01))
+    made.freeze = draw.choice((0.0, 0.01))
+    made.deaths = draw.choice(
+        ([], ["capture after classic createArchiveTemplate"], ["capture before airflow store:set"])
+    )
     made.servers = 3
+    made.page_size = draw.choice((1, 2, 100))
+    made.plans = _plans(made, draw)
+    made.switches["late_seconds"] = draw.choice((30.0, 0.25 * made.settle, 0.4 * made.settle))
+    made.switches["capture_seconds"] = draw.choice((30.0, 60.0, 270.0))
 
 
 def _outages(made: Scenario, draw: random.Random) -> None:
@@ -295,6 +332,7 @@ def _everything(made: Scenario, draw: random.Random) -> None:
     made.users, made.outages, made.triggerer_deaths = 3.0, 2.0, 2.0
     made.rough = 1.0
     made.account_faults["template_late"] = {"rate": 0.3}
+    made.account_faults["transaction_late"] = {"rate": 0.3}
     made.account_faults["guest_404"] = {"rate": 0.02}
     if draw.random() < 0.3:
         made.account_faults["stuck_transaction"] = {"times": 1}

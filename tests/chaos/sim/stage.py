@@ -104,13 +104,13 @@ def serve(home: Path, arguments: list[str]) -> int:
 
     :param arguments: ``plant=<name>`` puts a bug into the product first; ``trace`` tells every event on standard error.
     """
-    for one in arguments:
-        if one.startswith("plant="):
-            planted.plant(one.removeprefix("plant="))
     trace = (lambda text: sys.stderr.write(f"{text}\n")) if "trace" in arguments else None
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2 if trace else os.open(os.devnull, os.O_WRONLY), 1)  # what Airflow's logging prints is no answer
     stage = Stage(home)
+    for one in arguments:
+        if one.startswith("plant="):
+            planted.plant(one.removeprefix("plant="))
     answers.write(f"{json.dumps({'points': stage.points})}\n")
     answers.flush()
     for line in sys.stdin:
