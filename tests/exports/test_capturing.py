@@ -25,6 +25,7 @@ from sealift.exports.errors import (
     ExportsError,
     OfflineCapReached,
     OutcomeOpen,
+    OutcomeUnknownError,
     OutsideWindow,
     PastSlotError,
     ServerBusyError,
@@ -269,6 +270,93 @@ def test_a_capture_refused_as_busy_may_be_our_own_and_keeps_its_slot_until_that_
     time.now = opened.value.until
     assert capture().adopted
     assert classic.count("capture") == 1
+
+
+def test_a_capture_whose_outcome_is_never_known_ends_as_a_failure(
+    capture: Callable[..., Captured], classic: Any, time: Any
+) -> None:
+    """Something on the way cuts every reply: the server must not hold a slot for ever."""
+    classic.capture_acts = [fails(LOST) for _ in range(6)]
+    for _ in range(3):
+        with pytest.raises(OutcomeOpen) as opened:
+            capture()
+        time.now = opened.value.until
+    with pytest.raises(OutcomeUnknownError, match="was submitted 4 times") as caught:
+        capture()
+    assert caught.value.retryable
+
+
+def test_an_error_in_the_apis_own_words_frees_the_slot_only_where_nothing_shows(
+    capture: Callable[..., Captured], classic: Any, make_guest: Callable[..., Any], make_transaction: Callable[..., Any]
+) -> None:
+    error = ClassicError("Error processing your request.")
+    classic.capture_acts = [fails(error)]
+    with pytest.raises(ClassicError, match="Error processing"):
+        capture()
+
+    def accepted() -> None:
+        classic.guests[101] = make_guest(101, data_disks=1, activeTransaction=make_transaction())
+
+    classic.capture_acts = [fails(error, accepted)]
+    with pytest.raises(ClassicError, match="Error processing"):
+        capture()
+    with pytest.raises(OutcomeOpen):
+        capture()
+
+
+def test_an_error_in_the_apis_own_words_after_the_capture_began_is_adopted(
+    capture: Callable[..., Captured], classic: Any
+) -> None:
+    classic.capture_acts = [fails(ClassicError("Could not obtain lock."), lambda: classic.add_template(NAME))]
+    assert capture().adopted
+
+
+def test_a_slot_of_an_earlier_try_stays_while_the_server_is_busy(
+    capture: Callable[..., Captured],
+    classic: Any,
+    cos: Any,
+    time: Any,
+    make_guest: Callable[..., Any],
+    make_transaction: Callable[..., Any],
+) -> None:
+    """The capture runs, and its template shows later than a request can be on its way."""
+    classic.capture_acts = [fails(LOST)]
+    with pytest.raises(OutcomeOpen) as opened:
+        capture()
+    classic.guests[101] = make_guest(101, data_disks=1, activeTransaction=make_transaction())
+    time.now = opened.value.until
+    before = sorted(key for key in cos.objects if "offline-slots" in key)
+    with pytest.raises(ServerBusyError, match="may be the capture"):
+        capture()
+    assert sorted(key for key in cos.objects if "offline-slots" in key) == before, "neither freed nor taken anew"
+    assert classic.count("capture") == 1
+
+
+def test_a_server_that_a_list_lacks_for_a_moment_is_looked_for_again(
+    capture: Callable[..., Captured], classic: Any
+) -> None:
+    asked = classic.get_guests
+    looks: list[Any] = []
+
+    def flaky(ids: Any) -> Any:
+        looks.append(ids)
+        return asked(ids) if len(looks) > 1 else {}
+
+    classic.get_guests = flaky
+    assert not capture().adopted
+
+
+def test_a_finished_export_that_is_cleared_waits_for_nothing_where_its_template_is_still_there(
+    capture: Callable[..., Captured], classic: Any, cos: Any, item: PlanItem
+) -> None:
+    made = classic.add_template(NAME)
+    manifest = Manifest.model_validate({**RAW, "template": {"id": made.id, "name": NAME}})
+    cos.store(f"nightly/manifests/101/{item.period}.json", canonical_json(manifest))
+    classic.guests.clear()
+
+    captured = capture()
+
+    assert (captured.template_id, captured.exported) == (made.id, True)
 
 
 def test_a_worker_that_stalls_between_its_look_and_its_check_does_not_capture_twice(

@@ -15,7 +15,7 @@ from sealift.classic.errors import (
     ClassicOutcomeUnknownError,
     ClassicPermissionError,
 )
-from sealift.exports.errors import OutcomeOpen, StepError, TemplateMissingError
+from sealift.exports.errors import OutcomeOpen, OutcomeUnknownError, ServerBusyError, StepError, TemplateMissingError
 from sealift.exports.plan import PlanItem
 from sealift.exports.steps import ExportStarted, ensure_export_started, forget_claim
 
@@ -104,10 +104,56 @@ def test_an_export_whose_objects_are_all_there_is_adopted(
 def test_an_export_that_runs_is_adopted(
     export: Callable[..., ExportStarted], classic: Any, make_template: Callable[..., Any], item: PlanItem
 ) -> None:
+    export()
     classic.templates[900] = make_template(900, item.template_name, busy=True)
 
     assert export().adopted
+    assert classic.count("export_template") == 1
+
+
+def test_a_transaction_that_is_nobodys_export_is_waited_for_and_not_taken_for_one(
+    export: Callable[..., ExportStarted],
+    classic: Any,
+    make_template: Callable[..., Any],
+    item: PlanItem,
+    time: Any,
+    now: Any,
+) -> None:
+    """A second transaction of the capture, or a copy to another data center."""
+    whole = classic.templates[900]
+    classic.templates[900] = make_template(900, item.template_name, busy=True)
+    with pytest.raises(OutcomeOpen, match="something else is done with it") as caught:
+        export()
+    assert caught.value.until == now + timedelta(minutes=2)
+    time.now += timedelta(hours=12)
+    with pytest.raises(ServerBusyError, match="not the transaction of this export"):
+        export()
     assert classic.count("export_template") == 0
+    classic.templates[900] = whole
+    assert not export().adopted
+
+
+def test_an_export_whose_outcome_is_never_known_ends_as_a_failure(
+    export: Callable[..., ExportStarted], classic: Any, time: Any
+) -> None:
+    classic.export_acts = [fails(LOST) for _ in range(5)]
+    for _ in range(3):
+        with pytest.raises(OutcomeOpen) as opened:
+            export()
+        time.now = opened.value.until
+    with pytest.raises(OutcomeUnknownError, match="was submitted 4 times"):
+        export()
+
+
+def test_an_error_in_the_apis_own_words_after_the_export_began_is_settled_by_looking(
+    export: Callable[..., ExportStarted], classic: Any, make_template: Callable[..., Any], item: PlanItem
+) -> None:
+    def runs() -> None:
+        classic.templates[900] = make_template(900, item.template_name, busy=True)
+
+    classic.export_acts = [fails(ClassicError("Error processing your request."), runs)]
+
+    assert export().adopted
 
 
 def test_a_template_that_does_not_show_or_is_another_is_refused(

@@ -281,11 +281,11 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     afterwards = {"captures": 3}
     counted: list[int] = []
 
-    def in_flight(_classic: Any, _store: Any, at: account.SlotsAt, now: datetime) -> int:
+    def in_flight(_classic: Any, _store: Any, at: account.SlotsAt, now: datetime) -> frozenset[int]:
         assert now.tzinfo is not None
         assert at.root == "offline-slots/1"
         counted.append(answers.pop(0) if answers else afterwards["captures"])
-        return counted[-1]
+        return frozenset(range(900, 900 + counted[-1]))
 
     async def settled(_began: datetime) -> None:
         return None

@@ -11,14 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
 from sealift.classic.errors import (
     ClassicActiveTransactionError,
+    ClassicAuthError,
     ClassicBadReplyError,
     ClassicError,
+    ClassicNotFoundError,
     ClassicOutcomeUnknownError,
+    ClassicPermissionError,
+    ClassicRateLimitedError,
+    ClassicTransientError,
+    ClassicUnreachableError,
 )
 from sealift.classic.models import Template
 from sealift.exports import names
@@ -27,6 +34,7 @@ from sealift.exports.errors import (
     DisksChangedError,
     DuplicateTemplatesError,
     OutcomeOpen,
+    OutcomeUnknownError,
     OutsideWindow,
     PastSlotError,
     ServerBusyError,
@@ -41,6 +49,19 @@ from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
 from sealift.exports.settings import PlanSettings
 from sealift.exports.slots import Admission, OfflineGate
+
+SUBMISSIONS_AT_MOST: Final = 3
+"""So often a capture or an export whose outcome stayed unknown is submitted again before that counts as a failure."""
+
+_CERTAIN: Final = (
+    ClassicAuthError,
+    ClassicNotFoundError,
+    ClassicPermissionError,
+    ClassicRateLimitedError,
+    ClassicTransientError,
+    ClassicUnreachableError,
+)
+"""What a write raises only where nothing was done: refused at the door, or never sent."""
 
 
 class Captured(BaseModel):
@@ -89,6 +110,7 @@ def ensure_captured(
     :raises OfflineCapReached: no offline slot is free; retryable.
     :raises OutsideWindow: the capture window is closed; retryable.
     :raises OutcomeOpen: this try or another may have submitted the capture, and no template shows yet; retryable.
+    :raises OutcomeUnknownError: as before, too often in a row; retryable.
     :raises ServerBusyError: the server has an active transaction; retryable.
     :raises TemplateMissingError: the remembered template does not show; retryable, and nothing is captured anew.
     :raises StepError: the server is gone, its disks changed, or the remembered template has another name.
@@ -124,7 +146,8 @@ def ensure_captured(
                     "start a new run for the server."
                 )
     if found is not None:
-        return captured(found.id, adopted=True)
+        done = _exported_template(cos, item, settings)
+        return captured(found.id, adopted=True, exported=done == found.id)
 
     if item.adopt_only:
         raise PastSlotError(
@@ -133,7 +156,7 @@ def ensure_captured(
         )
     _check_window(item, settings, clock())
     with gate.admit(classic, item) as admission:
-        _check_guest(classic, item)
+        _check_guest(classic, item, sleep=sleep, look_waits=look_waits)
         found = find_template(classic, item)  # after the check of the transaction, see the module's first lines
         if found is not None:
             return captured(found.id, adopted=True)
@@ -187,8 +210,11 @@ def _check_window(item: PlanItem, settings: PlanSettings, now: datetime) -> None
         )
 
 
-def _check_guest(classic: ClassicApi, item: PlanItem) -> None:
-    guest = classic.get_guests([item.guest_id]).get(item.guest_id)
+def _check_guest(classic: ClassicApi, item: PlanItem, *, sleep: Sleep, look_waits: Sequence[float]) -> None:
+    # A list can lack a server that is there: a page that moved, a moment's 404.
+    guest = look_again(
+        lambda: classic.get_guests([item.guest_id]).get(item.guest_id), sleep=sleep, waits=look_waits[:3]
+    )
     if guest is None:
         raise ServerGoneError(
             f"The account does not know {item.name} any more, or the connection's user may not see it. Nothing was "
@@ -239,6 +265,12 @@ def _submit(
         ), False
     except (ClassicOutcomeUnknownError, ClassicBadReplyError) as error:
         found = look_again(lambda: find_template(classic, item), sleep=sleep, waits=look_waits)
+        if found is None and admission.attempt > SUBMISSIONS_AT_MOST:
+            raise OutcomeUnknownError(
+                f"The capture of {item.name} was submitted {admission.attempt} times, each time no clear reply came, "
+                f"and no template named {item.template_name} ever showed: something on the way, or the account, "
+                f"refuses it without saying so. ({error})"
+            ) from error
         if found is None:
             raise OutcomeOpen(
                 f"The reply to the capture of {item.name} was lost, and no template named {item.template_name} showed "
@@ -257,9 +289,19 @@ def _submit(
                 f"({error})"
             ) from error
         return found, True
-    except ClassicError:
+    except _CERTAIN:
         admission.refused()
         raise
+    except ClassicError:
+        # An error in the API's own words: it was refused, as a rule. If it was carried out all the same, the template
+        # or at least the server's transaction shows.
+        found = look_again(lambda: find_template(classic, item), sleep=sleep, waits=look_waits[:3])
+        if found is None:
+            guest = classic.guest_states([item.guest_id]).get(item.guest_id)
+            if guest is not None and guest.active_transaction is None:
+                admission.refused()
+            raise
+        return found, True
 
 
 def _identity(disks: Sequence[PlannedDisk]) -> list[tuple[int, str, float, str]]:

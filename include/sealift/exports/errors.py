@@ -156,5 +156,14 @@ class ProofError(StepError):
         self.key = key
 
 
+class UnsettledProofError(ProofError):
+    """An object changed while it was being proven; what is there when it stands still may be sound.
+
+    The parameters are those of :class:`ProofError`.
+    """
+
+    retryable = True
+
+
 class ManifestConflictError(StepError):
     """A manifest of this export exists and says something else; it was left as it is."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,13 +27,24 @@ from sealift.classic.errors import (
 from sealift.classic.models import Template
 from sealift.cos.errors import CosError
 from sealift.exports import ledger, names
-from sealift.exports.errors import OutcomeOpen, StepError, TemplateMissingError
+from sealift.exports.capturing import SUBMISSIONS_AT_MOST
+from sealift.exports.errors import (
+    ExportsError,
+    OutcomeOpen,
+    OutcomeUnknownError,
+    ServerBusyError,
+    StepError,
+    TemplateMissingError,
+)
 from sealift.exports.looking import LOOK_AGAIN, look_again, real_clock, real_sleep
 from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
 from sealift.exports.registers import Entry, Holding, Register, new_token
 from sealift.exports.settings import PlanSettings
 from sealift.exports.slots import settle_time
+
+BUSY_LOOK: Final = timedelta(minutes=2)
+"""How soon an export looks again at a template that is busy with something else."""
 
 
 class ExportStarted(BaseModel):
@@ -84,12 +96,13 @@ def ensure_export_started(
     :raises TemplateMissingError: the account does not show the template; retryable.
     :raises OutcomeOpen: this try or another may have submitted it, and neither transaction nor objects show yet;
         retryable.
+    :raises OutcomeUnknownError: as before, too often in a row; retryable.
     :raises StepError: the template is not this export's.
     :raises sealift.classic.errors.ClassicError: the account refused, in its own words.
     :raises sealift.cos.errors.CosError: the object store did not answer; nothing was submitted.
     """
     started = ExportStarted(template_id=template_id, export_id=item.export_id, keys=item.disk_keys, adopted=True)
-    found = _found(classic, cos, item, settings, template_id, started)
+    found = _found(classic, cos, item, settings, template_id, started, clock=clock)
     if found is not None:
         return found
     began, now = monotonic(), clock()
@@ -98,7 +111,7 @@ def ensure_export_started(
     claim = _claim(register, register.look(), item, clock=clock, settle=settle)
     try:
         # Whoever submitted while this try was held up has left a claim, or what is looked for here.
-        found = _found(classic, cos, item, settings, template_id, started)
+        found = _found(classic, cos, item, settings, template_id, started, clock=clock)
         late = monotonic() > began + settle.total_seconds() / 2 or clock() > now + settle / 2
     except BaseException:
         _give_back(register, claim)
@@ -122,7 +135,13 @@ def ensure_export_started(
             return started
         if isinstance(error, ClassicBadReplyError):
             raise
-        certain_at = claim.since + settle
+        if claim.entry.attempt > SUBMISSIONS_AT_MOST:
+            raise OutcomeUnknownError(
+                f"The export of {item.name} (template {template_id}) was submitted {claim.entry.attempt} times, each "
+                "time no clear reply came, and neither a transaction nor objects ever showed: something on the way, or "
+                f"the account, refuses it without saying so. ({error})"
+            ) from error
+        certain_at = claim.certain_at(settle)
         raise OutcomeOpen(
             f"The reply to the export of {item.name} (template {template_id}) was lost, and neither a transaction nor "
             f"objects showed within {sum(waits):.0f} s. Nothing is submitted again before {certain_at:%H:%M:%S} UTC, "
@@ -135,6 +154,9 @@ def ensure_export_started(
             return started
         raise
     except ClassicError:
+        # An error in the API's own words: it was refused, as a rule. If it was carried out all the same, that shows.
+        if look_again(lambda: _running(classic, cos, item, settings, template_id), sleep=sleep, waits=look_waits[:3]):
+            return started
         _give_back(register, claim)
         raise
     return started.model_copy(update={"adopted": False})
@@ -162,13 +184,20 @@ def _claim(register: Register, seen: Holding | None, item: PlanItem, *, clock: C
     :raises OutcomeOpen: another try took it a short while ago, or in this moment.
     """
     now = clock()
-    if seen is None or not seen.held or now >= seen.since + settle:
-        entry = Entry(export_id=item.export_id, guest_id=item.guest_id, token=new_token(), taken_at=now)
+    if seen is None or not seen.held or now >= seen.certain_at(settle):
+        entry = Entry(
+            export_id=item.export_id,
+            guest_id=item.guest_id,
+            token=new_token(),
+            taken_at=now,
+            settle_seconds=settle.total_seconds(),
+            attempt=seen.entry.attempt + 1 if seen is not None and seen.held else 1,
+        )
         claim = register.advance(seen, entry)
         if claim is not None:
             return claim
         seen = register.look()
-    certain_at = (seen.since if seen is not None and seen.held else now) + settle
+    certain_at = seen.certain_at(settle) if seen is not None and seen.held else now + settle
     raise OutcomeOpen(
         f"Another try for {item.name} may have submitted its export a short while ago; neither a transaction nor "
         f"objects show yet. Nothing is submitted before {certain_at:%H:%M:%S} UTC, when it is certain what came of it.",
@@ -178,14 +207,25 @@ def _claim(register: Register, seen: Holding | None, item: PlanItem, *, clock: C
 
 def _give_back(register: Register, claim: Holding) -> None:
     """Give the claim back, where nothing was submitted. If that fails, it ends by itself in a while."""
-    with suppress(CosError):
+    with suppress(CosError, ExportsError):
         register.advance(claim, claim.entry.model_copy(update={"state": "free"}))
 
 
 def _found(
-    classic: ClassicApi, cos: CosApi, item: PlanItem, settings: PlanSettings, template_id: int, started: ExportStarted
+    classic: ClassicApi,
+    cos: CosApi,
+    item: PlanItem,
+    settings: PlanSettings,
+    template_id: int,
+    started: ExportStarted,
+    *,
+    clock: Clock,
 ) -> ExportStarted | None:
-    """Look for what makes a submission needless: the manifest, the objects, or a transaction."""
+    """Look for what makes a submission needless: the manifest, the objects, or a transaction of ours.
+
+    :raises OutcomeOpen: the template has a transaction that is nobody's export: one of the capture's that came late, or
+        a copy to another data center. It is waited for.
+    """
     if ledger.is_exported(
         cos, bucket=settings.bucket, prefix=settings.prefix, guest_id=item.guest_id, period=item.period
     ):
@@ -203,7 +243,21 @@ def _found(
             f"Template {template_id} is named {template.name!r}, not {item.template_name!r}: it is not the template of "
             f"this export of {item.name}. Nothing was submitted. Clear the capture task, which finds the right one."
         )
-    return started if template.transactions_left or _transaction(template) else None
+    if not (template.transactions_left or _transaction(template)):
+        return None
+    if _claims(cos, item, settings).look() is not None:
+        return started
+    longest = item.capture_deadline(settings) + item.export_deadline(settings)
+    if template.create_date is not None and clock() > template.create_date + longest:
+        raise ServerBusyError(
+            f"The template {template_id} of {item.name} has had a transaction for longer than a capture and an export "
+            "take, and it is not the transaction of this export. Look at the template under Devices > Manage > Images."
+        )
+    raise OutcomeOpen(
+        f"The template {template_id} of {item.name} has a transaction, and nobody has submitted its export yet: "
+        "something else is done with it. The export waits for its end.",
+        until=clock() + BUSY_LOOK,
+    )
 
 
 def _running(classic: ClassicApi, cos: CosApi, item: PlanItem, settings: PlanSettings, template_id: int) -> bool | None:

@@ -27,6 +27,7 @@ from sealift.exports.errors import (
     ServerGoneError,
     StepError,
     TemplateMissingError,
+    UnsettledProofError,
 )
 from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.looking import real_clock, real_sleep
@@ -136,6 +137,7 @@ def prove_and_record(
         _prove_disk(item, index, info, bucket, opener=opener, presence=_presence_checks(info, second_look_seconds))
         for index, info in enumerate(objects)
     ]
+    _prove_unchanged(cos, item, bucket, objects)
     proven_at = clock()
     record, record_body = _write_record(classic, cos, item, bucket)
     ended = template_ended if template_ended is not None and template_ended.template_id == template_id else None
@@ -185,7 +187,7 @@ def _prove_presence(cos: CosApi, item: PlanItem, bucket: str, *, sleep: Sleep, s
     second = _look(cos, item, bucket, with_part_size=True)
     for before, after in zip(first, second, strict=True):
         if (before.etag, before.size) != (after.etag, after.size):
-            raise ProofError(
+            raise UnsettledProofError(
                 f"{bucket}/{after.key} of {item.name} changed between two looks ({before.size} bytes, ETag "
                 f"{before.etag}; then {after.size} bytes, ETag {after.etag}): something still writes it. Wait until "
                 "no export of the template runs, then clear this task.",
@@ -193,6 +195,19 @@ def _prove_presence(cos: CosApi, item: PlanItem, bucket: str, *, sleep: Sleep, s
                 key=after.key,
             )
     return second
+
+
+def _prove_unchanged(cos: CosApi, item: PlanItem, bucket: str, proven: list[ObjectInfo]) -> None:
+    """A disk that was proven may have been replaced while the next one was read: nothing may have changed by now."""
+    for before in proven:
+        after = cos.head(bucket, before.key)
+        if after is None or (after.etag, after.size) != (before.etag, before.size):
+            raise UnsettledProofError(
+                f"{bucket}/{before.key} of {item.name} was replaced or deleted after it was proven. No manifest was "
+                "written. A retry proves what is there now.",
+                check_id="etag-stable",
+                key=before.key,
+            )
 
 
 def _look(cos: CosApi, item: PlanItem, bucket: str, *, with_part_size: bool = False) -> list[ObjectInfo]:
@@ -246,7 +261,7 @@ def _prove_disk(
             key=info.key,
         ) from error
     except (CosPreconditionError, CosNotFoundError) as error:
-        raise ProofError(
+        raise UnsettledProofError(
             f"{bucket}/{info.key} of {item.name} was replaced or deleted while it was being proven. No manifest was "
             f"written. Wait until nothing writes it, then clear this task. ({error})",
             check_id="etag-stable",

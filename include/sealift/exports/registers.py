@@ -16,14 +16,14 @@ import logging
 import re
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from sealift.cos.errors import CosError
 from sealift.cos.models import ObjectInfo, PutOutcome
-from sealift.exports.errors import LedgerError
+from sealift.exports.errors import LedgerError, OutcomeUnknownError
 from sealift.exports.ports import CosApi
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ class Entry(BaseModel):
     :param guest_id: that export's virtual server.
     :param token: tells the writers of one export apart: every try of a task has its own.
     :param taken_at: when it was written, by the writer's clock (UTC).
+    :param settle_seconds: how long the writer may take, at the most twice; readers go by the longer of theirs and this.
+    :param attempt: how often this export has held it in a row without anybody knowing what came of it.
     :param state: held, or given back.
     """
 
@@ -49,6 +51,8 @@ class Entry(BaseModel):
     guest_id: int
     token: str
     taken_at: AwareDatetime
+    settle_seconds: float = 0.0
+    attempt: int = 1
     state: Literal["held", "free"] = "held"
 
 
@@ -65,6 +69,14 @@ class Holding(BaseModel):
     number: int
     entry: Entry
     since: datetime
+
+    def certain_at(self, settle: timedelta) -> datetime:
+        """Say when it is certain what came of what its holder may have submitted.
+
+        :param settle: how long a request may be on its way, by the reader.
+        :returns: that long after it was written, or as long as its writer said.
+        """
+        return self.since + max(settle, timedelta(seconds=self.entry.settle_seconds))
 
     @property
     def held(self) -> bool:
@@ -99,7 +111,8 @@ class Register:
         :param listed: a listing of its keys, where the caller has one; it is listed otherwise.
         :param known: what an earlier look found; an entry never changes, so that the same number is not read again.
         :returns: the highest entry, or None where nobody ever wrote one.
-        :raises LedgerError: an entry cannot be read.
+        :raises LedgerError: an entry is not what Sealift writes.
+        :raises OutcomeUnknownError: it changes faster than it can be read; retryable.
         """
         for _ in range(_LOOKS):
             entries = self._entries(self._cos.list(self._bucket, f"{self._root}/") if listed is None else listed)
@@ -112,7 +125,9 @@ class Register:
             if body is not None:
                 return self._holding(number, body, entries[number].last_modified)
             listed = None  # passed and deleted since it was listed
-        raise LedgerError(f"{self._bucket}/{self._root}/ changes faster than it can be read. A retry looks again.")
+        raise OutcomeUnknownError(
+            f"{self._bucket}/{self._root}/ changes faster than it can be read. A retry looks again."
+        )
 
     def advance(self, seen: Holding | None, entry: Entry) -> Holding | None:
         """Write the next entry, and make sure that it is on top.

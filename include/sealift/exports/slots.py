@@ -19,6 +19,7 @@ long as the first keeps the server busy.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,7 @@ from sealift.classic.models import GuestState, Template
 from sealift.cos.errors import CosError
 from sealift.cos.models import ObjectInfo
 from sealift.exports import deadlines, names
-from sealift.exports.errors import OfflineCapReached, OutcomeOpen
+from sealift.exports.errors import ExportsError, OfflineCapReached, OutcomeOpen, ServerBusyError
 from sealift.exports.looking import real_clock
 from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi
@@ -77,11 +78,13 @@ class Survey:
     :param offline: guests that the account shows to be offline for one of our captures.
     :param slots: what each slot says, by its number.
     :param live: the slots whose holders are offline, or may be in a moment.
+    :param busy: holders whose servers have an active transaction.
     """
 
     offline: frozenset[int]
     slots: Mapping[int, Holding]
     live: frozenset[int]
+    busy: frozenset[int] = frozenset()
 
     def guests(self, *, but: int | None = None) -> set[int]:
         """Return the guests that count against the cap.
@@ -105,7 +108,8 @@ def survey(classic: ClassicApi, cos: CosApi, place: SlotsPlace, *, now: datetime
     slots = read_slots(cos, place)
     account = _account(classic, [one.entry.guest_id for one in slots.values() if one.held], now=now)
     live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
-    return Survey(offline=frozenset(account.offline), slots=slots, live=frozenset(live))
+    busy = {number for number, guest in account.guests.items() if guest.active_transaction is not None}
+    return Survey(offline=frozenset(account.offline), slots=slots, live=frozenset(live), busy=frozenset(busy))
 
 
 def read_slots(cos: CosApi, place: SlotsPlace, *, known: Mapping[int, Holding] | None = None) -> dict[int, Holding]:
@@ -151,6 +155,11 @@ class Admission(Protocol):
     @property
     def certain_at(self) -> datetime:
         """When it is certain that a request of this admission was not carried out, if nothing of it shows by then."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """How often this export has been submitted in a row without anybody knowing what came of it."""
         ...
 
     def submitting(self) -> None:
@@ -206,6 +215,7 @@ class OfflineSlots:
             refused, gives the slot back.
         :raises OfflineCapReached: no slot is free.
         :raises OutcomeOpen: another try of this export took a slot a short while ago, and may have submitted.
+        :raises ServerBusyError: an earlier try may have submitted, and the server is busy; its slot stays.
         """
         taken = self._take(classic, item)
         try:
@@ -224,8 +234,8 @@ class OfflineSlots:
             free = (number for number in range(self._max_offline) if number not in seen.live)
             number = mine if mine is not None else next(free, None)
             if number is None:
-                # Another slot of this very server: of its export for another period.
-                raise self._full(item, len(others) + 1)
+                # One server holds two slots, for two periods: what is counted is servers, so there is room beyond.
+                number = next(one for one in itertools.count(self._max_offline) if one not in seen.live)
             taken = self._write(item, number, seen.slots.get(number))
             if taken is None:
                 continue
@@ -247,13 +257,19 @@ class OfflineSlots:
         """
         for number, holding in seen.slots.items():
             if holding.held and holding.entry.export_id == item.export_id:
-                if self._clock() < holding.since + self._place.settle:
+                if self._clock() < holding.certain_at(self._place.settle):
                     raise self._open(item, holding)
+                if item.guest_id in seen.busy:
+                    # It may be busy with our own capture, whose template shows late: the slot stays as it is.
+                    raise ServerBusyError(
+                        f"{item.name} has an active transaction, which may be the capture that an earlier try "
+                        "submitted; no template of it shows yet. Nothing was submitted. A retry looks again."
+                    )
                 return number
         return None
 
     def _open(self, item: PlanItem, holding: Holding) -> OutcomeOpen:
-        certain_at = holding.since + self._place.settle
+        certain_at = holding.certain_at(self._place.settle)
         return OutcomeOpen(
             f"Another try for {item.name} took an offline slot at {holding.since:%H:%M:%S} UTC and may have submitted "
             f"the capture; no template {item.template_name} shows yet. Nothing is submitted before "
@@ -263,7 +279,15 @@ class OfflineSlots:
 
     def _write(self, item: PlanItem, number: int, seen: Holding | None) -> _Taken | None:
         began, now = self._monotonic(), self._clock()
-        entry = Entry(export_id=item.export_id, guest_id=item.guest_id, token=new_token(), taken_at=now)
+        again = seen is not None and seen.held and seen.entry.export_id == item.export_id
+        entry = Entry(
+            export_id=item.export_id,
+            guest_id=item.guest_id,
+            token=new_token(),
+            taken_at=now,
+            settle_seconds=self._place.settle.total_seconds(),
+            attempt=seen.entry.attempt + 1 if again and seen is not None else 1,
+        )
         register = _register(self._cos, self._place, number)
         holding = register.advance(seen, entry)
         if holding is None:
@@ -320,7 +344,8 @@ class _Taken:
         self._latest = latest
         self._monotonic, self._clock = clocks
         self.may_be_submitted = False
-        self.certain_at = holding.since + settle
+        self.certain_at = holding.certain_at(settle)
+        self.attempt = holding.entry.attempt
 
     def submitting(self) -> None:
         # Two clocks: one of them stands still while a machine is suspended, the other can be set back.
@@ -341,7 +366,7 @@ class _Taken:
         entry = self._holding.entry.model_copy(update={"state": "free", "taken_at": self._clock()})
         try:
             self._register.advance(self._holding, entry)
-        except CosError as error:
+        except (CosError, ExportsError) as error:
             log.warning("The offline slot of %s could not be given back, and frees itself: %s", self._item.name, error)
 
 
@@ -384,7 +409,7 @@ def _live(holding: Holding, account: _Account, *, now: datetime, settle: timedel
         return True
     if entry.export_id in account.exports:
         return False
-    if now - holding.since < 2 * settle:
+    if now - holding.since < 2 * max(settle, timedelta(seconds=entry.settle_seconds)):
         return True
     # No template shows, and it should by now: the capture was never submitted, or its template was deleted.
     guest = account.guests.get(entry.guest_id)

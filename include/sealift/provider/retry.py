@@ -26,6 +26,7 @@ PASSING = (
     "sealift.classic.errors.ClassicOutcomeUnknownError",
     "sealift.cos.errors.CosTransientError",
     "sealift.exports.errors.RetryableStepError",
+    "sealift.exports.errors.UnsettledProofError",
     "sealift.provider.errors.WaitFailed",
 )
 

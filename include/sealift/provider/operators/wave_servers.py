@@ -18,9 +18,16 @@ class ReadWaveOperator(WaveTaskOperator):
 
         :param context: the task's context.
         :returns: one small dictionary for each server: ``guest_id``, ``hostname``, ``export_id``.
-        :raises InputError: if the run names no wave.
+        :raises InputError: if the run names no wave, or one of a dry run.
         """
+        from sealift.exports.errors import InputError
+
         wave = self.wave
+        if wave.settings.dry_run:
+            raise InputError(
+                f"The plan {wave.plan_id} was made by a dry run: none of it is to be carried out. Trigger plan_exports "
+                "without dry_run."
+            )
         self.log.info("Wave %d of the plan %s: %d servers.", wave.number, wave.plan_id, len(wave.items))
         return [
             {"guest_id": item.guest_id, "hostname": item.hostname, "export_id": item.export_id} for item in wave.items

@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sealift.cos.errors import CosError, CosNotFoundError, CosPermissionError
+from sealift.exports.errors import ExportsError
 from sealift.provider.asking import CALL_LIMIT, Asker, Pages, may_be_one_item, read_pages, words_of
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
@@ -106,7 +107,8 @@ class Snapshot:
     :param templates: the templates that the account knows, by id.
     :param guests: the virtual servers that the account knows, by id.
     :param objects: the objects found, by place; a place is absent where it was not listed this time.
-    :param in_flight: captures that run or are about to, by where their slots are, where somebody waits for one.
+    :param in_flight: the guests that are offline for capture or about to be, by where their slots are, where somebody
+        waits for one.
     :param admitted: the waits for a slot that a slot is free for, the longest waiting first.
     :param unlisted: the places that could not be listed, and why.
     :param unread_templates: the templates that could not be asked for, and why: nothing may be concluded of them.
@@ -120,7 +122,7 @@ class Snapshot:
     guests: Mapping[int, GuestState] = field(default_factory=dict)
     objects: Mapping[Place, tuple[ObjectInfo, ...]] = field(default_factory=dict)
     unlisted: Mapping[Place, str] = field(default_factory=dict)
-    in_flight: Mapping[SlotsAt, int] = field(default_factory=dict)
+    in_flight: Mapping[SlotsAt, frozenset[int]] = field(default_factory=dict)
     admitted: frozenset[Interest] = frozenset()
     unread_templates: Mapping[int, str] = field(default_factory=dict)
     unread_guests: Mapping[int, str] = field(default_factory=dict)
@@ -268,11 +270,11 @@ class AccountPoll:
 
     async def _slots(
         self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
-    ) -> tuple[dict[SlotsAt, int], Exception | None]:
+    ) -> tuple[dict[SlotsAt, frozenset[int]], Exception | None]:
         """Count what keeps slots taken; where that fails, nobody gets one now, and the other waits go on."""
         places = {one.slots for one in wanted if one.slots is not None}
         problem: Exception | None = None
-        found: dict[SlotsAt, int] = {}
+        found: dict[SlotsAt, frozenset[int]] = {}
         try:
             found = await self._in_flight(classic, wanted, now)
         except Exception as error:  # noqa: BLE001 - as in _snapshot; it is logged by _note
@@ -318,14 +320,14 @@ class AccountPoll:
 
     async def _in_flight(
         self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
-    ) -> dict[SlotsAt, int]:
+    ) -> dict[SlotsAt, frozenset[int]]:
         """Count the captures that run or are about to, where somebody waits for a slot."""
-        found: dict[SlotsAt, int] = {}
+        found: dict[SlotsAt, frozenset[int]] = {}
         for at in dict.fromkeys(one.slots for one in wanted if one.slots is not None):
             try:
                 store = await self._store(at.cos_conn_id, at.region)
                 found[at] = await self._ask(_counted, classic, store, at, now)
-            except (CosError, ConnectionProblem) as error:
+            except (CosError, ConnectionProblem, ExportsError) as error:
                 log.warning("Could not read the slots %s/%s, looking again later: %s", at.bucket, at.root, error)
         return found
 
@@ -390,24 +392,25 @@ class AccountPoll:
             self._stores.popitem()[1].close()
 
 
-def _admitted(wanted: tuple[Interest, ...], in_flight: Mapping[SlotsAt, int]) -> frozenset[Interest]:
+def _admitted(wanted: tuple[Interest, ...], in_flight: Mapping[SlotsAt, frozenset[int]]) -> frozenset[Interest]:
     """Give the free slots to those who have waited longest. The capture itself takes one, and looks once more."""
     admitted: set[Interest] = set()
     given: Counter[SlotsAt] = Counter()
     for one in wanted:
         if one.slots is None or one.max_offline is None or one.slots not in in_flight:
             continue
-        if in_flight[one.slots] + given[one.slots] < one.max_offline:
+        # The waiting server itself does not count: it may be busy with its export of another period.
+        if len(in_flight[one.slots] - {one.guest_id}) + given[one.slots] < one.max_offline:
             admitted.add(one)
             given[one.slots] += 1
     return frozenset(admitted)
 
 
-def _counted(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime) -> int:
+def _counted(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime) -> frozenset[int]:
     from sealift.exports.steps import SlotsPlace, survey
 
     place = SlotsPlace(bucket=at.bucket, root=at.root, settle=timedelta(seconds=at.settle_seconds))
-    return len(survey(classic, store, place, now=now).guests())
+    return frozenset(survey(classic, store, place, now=now).guests())
 
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:

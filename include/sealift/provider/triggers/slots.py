@@ -67,8 +67,8 @@ class OfflineSlotTrigger(AccountTrigger):
                     await settle(began)
                     yield TriggerEvent(LOOK_AGAIN)
                     return
-                if at in snapshot.in_flight and snapshot.in_flight[at] != told:
-                    told = snapshot.in_flight[at]
+                if at in snapshot.in_flight and len(snapshot.in_flight[at]) != told:
+                    told = len(snapshot.in_flight[at])
                     self.log.info("Waiting for an offline slot: %d captures run, %d may.", told, self.max_offline)
         finally:
             unregister(key, token)
