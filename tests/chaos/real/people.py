@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tests.chaos.real import edges
 from tests.chaos.real.metadata import wait_for
 from tests.chaos.real.scenario import Play, scenario
 from tests.chaos.real.stage import CAPTURE, EXPORT, PROVE, WAIT_EXPORT, WAIT_TEMPLATE, Stage
 from tests.chaos.real.world import BUCKET
 
+# Of a hundred requests about eight meet one of these.
+NOISE = {
+    f"{fault}@{service}": rate
+    for service in ("classic", "cos", "iam")
+    for fault, rate in {
+        "lost_reply": 0.01,
+        "reset_before": 0.01,
+        "reset_after": 0.01,
+        "truncated_body": 0.01,
+        "http_503": 0.02,
+        "after_502": 0.01,
+        "slow": 0.02,
+    }.items()
+}
 GROUP = (CAPTURE, WAIT_TEMPLATE, EXPORT, WAIT_EXPORT, PROVE)
 
 
@@ -100,11 +115,23 @@ def a_hundred_wait(stage: Stage) -> None:
         owners = Counter(run.wait_waiting(CAPTURE, index).triggerer for index in range(100))
         ((job, _),) = owners.most_common(1)
         name = stage.world.name_of_job(job)
+        stage.points.append("100 servers wait")
         stage.take_away(name)
-        stage.points.append("100 servers wait: one of two triggerers is killed")
         for index in range(100):
             run.wait_moved(CAPTURE, job, index)
         for guest in run.guests:
             stage.end_capture(guest)
         stage.bring_back()
     stage.all_exported(run, seconds=900)
+
+
+@scenario("faults on every way to the account and the bucket, and a worker killed", alone=True)
+def everything_at_random(stage: Stage) -> None:
+    plan = stage.world.plan
+    for text, rate in NOISE.items():
+        plan.set(text, rate=rate)
+    try:
+        run = stage.start(4, before=lambda run: stage.trap(edges.CAPTURE_DONE, run, stage.kill_worker))
+        stage.all_exported(run)
+    finally:
+        plan.clear()

@@ -121,7 +121,7 @@ def judge(world: World, played: Sequence[Played]) -> Tally:
         kills=sum(world.kills.values()),
         findings=findings,
         by_fault=world.plan.counts(),
-        by_point=Counter(point for one in played for point in one.stage.points),
+        by_point=Counter(point for one in played for point in one.stage.struck),
         by_profile=Counter({f"real processes, {world.engine}": len(played)}),
     )
 

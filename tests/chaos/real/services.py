@@ -21,32 +21,36 @@ def _killed_at(edge: Edge, *names: str) -> Play:
 # Triggerers
 
 
-def _triggerer_killed(wait: str, *, service: str, method: str) -> Play:
-    """The triggerer that has a wait is killed when a poll of it arrives, and comes back after the other took over."""
+def _triggerer(wait: str, *, service: str, method: str, held: bool = False) -> Play:
+    """The triggerer that has a wait is killed when a poll of it arrives, and comes back after the other took over.
+
+    :param held: it is held instead, and then goes on with a wait that is the other's by now.
+    """
 
     def play(stage: Stage) -> None:
-        killed: list[int | None] = []
+        struck: list[tuple[str, int | None]] = []
 
         def has_it(caller: Caller) -> bool:
             name = None if caller.pid is None else stage.world.airflow.owner(caller.pid)
             found = run.state(wait, 0)
             return name is not None and found is not None and stage.world.has_job(name, found.triggerer)
 
-        def kill(hit: Hit) -> None:
-            found = run.state(wait, 0)
+        def strike(hit: Hit) -> None:
+            name, found = stage.world.airflow.owner(hit.caller.pid or 0), run.state(wait, 0)
+            assert name is not None
             assert found is not None
-            killed.append(found.triggerer)
+            struck.append((name, found.triggerer))
             stage.points.append(f"{wait.partition('.')[2]}: a poll of it arrived")
-            stage.take_away(stage.world.airflow.owner(hit.caller.pid or 0) or "")
+            (stage.hold if held else stage.take_away)(name)
 
         def set_trap(run: Run) -> None:
             target = run.prefix if service == "cos" else ""
             name = f"a poll of {wait} of {run.wave}"
-            stage.watch(Trap(name, service, method, "arrived", target=target, by=has_it, act=kill))
+            stage.watch(Trap(name, service, method, "arrived", target=target, by=has_it, act=strike))
 
         run = stage.start(before=set_trap)
         stage.traps[0].wait(stage.patience)
-        run.wait_moved(wait, killed[0])
+        run.wait_moved(wait, struck[0][1])
         stage.bring_back()
         stage.all_exported(run)
 
@@ -54,13 +58,17 @@ def _triggerer_killed(wait: str, *, service: str, method: str) -> Play:
 
 
 scenario("triggerer killed while a capture waits, the other takes over")(
-    _triggerer_killed(CAPTURE, service="classic", method="*")
+    _triggerer(CAPTURE, service="classic", method="*")
 )
 scenario("triggerer killed at its first poll for wait_for_template, the other takes over")(
-    _triggerer_killed(WAIT_TEMPLATE, service="classic", method="*")
+    _triggerer(WAIT_TEMPLATE, service="classic", method="*")
 )
 scenario("triggerer killed while it lists an export's objects, the other takes over")(
-    _triggerer_killed(WAIT_EXPORT, service="cos", method="ListObjectsV2")
+    _triggerer(WAIT_EXPORT, service="cos", method="ListObjectsV2")
+)
+
+scenario("triggerer held while a capture waits, goes on when the other has taken over")(
+    _triggerer(CAPTURE, service="classic", method="*", held=True)
 )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from tests.chaos.real.metadata import TaskState, wait_for
 from tests.chaos.real.points import Caller, Hit, Phase, Trap
 from tests.chaos.real.worker import Worker, title
 from tests.chaos.real.world import BUCKET, GRACE_MINUTES, PATIENCE, UNCAPPED, World
+from tools.keeper import signal_all
 
 CAPTURE, EXPORT, PROVE = "export.capture", "export.export", "export.prove_and_record"
 WAIT_TEMPLATE, WAIT_EXPORT = "export.wait_for_template", "export.wait_for_export"
@@ -178,14 +180,17 @@ class Stage:
     """Where one scenario plays.
 
     :param points: the points that were reached, in order.
+    :param struck: those of them at which something was killed.
     """
 
     world: World
     name: str
     runs: list[Run] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
+    struck: list[str] = field(default_factory=list)
     traps: list[Trap] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     closed: bool = False
     patience: ClassVar[float] = PATIENCE
 
@@ -250,8 +255,13 @@ class Stage:
 
     def kill_worker(self, hit: Hit) -> None:
         """Kill the worker that sent a request: the task's process and its supervisor."""
+        self.strike(hit.worker.pids)
+
+    def strike(self, pids: Sequence[int]) -> None:
+        """Kill processes of a worker."""
         self.world.kills["worker"] += 1
-        hit.worker.kill()
+        self.struck.append(self.points[-1])
+        signal_all(pids, signal.SIGKILL)
 
     def scheduler_of(self, hit: Hit) -> str:
         """Tell which scheduler started the worker that sent a request."""
@@ -414,9 +424,17 @@ class Stage:
         """Kill programs; see :meth:`World.take_away`."""
         if self.world.take_away(*names, descendants_too=descendants_too, unless=lambda: self.closed):
             self.away += names
+            self.struck.append(self.points[-1])
+
+    def hold(self, name: str) -> None:
+        """Hold a program; see :meth:`World.hold`."""
+        if self.world.hold(name, unless=lambda: self.closed):
+            self.held.append(name)
 
     def bring_back(self) -> None:
-        """Start again what was killed, and wait until it does its work."""
+        """Start again what was killed, let go on what was held, and wait until it does its work."""
+        held, self.held = self.held, []
+        self.world.go_on(*held)
         names, self.away = self.away, []
         self.world.bring_back(*names)
 
@@ -425,5 +443,4 @@ class Stage:
         self.closed = True
         for trap in self.traps:
             self.world.watch.lift(trap)
-        if self.away:
-            self.bring_back()
+        self.bring_back()

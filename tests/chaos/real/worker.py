@@ -29,10 +29,6 @@ class Worker:
         """Those that there are, the supervisor first: it must not report the other's end."""
         return [pid for pid in (self.supervisor, self.task) if pid is not None]
 
-    def kill(self) -> None:
-        """Kill both."""
-        signal_all(self.pids, signal.SIGKILL)
-
     def hold(self) -> None:
         """Hold both, by SIGSTOP."""
         signal_all(self.pids, signal.SIGSTOP)

@@ -32,9 +32,8 @@ def task_process_alone(stage: Stage) -> None:
     """Its supervisor lives and reports the end at once, as when the kernel runs out of memory."""
 
     def kill(hit: Hit) -> None:
-        stage.world.kills["worker"] += 1
         assert hit.worker.task is not None
-        os.kill(hit.worker.task, signal.SIGKILL)
+        stage.strike([hit.worker.task])
 
     run = stage.start(before=lambda run: stage.trap(edges.CAPTURE_DONE, run, kill))
     stage.all_exported(run)
@@ -46,9 +45,8 @@ def supervisor_alone(stage: Stage) -> None:
     """The task's process lives on without anybody to report to, and captures."""
 
     def kill(hit: Hit) -> None:
-        stage.world.kills["worker"] += 1
         assert hit.worker.supervisor is not None
-        os.kill(hit.worker.supervisor, signal.SIGKILL)
+        stage.strike([hit.worker.supervisor])
 
     run = stage.start(before=lambda run: stage.trap(edges.CAPTURE_ARRIVED, run, kill))
     stage.all_exported(run)

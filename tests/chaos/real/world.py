@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -272,12 +272,7 @@ class World:
         :param unless: asked when the programs are there to be killed; says that it is too late now.
         :returns: whether it was done.
         """
-        for name in sorted(names):
-            if not self._away[name].acquire(timeout=PATIENCE):
-                raise TimeoutError(f"{name} has been away for {PATIENCE:.0f} s")
-        if unless():
-            for name in names:
-                self._away[name].release()
+        if not self._claim(names, unless):
             return False
         for name in names:
             self.kills[name.rstrip("-0123456789")] += 1
@@ -285,6 +280,32 @@ class World:
                 self.sandbox.kill()
             else:
                 self.airflow.kill(name, descendants_too=descendants_too)
+        return True
+
+    def hold(self, name: str, *, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Hold a program that all scenarios share, by SIGSTOP, until :meth:`go_on`; as :meth:`take_away` otherwise."""
+        if not self._claim((name,), unless):
+            return False
+        assert isinstance(self.airflow, Cluster)
+        self.airflow.hold(name)
+        return True
+
+    def go_on(self, *names: str) -> None:
+        """Let programs go on that are held."""
+        for name in names:
+            assert isinstance(self.airflow, Cluster)
+            self.airflow.go_on(name)
+            self._away[name].release()
+
+    def _claim(self, names: Sequence[str], unless: Callable[[], bool]) -> bool:
+        """Have programs for oneself, in one order for all."""
+        for name in sorted(names):
+            if not self._away[name].acquire(timeout=PATIENCE):
+                raise TimeoutError(f"{name} has been away for {PATIENCE:.0f} s")
+        if unless():
+            for name in names:
+                self._away[name].release()
+            return False
         return True
 
     def bring_back(self, *names: str) -> None:
@@ -305,7 +326,10 @@ class World:
 
     def name_of_job(self, job: int | None) -> str:
         """Say which of Airflow's programs has a job."""
-        return next(name for name in self.airflow.names if self.has_job(name, job))
+        assert isinstance(self.airflow, Cluster)
+        jobs = {self.airflow.job(name): name for name in self.airflow.names}
+        assert job in jobs, f"job {job} is none of {jobs}"
+        return jobs[job]
 
 
 def _changed(text: str, old: str, new: str) -> str:
