@@ -21,6 +21,7 @@ from sealift.exports.errors import (
     ServerGoneError,
     StepError,
     TemplateMissingError,
+    UnsettledProofError,
 )
 from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.manifest import Manifest, parse_manifest
@@ -233,6 +234,27 @@ def test_an_object_that_is_replaced_while_it_is_proven_is_not_recorded(
     with pytest.raises(ProofError, match="replaced or deleted while it was being proven"):
         prove()
     assert bucket.writes == []
+
+
+def test_an_object_that_is_replaced_after_it_was_proven_is_not_recorded(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, vhd_bytes: bytes
+) -> None:
+    """The first disk is written again while the second is read."""
+    assert len(item.disks) > 1
+    read = bucket.read_range
+
+    def replaced(where: str, key: str, **kwargs: Any) -> bytes:
+        if key == item.disk_keys[-1]:
+            bucket.store(item.disk_keys[0], vhd_bytes, etag="other")
+        data: bytes = read(where, key, **kwargs)
+        return data
+
+    bucket.read_range = replaced
+
+    with pytest.raises(UnsettledProofError, match="replaced or deleted after it was proven") as caught:
+        prove()
+    assert caught.value.retryable
+    assert MANIFEST not in bucket.objects
 
 
 def test_another_exports_template_is_not_recorded(prove: Callable[..., Recorded], classic: Any, bucket: Any) -> None:

@@ -15,6 +15,7 @@ from sealift.exports import steps
 from sealift.exports.disks import PlannedDisk
 from sealift.exports.errors import (
     DuplicateTemplatesError,
+    InputError,
     OfflineCapReached,
     OutcomeOpen,
     OutsideWindow,
@@ -28,6 +29,7 @@ from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.operators.capture import CaptureImageOperator
 from sealift.provider.operators.export import ExportImageOperator
 from sealift.provider.operators.prove import ProveExportOperator
+from sealift.provider.operators.wave_servers import ReadWaveOperator
 from sealift.provider.slots import slots_kept
 from sealift.provider.triggers.slots import OfflineSlotTrigger
 from sealift.provider.triggers.waits import CaptureWaitTrigger
@@ -181,6 +183,12 @@ def test_an_export_that_is_done_leaves_nothing_to_wait_for(monkeypatch: pytest.M
     monkeypatch.setattr(steps, "ensure_captured", lambda **_: done)
     handed_on = capture().execute(Pushed().context)
     assert (handed_on["template_id"], handed_on["exported"]) == (70, True)
+
+
+def test_a_wave_of_a_dry_run_is_never_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReadWaveOperator, "wave", wave(dry_run=True))
+    with pytest.raises(InputError, match="dry run"):
+        ReadWaveOperator(task_id="read_wave").execute(Pushed().context)
 
 
 def test_the_slots_of_a_deployment_may_be_in_a_bucket_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
