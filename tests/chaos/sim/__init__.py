@@ -1,0 +1,1 @@
+"""Chaos on simulated time: an account, a little Airflow, and everything that breaks between them, played by a seed."""
