@@ -115,6 +115,7 @@ class Actor:
         """Give the baton back until somebody wakes this actor."""
         loop, hooks = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
         asyncio._set_running_loop(None)
+        sys.set_asyncgen_hooks(None, None)
         try:
             self.sim.hub.switch()
         finally:

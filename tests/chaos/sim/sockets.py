@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -33,7 +34,8 @@ class ClientSocket:
 
     def __init__(self, port: int, exchange: Exchange) -> None:
         self._port = port
-        self._exchange = exchange
+        # urllib3 registers a pool's connections for the process's end: they must not keep a whole scenario alive.
+        self._exchange = weakref.ref(exchange)
         self._sent = bytearray()
         self._timeout: float | None = None
         self.broken = False
@@ -45,8 +47,9 @@ class ClientSocket:
 
     def makefile(self, mode: str = "rb", *args: Any, **kwargs: Any) -> io.BufferedReader:
         request, self._sent = bytes(self._sent), bytearray()
+        exchange = self._exchange()
         try:
-            reply = self._exchange(self._port, request, self._timeout)
+            reply = b"" if exchange is None else exchange(self._port, request, self._timeout)
         except BaseException:
             self.broken = True
             raise

@@ -7,6 +7,7 @@ wants to know.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -36,7 +37,11 @@ def main() -> int:
     timewarp.install()
     from tests.chaos.sim.stage import serve
 
-    return serve(home, sys.argv[2:])
+    try:
+        return serve(home, sys.argv[2:])
+    finally:
+        # Whoever started this process does the same; where that one was killed, the input has ended.
+        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":
