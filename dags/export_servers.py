@@ -8,14 +8,12 @@ from typing import Any
 from airflow.sdk import DAG, task_group
 
 from sealift.provider.operators.capture import CaptureImageOperator
-from sealift.provider.operators.export import ExportImageOperator
-from sealift.provider.operators.prove import ProveExportOperator
 from sealift.provider.operators.report import WaveReportOperator
 from sealift.provider.operators.wave_servers import ReadWaveOperator
 from sealift.provider.params import wave_params
 from sealift.provider.retry import api_retry_policy
-from sealift.provider.sensors.export import ImageExportSensor
-from sealift.provider.sensors.template import ImageTemplateSensor
+from sealift.provider.sensors.export_when_ready import ExportWhenReadySensor
+from sealift.provider.sensors.prove_when_exported import ProveWhenExportedSensor
 from sealift.provider.settings import settings
 
 DOC = """
@@ -23,25 +21,23 @@ DOC = """
 
 `plan_exports` starts this DAG; there is rarely a reason to start it by hand. Each server goes its own way:
 
-1. **capture** looks for the export's image template by its exact name, and creates it where there is none. The server
-   is offline until the task ends.
-2. **wait_for_template** waits, without a worker, until the template has no transaction left and its sizes are known.
-3. **export** asks the Classic API to copy the template's disks into the bucket.
-4. **wait_for_export** waits, without a worker, until every expected object is there.
-5. **prove_and_record** reads the images inside the bucket, saves the server's configuration, and writes the manifest
-   last. The manifest is what makes an export done.
+1. **capture** waits, without a worker, until an offline slot is free; then it looks for the export's image template by
+   its exact name, and creates it where there is none. From then on the server is offline until its image is made.
+2. **wait_for_template** waits, without a worker, until the template has no transaction left, its sizes are known and
+   the server is back; then it asks the Classic API to copy the template's disks into the bucket.
+3. **wait_for_export** waits, without a worker, until every expected object is there; then it reads the images inside
+   the bucket, saves the server's configuration, and writes the manifest last. The manifest is what makes an export
+   done.
 
 Clearing any task is safe: each looks first for what is there. A server that fails leaves the others alone.
 """
 
 _settings = settings()
 _CAPTURED = "{{ ti.xcom_pull(task_ids='export.capture', map_indexes=ti.map_index) | tojson }}"
-# Whichever of the two waits saw the template become whole; a later one knows better.
-_WHOLE = (
-    "{{ (ti.xcom_pull(task_ids='export.wait_for_template', key='ended', map_indexes=ti.map_index)"
-    " or ti.xcom_pull(task_ids='export.capture', key='ended', map_indexes=ti.map_index)) | tojson }}"
-)
-_STARTED = "{{ ti.xcom_pull(task_ids='export.export', map_indexes=ti.map_index) | tojson }}"
+_STARTED = "{{ ti.xcom_pull(task_ids='export.wait_for_template', map_indexes=ti.map_index) | tojson }}"
+# What a trigger is told of its server: it sees no mapped arguments, and asks for an unmapped task's XCom by index -1.
+_GATE = "{{ ti.xcom_pull(task_ids='read_wave', key='gate', map_indexes=-1) | tojson }}"
+_QUEUED = "{{ ti.xcom_pull(task_ids='read_wave', map_indexes=-1)[ti.map_index] | tojson }}"
 
 with DAG(
     dag_id="export_servers",
@@ -73,43 +69,31 @@ with DAG(
         capture = CaptureImageOperator(
             task_id="capture",
             server=server,
+            gate=_GATE,
+            queued=_QUEUED,
             poll_interval=_settings.poll_interval,
-            # The cap itself is kept by the account's slots; this only spares those far back in the line a worker.
-            max_active_tis_per_dagrun=_settings.max_offline,
             priority_weight=1,
         )
-        wait_for_template = ImageTemplateSensor(
+        wait_for_template = ExportWhenReadySensor(
             task_id="wait_for_template",
+            server=server,
             captured=_CAPTURED,
             poll_interval=_settings.poll_interval,
             priority_weight=2,
         )
-        start_export = ExportImageOperator(
-            task_id="export",
-            server=server,
-            captured=_CAPTURED,
-            priority_weight=3,
-        )
-        wait_for_export = ImageExportSensor(
+        wait_for_export = ProveWhenExportedSensor(
             task_id="wait_for_export",
+            server=server,
             started=_STARTED,
             poll_interval=_settings.poll_interval,
-            priority_weight=4,
+            priority_weight=3,
         )
-        prove_and_record = ProveExportOperator(
-            task_id="prove_and_record",
-            server=server,
-            captured=_CAPTURED,
-            started=_STARTED,
-            whole=_WHOLE,
-            priority_weight=5,
-        )
-        capture >> wait_for_template >> start_export >> wait_for_export >> prove_and_record
+        capture >> wait_for_template >> wait_for_export
 
     summarise = WaveReportOperator(
         task_id="summarise",
         trigger_rule="all_done",
-        priority_weight=6,
+        priority_weight=4,
         doc_md="Writes the wave's report into the bucket. Fails if any server failed.",
     )
     export.expand(server=read_wave.output) >> summarise

@@ -12,11 +12,9 @@ from rich.text import Text
 
 # The steps of one server in their order: task id in the group → what happens then, as a person would say it.
 STEPS = {
-    "capture": "capturing (offline)",
-    "wait_for_template": "waiting for the template",
-    "export": "starting the export",
-    "wait_for_export": "copying to the bucket",
-    "prove_and_record": "proving and recording",
+    "capture": "waiting for an offline slot",
+    "wait_for_template": "being captured (offline)",
+    "wait_for_export": "being copied and proven",
 }
 GROUP = "export."
 FINISHED = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})

@@ -75,7 +75,7 @@ class Pictures:
         """The grid of a wave's run with its group unfolded, beside the captures with the servers' names."""
         with self._page(f"dags/{WAVE_DAG}/runs/{quote(run_id)}/tasks/export.capture/mapped", height=690) as page:
             page.get_by_role("button", name="Expand all task groups").click()
-            page.get_by_text("prove_and_record").first.wait_for()
+            page.get_by_text("wait_for_export").first.wait_for()
             page.mouse.move(WIDTH, 0)
             page.wait_for_timeout(SETTLED_MS)
             self._save(page, "run-grid")

@@ -16,12 +16,10 @@ from sealift.exports.settings import PlanSettings
 class ReasonCode(StrEnum):
     """Why a wait ended. Travels in a trigger's event; the verdict's sentence says it of one server."""
 
-    CAPTURED = "captured"
-    """The capture is over and the server is back as it was."""
-    CAPTURED_LEFT_STOPPED = "captured-left-stopped"
-    """The capture is over, but the server, which ran before, does not run."""
     TEMPLATE_READY = "template-ready"
-    """The template is whole: children, sizes, and no transaction, seen twice."""
+    """The template is whole: children, sizes, and no transaction, seen twice, and the server is back as it was."""
+    TEMPLATE_READY_LEFT_STOPPED = "template-ready-left-stopped"
+    """The template is whole, but the server, which ran before, does not run."""
     EXPORTED = "exported"
     """Every expected object is there with a size, and no transaction is left."""
     ALREADY_EXPORTED = "already-exported"
@@ -29,7 +27,7 @@ class ReasonCode(StrEnum):
     TEMPLATE_VANISHED = "template-vanished"
     """The account has not shown the template for longer than the grace period."""
     GUEST_VANISHED = "guest-vanished"
-    """The account has not shown the server for longer than the grace period."""
+    """The account has not shown the server for longer than the grace period, and its template is not whole."""
     NO_CHILDREN = "no-children"
     """The template has no transaction left and no copy in any data center."""
     ZERO_SIZE = "zero-size"
@@ -114,7 +112,7 @@ class WaitTerms(BaseModel):
 
 
 def capture_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:
-    """Make the terms for a :class:`CaptureJudge` or :class:`TemplateJudge`.
+    """Make the terms for a :class:`sealift.exports.waiting.TemplateJudge`.
 
     :param item: the server, as the plan has it.
     :param settings: the plan's; their minutes replace what is worked out.

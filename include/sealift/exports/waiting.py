@@ -22,7 +22,6 @@ from sealift.exports.terms import Ended, ReasonCode, Verdict, WaitTerms, capture
 
 __all__ = [
     "IDLE_POLLS",
-    "CaptureJudge",
     "Ended",
     "ExportJudge",
     "ReasonCode",
@@ -252,20 +251,14 @@ class _Judge:
         )
 
 
-class CaptureJudge(_Judge):
-    """Waits until a server is no longer offline for its capture; until then it holds its offline slot.
-
-    Right after the submission no transaction may be visible yet, so that an idle server alone proves nothing: the
-    transaction must have been seen, or the template be whole, or the grace period be over.
+class TemplateJudge(_Judge):
+    """Waits until a template is whole and its server is back: children, sizes known, no transaction on the template or
+    the server, seen twice; and the server runs again if it ran before.
 
     :param terms: whom the wait is for and how long it may last.
     """
 
-    what = "capture"
-
-    def __init__(self, terms: WaitTerms) -> None:
-        super().__init__(terms)
-        self._transaction_seen = False
+    what = "template"
 
     def observe(self, *, template: Template | None, guest: GuestState | None, now: datetime) -> Verdict | None:
         """Look at a poll.
@@ -273,63 +266,6 @@ class CaptureJudge(_Judge):
         :param template: the export's template, or None where the poll did not show it.
         :param guest: the server, or None where the poll did not show it.
         :param now: when the poll was made.
-        :returns: the verdict, or None to go on waiting.
-        """
-        if not self._new_poll(now):
-            return None
-        self._track(template, now)
-        if self._lasting("guest missing", guest is None, now):
-            return self._failed(
-                ReasonCode.GUEST_VANISHED,
-                f"The account has not shown the virtual server of {self._who} for "
-                f"{_words(now - self._since['guest missing'])}: it was cancelled, or the connection's user may not see "
-                f"it. {self._transaction_words(now)} If the server still exists, give the user access to it and clear "
-                "this task; its template stays under Devices > Manage > Images.",
-            )
-        if self._lasting("template missing", template is None, now):
-            return self._vanished(now)
-        transaction = guest.active_transaction if guest else None
-        self._note([transaction] if transaction else [], now)
-        self._transaction_seen = self._transaction_seen or transaction is not None
-        begun = (
-            self._transaction_seen
-            or _whole(template)
-            or now - self.terms.started_at >= timedelta(seconds=self.terms.grace_seconds)
-        )
-        # Without its template, an idle server says nothing of this capture.
-        idle = self._idle(guest is not None and transaction is None and template is not None)
-        if guest is None:
-            self.progress = "The last poll did not show the server."
-        elif transaction is not None:
-            self.progress = f"The capture runs{self._expected_words('; ')}. {self._transaction_words(now)}"
-        elif template is None:
-            self.progress = "The last poll did not show the template."
-        else:
-            self.progress = "No transaction is active on the server."
-            running = guest.power_state == "RUNNING"
-            if idle and begun and (running or not self.terms.was_running):
-                return self._done(ReasonCode.CAPTURED, f"The capture of {self._who} is over; the server is back.")
-            if self._lasting("stopped", idle and begun and not running, now):
-                return self._done(
-                    ReasonCode.CAPTURED_LEFT_STOPPED,
-                    f"The capture of {self._who} is over, but the server, which ran before, is now "
-                    f"{guest.power_state or 'in a power state that is not told'}. Start it if it should run.",
-                )
-            self.progress += "" if running or not self.terms.was_running else " It is not running yet."
-        return self._overdue(transaction is not None, now)
-
-
-class TemplateJudge(_Judge):
-    """Waits until a template is whole: children, sizes known, no transaction on it or on the server, seen twice.
-
-    :param terms: as for :class:`CaptureJudge`.
-    """
-
-    what = "template"
-
-    def observe(self, *, template: Template | None, guest: GuestState | None, now: datetime) -> Verdict | None:
-        """Look at a poll; parameters as for :meth:`CaptureJudge.observe`.
-
         :returns: the verdict, or None to go on waiting.
         """
         if not self._new_poll(now):
@@ -345,20 +281,49 @@ class TemplateJudge(_Judge):
         left = template.transactions_left if template else []
         self._note(transactions, now, left=left)
         busy = bool(transactions or left)
+        self.progress = self._progress(template, busy=busy, now=now)
         known = template is not None and not busy and (guest is not None or guest_gone)
         idle = self._idle(known and _whole(template))
+        ended = self._ready(guest, idle=idle, now=now) if _whole(template) and not busy else None
+        if ended is None and not _whole(template):
+            ended = self._broken(template, known=known, guest_gone=guest_gone and not busy, now=now)
+        return ended or self._overdue(busy, now)
+
+    def _progress(self, template: Template | None, *, busy: bool, now: datetime) -> str:
         if template is None:
-            self.progress = "The last poll did not show the template."
-        elif busy:
-            self.progress = f"The template is being made{self._expected_words('; ')}. {self._transaction_words(now)}"
-        elif not template.children:
-            self.progress = "The template has no copy in any data center yet."
-        elif not _sized(template):
-            self.progress = "The template's sizes are not known yet."
-        else:
-            self.progress = "The template is whole."
-            if idle:
-                return self._done(ReasonCode.TEMPLATE_READY, f"The template of {self._who} is whole.")
+            return "The last poll did not show the template."
+        if busy:
+            return f"The template is being made{self._expected_words('; ')}. {self._transaction_words(now)}"
+        if not template.children:
+            return "The template has no copy in any data center yet."
+        return "The template is whole." if _sized(template) else "The template's sizes are not known yet."
+
+    def _ready(self, guest: GuestState | None, *, idle: bool, now: datetime) -> Verdict | None:
+        """Judge a whole template: the wait is over if the server is back as it was, or does not come back."""
+        running = guest is None or guest.power_state == "RUNNING" or not self.terms.was_running
+        if idle and running:
+            return self._done(ReasonCode.TEMPLATE_READY, f"The template of {self._who} is whole.")
+        if self._lasting("stopped", idle and not running, now):
+            return self._done(
+                ReasonCode.TEMPLATE_READY_LEFT_STOPPED,
+                f"The template of {self._who} is whole, but the server, which ran before, is now "
+                f"{(guest.power_state if guest else None) or 'in a power state that is not told'}. Start it if it "
+                "should run.",
+            )
+        self.progress += "" if running else " The server is not running yet."
+        return None
+
+    def _broken(self, template: Template | None, *, known: bool, guest_gone: bool, now: datetime) -> Verdict | None:
+        """Judge a template that is not whole and on which nothing runs."""
+        if guest_gone:
+            return self._failed(
+                ReasonCode.GUEST_VANISHED,
+                f"The account has not shown the virtual server of {self._who} for "
+                f"{_words(now - self._since['guest missing'])}, and its template is not whole: the server was "
+                f"cancelled during its capture, or the connection's user may not see it. {self._transaction_words(now)} "
+                "If the server still exists, give the user access to it and clear this task; its template stays under Devices "
+                "> Manage > Images.",
+            )
         if self._lasting("empty", known and template is not None and not template.children, now):
             return self._failed(
                 ReasonCode.NO_CHILDREN,
@@ -372,13 +337,13 @@ class TemplateJudge(_Judge):
                 f"{', '.join(_unsized(template))} has no size: the capture failed. {self._transaction_words(now)} Look "
                 "at the server, delete the template, and start a new run.",
             )
-        return self._overdue(busy, now)
+        return None
 
 
 class ExportJudge(_Judge):
     """Waits until an export is over: no transaction left, and every expected object there with a size, seen twice.
 
-    :param terms: as for :class:`CaptureJudge`.
+    :param terms: as for :class:`TemplateJudge`.
     """
 
     what = "export"
@@ -422,8 +387,8 @@ class ExportJudge(_Judge):
                 ReasonCode.OBJECTS_MISSING,
                 f"The export of {self._who} has no transaction left, and {terms.bucket} does not hold "
                 f"{', '.join(missing)}: the export failed.{self._strange(sizes)} {self._transaction_words(now)} Check "
-                "that the key of the COS connection may write to the bucket, then clear the export task: it submits "
-                "the same template again, without a new capture.",
+                "that the key of the COS connection may write to the bucket, then clear the task wait_for_template: "
+                "it submits the same template again, without a new capture.",
             )
         return self._overdue(busy, now)
 

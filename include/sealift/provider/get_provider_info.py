@@ -130,7 +130,7 @@ def get_provider_info() -> dict[str, Any]:
 
     :returns: a dictionary after Airflow's ``provider_info.schema.json``.
     """
-    operators = "sealift.provider.operators"
+    operators, sensors = "sealift.provider.operators", "sealift.provider.sensors"
     return {
         "package-name": "sealift",
         "name": "Sealift",
@@ -170,8 +170,6 @@ def get_provider_info() -> dict[str, Any]:
                     f"{operators}.wave",
                     f"{operators}.wave_servers",
                     f"{operators}.capture",
-                    f"{operators}.export",
-                    f"{operators}.prove",
                     f"{operators}.report",
                     f"{operators}.doctor",
                 ],
@@ -180,7 +178,12 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {
                 "integration-name": "IBM Cloud Classic",
-                "python-modules": ["sealift.provider.sensors.template", "sealift.provider.sensors.export"],
+                "python-modules": [
+                    f"{sensors}.template",
+                    f"{sensors}.export",
+                    f"{sensors}.export_when_ready",
+                    f"{sensors}.prove_when_exported",
+                ],
             },
         ],
         "triggers": [

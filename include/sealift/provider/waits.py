@@ -38,6 +38,23 @@ def read_xcom(text: str) -> Any:
     return value
 
 
+def template_id_of(terms: str) -> int:
+    """Read the template's id out of the terms that the task before a wait handed on.
+
+    :param terms: an XCom as JSON.
+    :returns: id of the parent template group.
+    :raises WaitFailedForGood: if there is none, because the task before was skipped or marked done by hand.
+    """
+    value = read_xcom(terms)
+    if not isinstance(value, dict) or "template_id" not in value:
+        raise WaitFailedForGood(
+            "The task before this one left no template id. Clear this server's task capture: it finds the template or "
+            "makes one, and those after it go on from there.",
+            reason="no-template",
+        )
+    return int(value["template_id"])
+
+
 def raise_unless_done(event: Mapping[str, Any] | None) -> None:
     """Raise what a failed wait says.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from airflow.triggers.base import StartTriggerArgs
+
+from sealift.provider.failures import recording_failure
 from sealift.provider.links import TemplateLink, template_url
-from sealift.provider.operators.base import ServerStepOperator
-from sealift.provider.waits import raise_unless_done
+from sealift.provider.operators.base import WaveTaskOperator
+from sealift.provider.wave_access import ServerAccess
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,27 +27,83 @@ TEMPLATE_ID: Final = "template_id"
 
 RETENTION: Final = timedelta(days=400)
 
+_SLOT_TRIGGER: Final = "sealift.provider.triggers.slots.OfflineSlotTrigger"
 
-class CaptureImageOperator(ServerStepOperator):
+
+class CaptureImageOperator(ServerAccess, WaveTaskOperator):
     """Captures a server: looks for the export's template by its exact name, and creates it where there is none.
 
-    The task ends when the server is back online; until then it counts as one server offline. It holds no worker while
-    it waits. Returns the template's id, the server's, and the terms of the wait for the template.
+    With a ``gate`` the task starts in the triggerer, and waits there until an offline slot is free and the capture
+    window open: however long its turn takes to come, it starts one worker process. The task ends when the capture is
+    submitted or adopted; what is offline is counted by the account's slots, not by running tasks. Returns the terms of
+    the wait for the template. The parameters beside these are those of
+    :class:`~sealift.provider.operators.base.WaveTaskOperator`.
 
+    :param server: ``{"guest_id", "hostname", "export_id"}``, usually mapped.
+    :param classic_conn_id: connection of the type ``ibm_classic``, templated.
+    :param gate: what :class:`~sealift.provider.operators.wave_servers.ReadWaveOperator` handed on under the key
+        ``gate``, as JSON, templated; empty to start in a worker.
+    :param queued: the same server as ``server``, as JSON, templated: a trigger cannot see mapped arguments.
     :param poll_interval: seconds between two polls of the account.
     """
 
+    template_fields: Sequence[str] = (*WaveTaskOperator.template_fields, "server", "classic_conn_id")
     operator_extra_links = (TemplateLink(),)
+    ui_color = "#e6f4ea"
 
-    def __init__(self, *, poll_interval: float = 15.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        server: Mapping[str, Any],
+        classic_conn_id: str = "{{ params.classic_conn_id }}",
+        gate: str = "",
+        queued: str = "",
+        poll_interval: float = 15.0,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("map_index_template", "{{ task.server['hostname'] }}")
         super().__init__(**kwargs)
+        self.server = server
+        self.classic_conn_id = classic_conn_id
         self.poll_interval = poll_interval
+        self.start_from_trigger = bool(gate)
+        if gate:
+            self.start_trigger_args = StartTriggerArgs(
+                trigger_cls=_SLOT_TRIGGER,
+                trigger_kwargs={
+                    "classic_conn_id": classic_conn_id,
+                    "poll_interval": poll_interval,
+                    "gate": gate,
+                    "server": queued,
+                    "attempt": "{{ ti.try_number }}",
+                },
+                next_method="look_again",
+            )
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> Any:
+        """Do the step; a failure's words go to the wave's report.
+
+        :param context: the task's context.
+        :returns: what the step hands on.
+        """
+        with recording_failure(context):
+            return self.step(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume, with what went wrong in words for the wave's report.
+
+        :param next_method: what to call.
+        :param next_kwargs: with what.
+        :param context: the task's context.
+        """
+        with recording_failure(context):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def step(self, context: Context, **_: Any) -> dict[str, Any]:
         """Look, then adopt, submit, or wait for a slot.
 
         :param context: the task's context.
-        :returns: the terms of the next waits, where nothing is left to wait for; otherwise it defers.
+        :returns: the terms of the wait for the template.
         """
         from sealift.exports.errors import OfflineCapReached, OutcomeOpen, OutsideWindow
         from sealift.exports.steps import ensure_captured
@@ -76,18 +135,7 @@ class CaptureImageOperator(ServerStepOperator):
             self.item.name,
         )
         self.remember_link(TemplateLink, template_url(captured.template_id))
-        terms = self._terms(captured)
-        if not terms.exported:
-            self._wait_until_online(context, terms)
-        return dict(terms.model_dump(mode="json"))
-
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Raise what went wrong while the server was offline.
-
-        :param context: the task's context.
-        :param event: the trigger's payload.
-        """
-        raise_unless_done(event)
+        return dict(self._terms(captured).model_dump(mode="json", exclude_defaults=True))
 
     def _terms(self, captured: Captured) -> WaitTerms:
         from sealift.exports.waiting import capture_terms
@@ -98,6 +146,8 @@ class CaptureImageOperator(ServerStepOperator):
         return terms.model_copy(update={"exported": captured.exported})
 
     def _wait_for_slot(self, full: OfflineCapReached, at: SlotsAt) -> NoReturn:
+        import json
+
         from sealift.provider.triggers.slots import OfflineSlotTrigger
 
         self.log.info("%s", full)
@@ -105,24 +155,9 @@ class CaptureImageOperator(ServerStepOperator):
             trigger=OfflineSlotTrigger(
                 classic_conn_id=self.classic_conn_id,
                 poll_interval=self.poll_interval,
-                guest_id=self.item.guest_id,
-                max_offline=full.max_offline,
-                slots=asdict(at),
-            ),
-            method_name="look_again",
-        )
-
-    def _wait_until_online(self, context: Context, terms: WaitTerms) -> NoReturn:
-        from sealift.provider.triggers.waits import CaptureWaitTrigger
-
-        # The trigger ends this task by itself, so what it hands on is pushed before it waits.
-        context["ti"].xcom_push(key="return_value", value=terms.model_dump(mode="json"))
-        self.defer(
-            trigger=CaptureWaitTrigger(
-                classic_conn_id=self.classic_conn_id,
-                terms=terms.model_dump_json(),
-                poll_interval=self.poll_interval,
+                gate=json.dumps({"slots": asdict(at), "max_offline": full.max_offline}),
+                server=json.dumps({"guest_id": self.item.guest_id}),
                 deferred_by_worker=True,
             ),
-            method_name="execute_complete",
+            method_name="look_again",
         )

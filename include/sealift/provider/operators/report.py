@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sealift.exports.plan import Plan, WaveSlice
     from sealift.exports.report import RunReport, ServerOutcome, TaskFailure
 
-STEPS: Final = ("capture", "wait_for_template", "export", "wait_for_export", "prove_and_record")
+STEPS: Final = ("capture", "wait_for_template", "wait_for_export")
 
 _WORDLESS: Final = {
     "failed": "The task failed without leaving words: its worker may have been killed. Its log says more.",

@@ -34,6 +34,8 @@ class AccountSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("terms", "classic_conn_id", "cos_conn_id", "region", "attempt")
     trigger_path: ClassVar[str]
+    goes_on: ClassVar[bool] = False
+    """Whether a good end of the wait resumes the task in a worker, which then does a step."""
     ui_color = "#eef4fb"
 
     def __init__(
@@ -64,6 +66,7 @@ class AccountSensor(BaseSensorOperator):
                 "region": region,
                 "poll_interval": poll_interval,
                 "attempt": self.attempt,
+                "resumes": self.goes_on,
             },
             next_method="execute_complete",
             next_kwargs=None,
@@ -88,6 +91,7 @@ class AccountSensor(BaseSensorOperator):
                 cos_conn_id=self.cos_conn_id,
                 region=self.region,
                 deferred_by_worker=True,
+                resumes=self.goes_on,
             ),
             method_name="execute_complete",
             timeout=NEVER,
@@ -109,14 +113,25 @@ class AccountSensor(BaseSensorOperator):
                     reason="trigger-failed",
                 ) from error
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> None:
-        """Raise what went wrong; the trigger ends a good wait by itself, but where Airflow runs it inline.
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Raise what went wrong, or go on; a wait after which nothing comes ends in the triggerer by itself, but where
+        Airflow runs the trigger inline.
 
         :param context: the task's context.
         :param event: the trigger's payload.
+        :returns: what the task hands on.
         :raises WaitFailed: if waiting again may help.
         :raises WaitFailedForGood: if it cannot.
         """
         raise_unless_done(event)
-        if event is not None and ENDED_KEY in event:
+        return self.after_wait(context, dict(event or {}))
+
+    def after_wait(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Do what comes after a wait that ended well: hand on what it saw.
+
+        :param context: the task's context.
+        :param event: the trigger's payload.
+        :returns: what the task hands on.
+        """
+        if ENDED_KEY in event:
             context["ti"].xcom_push(key=ENDED_KEY, value=event[ENDED_KEY])

@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, register, unregister
 from sealift.provider.triggers.base import AccountTrigger, settle
+from sealift.provider.waits import read_xcom
 
 LOOK_AGAIN = {"status": "look-again"}
 """The payload of both triggers: the step looks once more itself before it submits anything."""
@@ -20,21 +21,33 @@ LOOK_AGAIN = {"status": "look-again"}
 class OfflineSlotTrigger(AccountTrigger):
     """Waits until the account shows fewer captures than the cap, those who have waited longest first.
 
+    Where a task starts here, the arguments are templates. What needs no slot passes at once: a later try, which looks
+    for what an earlier one did, and a server whose template is there already.
+
     :param classic_conn_id: connection of the type ``ibm_classic``.
     :param poll_interval: seconds between two polls of the account.
-    :param guest_id: the virtual server that waits.
-    :param max_offline: most servers offline for capture at once.
-    :param slots: where the account's slots are: the fields of
-        :class:`~sealift.provider.triggers.account.SlotsAt`.
+    :param gate: as JSON: ``slots``, the fields of :class:`~sealift.provider.triggers.account.SlotsAt`; ``max_offline``,
+        most servers offline for capture at once; and ``window``, the capture window to wait for, if any.
+    :param server: as JSON: ``guest_id``, the virtual server that waits, and ``adopts``, if nothing is captured.
+    :param attempt: which try of the task this is.
+    :param deferred_by_worker: whether a worker process made this trigger, after it found no slot.
     """
 
     def __init__(
-        self, *, classic_conn_id: str, poll_interval: float, guest_id: int, max_offline: int, slots: dict[str, Any]
+        self,
+        *,
+        classic_conn_id: str,
+        poll_interval: float,
+        gate: str,
+        server: str,
+        attempt: str | int = 1,
+        deferred_by_worker: bool = False,
     ) -> None:
         super().__init__(classic_conn_id=classic_conn_id, poll_interval=poll_interval)
-        self.guest_id = guest_id
-        self.max_offline = max_offline
-        self.slots = slots
+        self.gate = gate
+        self.server = server
+        self.attempt = attempt
+        self.deferred_by_worker = deferred_by_worker
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what it takes to make this trigger again."""
@@ -43,9 +56,10 @@ class OfflineSlotTrigger(AccountTrigger):
             {
                 "classic_conn_id": self.classic_conn_id,
                 "poll_interval": self.poll_interval,
-                "guest_id": self.guest_id,
-                "max_offline": self.max_offline,
-                "slots": self.slots,
+                "gate": self.gate,
+                "server": self.server,
+                "attempt": self.attempt,
+                "deferred_by_worker": self.deferred_by_worker,
             },
         )
 
@@ -56,22 +70,45 @@ class OfflineSlotTrigger(AccountTrigger):
         :returns: one event.
         """
         began = datetime.now(UTC)
-        at = SlotsAt(**self.slots)
-        interest = Interest(guest_id=self.guest_id, max_offline=self.max_offline, slots=at)
+        if await self._passes():
+            yield TriggerEvent(LOOK_AGAIN)
+            return
+        gate, guest_id = read_xcom(self.gate), int(read_xcom(self.server)["guest_id"])
+        at = SlotsAt(**gate["slots"])
+        interest = Interest(guest_id=guest_id, max_offline=int(gate["max_offline"]), slots=at)
         key = self.shared_stream_key()
         token = register(key, interest)
         told: int | None = None
         try:
             async for snapshot in shared_stream:
                 if interest in snapshot.admitted:
-                    await settle(began)
-                    yield TriggerEvent(LOOK_AGAIN)
-                    return
+                    break
                 if at in snapshot.in_flight and len(snapshot.in_flight[at]) != told:
                     told = len(snapshot.in_flight[at])
-                    self.log.info("Waiting for an offline slot: %d captures run, %d may.", told, self.max_offline)
+                    self.log.info("Waiting for an offline slot: %d captures run, %d may.", told, gate["max_offline"])
         finally:
             unregister(key, token)
+        if self.deferred_by_worker:
+            await settle(began)
+        yield TriggerEvent(LOOK_AGAIN)
+
+    async def _passes(self) -> bool:
+        """Say whether the worker may look at once; where it may not, wait until the capture window is open."""
+        if self.deferred_by_worker:
+            return False
+        gate, server = read_xcom(self.gate), read_xcom(self.server)
+        # What is strange is the worker's to say, in words and for the report.
+        if not isinstance(gate, dict) or not isinstance(server, dict) or int(self.attempt) > 1 or server.get("adopts"):
+            return True
+        if gate.get("window"):
+            from sealift.exports.window import Window
+
+            now = datetime.now(UTC)
+            opens = Window.parse(gate["window"]).next_opening(now)
+            if opens > now:
+                self.log.info("Waiting until the capture window opens at %s.", opens.isoformat(timespec="minutes"))
+                await asyncio.sleep((opens - now).total_seconds())
+        return False
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait without the triggerer's shared stream, as ``dag.test()`` does."""

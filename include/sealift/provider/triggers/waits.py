@@ -1,7 +1,8 @@
-"""The three waits of an export, all fed by the account's one poll.
+"""The two waits of an export, both fed by the account's one poll.
 
-A wait that ends well ends its task right in the triggerer: no worker starts. A wait that ends badly resumes the task in
-a worker, so that it raises with a full diagnosis and its retries count.
+A wait that ends well resumes its task in a worker where the task has a step to do then, and ends it right in the
+triggerer where it has none. A wait that ends badly resumes the task in a worker, so that it raises with a full
+diagnosis and its retries count.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from sealift.provider.triggers.base import AccountTrigger, settle
 from sealift.provider.waits import ENDED_KEY, NEVER
 
 if TYPE_CHECKING:
-    from sealift.exports.waiting import CaptureJudge, ExportJudge, TemplateJudge, Verdict, WaitTerms
+    from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, WaitTerms
 
 
 class AccountWaitTrigger(AccountTrigger):
-    """What the three waits share: the poll, the terms and the events.
+    """What the two waits share: the poll, the terms and the events.
 
     :param classic_conn_id: connection of the type ``ibm_classic``.
     :param terms: the terms of the wait as JSON: :class:`sealift.exports.waiting.WaitTerms`, or what XCom held of it.
@@ -32,6 +33,7 @@ class AccountWaitTrigger(AccountTrigger):
     :param cos_conn_id: connection of the type ``ibm_cos``, where objects are waited for.
     :param region: the bucket's region; empty for the connection's.
     :param deferred_by_worker: whether a worker process made this trigger.
+    :param resumes: whether a good end resumes the task in a worker, instead of ending it.
     """
 
     waits_for_objects: ClassVar[bool] = False
@@ -47,6 +49,7 @@ class AccountWaitTrigger(AccountTrigger):
         cos_conn_id: str = "",
         region: str = "",
         deferred_by_worker: bool = False,
+        resumes: bool = False,
     ) -> None:
         super().__init__(classic_conn_id=classic_conn_id, poll_interval=poll_interval)
         self.terms = terms
@@ -54,6 +57,7 @@ class AccountWaitTrigger(AccountTrigger):
         self.cos_conn_id = cos_conn_id
         self.region = region
         self.deferred_by_worker = deferred_by_worker
+        self.resumes = resumes
         self._watching: Any = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -68,6 +72,7 @@ class AccountWaitTrigger(AccountTrigger):
                 "cos_conn_id": self.cos_conn_id,
                 "region": self.region,
                 "deferred_by_worker": self.deferred_by_worker,
+                "resumes": self.resumes,
             },
         )
 
@@ -80,10 +85,12 @@ class AccountWaitTrigger(AccountTrigger):
         async for verdict in self._verdict(shared_stream):
             if verdict.kind == "done":
                 self.log.info(verdict.sentence)
-                yield TaskSuccessEvent(xcoms=self._handed_on(verdict) or None)
             else:
                 self.log.error(verdict.sentence)
-                yield TriggerEvent(_payload(verdict))
+            if verdict.kind == "done" and not self.resumes:
+                yield TaskSuccessEvent(xcoms=self._handed_on(verdict) or None)
+            else:
+                yield TriggerEvent(_payload(verdict) | self._handed_on(verdict))
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait without the triggerer's shared stream, as ``dag.test()`` does. The event resumes the task either way."""
@@ -162,7 +169,7 @@ class AccountWaitTrigger(AccountTrigger):
                         told = judge.progress
                         self.log.info("%s: %s", terms.hostname, told)
                     continue
-                if verdict.kind == "failed" and self.deferred_by_worker:
+                if self.deferred_by_worker and (self.resumes or verdict.kind == "failed"):
                     await settle(began)
                 yield verdict
                 return
@@ -227,13 +234,13 @@ class AccountWaitTrigger(AccountTrigger):
         raise NotImplementedError
 
 
-class CaptureWaitTrigger(AccountWaitTrigger):
-    """Waits until a server is back online after its capture; the waiting task holds its offline slot until then."""
+class TemplateWaitTrigger(AccountWaitTrigger):
+    """Waits until a template is whole and its server is back: children, sizes, no transaction, twice in a row."""
 
-    def _judge(self, terms: WaitTerms) -> CaptureJudge:
-        from sealift.exports.waiting import CaptureJudge
+    def _judge(self, terms: WaitTerms) -> TemplateJudge:
+        from sealift.exports.waiting import TemplateJudge
 
-        return CaptureJudge(terms)
+        return TemplateJudge(terms)
 
     def _observe(self, judge: Any, snapshot: Snapshot, interest: Interest) -> Verdict | None:
         verdict: Verdict | None = judge.observe(
@@ -242,15 +249,6 @@ class CaptureWaitTrigger(AccountWaitTrigger):
             now=snapshot.taken_at,
         )
         return verdict
-
-
-class TemplateWaitTrigger(CaptureWaitTrigger):
-    """Waits until a template is whole: children, sizes, and no transaction, seen on two polls in a row."""
-
-    def _judge(self, terms: WaitTerms) -> TemplateJudge:  # type: ignore[override]  # judges of one shape
-        from sealift.exports.waiting import TemplateJudge
-
-        return TemplateJudge(terms)
 
 
 class ExportWaitTrigger(AccountWaitTrigger):

@@ -1,42 +1,35 @@
-"""Proving an export inside the bucket, recording the server's configuration, and writing the manifest last."""
+"""Waiting for an export to the bucket, then proving it there, recording the server, and writing the manifest last."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.assets import exported_asset
 from sealift.provider.links import ManifestLink, ObjectLink
-from sealift.provider.operators.base import ServerStepOperator
-from sealift.provider.operators.export import template_id_of
-from sealift.provider.waits import read_xcom
+from sealift.provider.sensors.export import ImageExportSensor
+from sealift.provider.sensors.server import ServerSensor
+from sealift.provider.waits import ENDED_KEY, read_xcom, template_id_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ProveExportOperator(ServerStepOperator):
-    """Proves each disk of an export, saves the configuration record, and writes the manifest that makes it done.
+class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
+    """Waits until an export is over, then proves each disk, saves the configuration record, and writes the manifest.
 
-    :param captured: what :class:`~sealift.provider.operators.capture.CaptureImageOperator` returned, as
-        JSON, templated.
-    :param started: what :class:`~sealift.provider.operators.export.ExportImageOperator` returned, as JSON,
-        templated; for the history of durations only.
-    :param whole: what the wait that saw the template become whole handed on under the key ``ended``, as JSON,
-        templated; for the same.
+    The other parameters are those of :class:`~sealift.provider.sensors.server.ServerSensor` and of
+    :class:`~sealift.provider.sensors.export.ImageExportSensor`. Returns the export id, the template's id and the
+    manifest's key.
     """
 
-    template_fields: Sequence[str] = (*ServerStepOperator.template_fields, "captured", "started", "whole")
     operator_extra_links = (ManifestLink(), ObjectLink())
+    ui_color = "#e6f4ea"
 
-    def __init__(self, *, captured: str, started: str = "", whole: str = "", **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("outlets", [exported_asset()])
         super().__init__(**kwargs)
-        self.captured = captured
-        self.started = started
-        self.whole = whole
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def step(self, context: Context, **_: Any) -> dict[str, Any]:
         """Prove, record, write the manifest.
 
         :param context: the task's context.
@@ -45,7 +38,7 @@ class ProveExportOperator(ServerStepOperator):
         from sealift.exports.steps import prove_and_record
 
         ti = context["ti"]
-        template_id = template_id_of(self.captured)
+        template_id = template_id_of(self.terms)
         item, settings = self.item, self.wave.settings
         recorded = prove_and_record(
             classic=self.classic.client,
@@ -57,7 +50,7 @@ class ProveExportOperator(ServerStepOperator):
             run_id=ti.run_id,
             try_number=ti.try_number,
             plan_id=self.wave.plan_id,
-            **self._watched(template_id),
+            **self._watched(),
         )
         self.log.info(
             "%s is exported: %d disks, %d bytes, proven at %s; manifest %s/%s.",
@@ -74,24 +67,21 @@ class ProveExportOperator(ServerStepOperator):
         self._forget_claim()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
 
-    def _watched(self, template_id: int) -> dict[str, Any]:
+    def _watched(self) -> dict[str, Any]:
         """Take what the tasks before this one saw; nothing of it is needed, and what is strange is left alone."""
         from pydantic import ValidationError
 
         from sealift.exports.terms import Ended, WaitTerms
 
         seen: dict[str, Any] = {}
+        told = read_xcom(self.terms)
         try:
-            seen["template_ended"] = Ended.model_validate(read_xcom(self.whole))
+            seen["template_ended"] = Ended.model_validate(told.get(ENDED_KEY))
         except ValidationError:
             self.log.info("No wait saw the template become whole: its capture was not timed.")
-        try:
-            terms = WaitTerms.model_validate(read_xcom(self.started))
-        except ValidationError:
-            self.log.info("It is not known when the export was submitted: it was not timed.")
-        else:
-            if terms.submitted and terms.template_id == template_id:
-                seen["submitted_at"] = terms.started_at
+        terms = WaitTerms.model_validate(told)
+        if terms.submitted:
+            seen["submitted_at"] = terms.started_at
         return seen
 
     def _forget_claim(self) -> None:

@@ -1,0 +1,65 @@
+"""Waiting for an image template, then asking the Classic API to copy its disks into the bucket, once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sealift.provider.links import ObjectLink, TemplateLink, template_url
+from sealift.provider.sensors.server import ServerSensor
+from sealift.provider.sensors.template import ImageTemplateSensor
+from sealift.provider.waits import ENDED_KEY, template_id_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
+    """Waits until a template is whole, then starts its export, unless its objects or its transaction are there already.
+
+    The other parameters are those of :class:`~sealift.provider.sensors.server.ServerSensor` and of
+    :class:`~sealift.provider.sensors.template.ImageTemplateSensor`. Returns the terms of the wait for the objects: ids,
+    keys and times; with them, when the wait saw the template become whole, if it did.
+    """
+
+    operator_extra_links = (TemplateLink(), ObjectLink())
+    ui_color = "#e6f4ea"
+
+    def step(self, context: Context, *, ended: Any = None) -> dict[str, Any]:  # type: ignore[override]  # noqa: ARG002
+        """Look, then adopt or submit, or wait until it is certain whether another try submitted.
+
+        :param context: the task's context.
+        :param ended: when the wait saw the template become whole, as JSON, or None.
+        :returns: the terms of the wait for the objects.
+        """
+        from sealift.exports.errors import OutcomeOpen
+        from sealift.exports.steps import ensure_export_started
+        from sealift.exports.waiting import export_terms
+
+        template_id = template_id_of(self.terms)
+        item, settings = self.item, self.wave.settings
+        self.remember_link(TemplateLink, template_url(template_id))
+        try:
+            started = ensure_export_started(
+                classic=self.classic.client,
+                cos=self.cos.client,
+                item=item,
+                settings=settings,
+                template_id=template_id,
+                ibm_api_key=self.cos.export_api_key,
+            )
+        except OutcomeOpen as uncertain:
+            self.wait_until(uncertain.until, uncertain, ended=ended)
+        self.log.info(
+            "%s the export of the template %s of %s to %s/%s.",
+            "Found" if started.adopted else "Started",
+            template_id,
+            item.name,
+            settings.bucket,
+            item.images,
+        )
+        self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
+        terms = export_terms(item, settings, template_id=template_id, started_at=datetime.now(UTC))
+        facts = {"exported": started.exported, "submitted": not started.adopted}
+        handed_on = dict(terms.model_copy(update=facts).model_dump(mode="json", exclude_defaults=True))
+        return handed_on if ended is None else handed_on | {ENDED_KEY: ended}
