@@ -176,6 +176,11 @@ class FakeClassic:
     def templates_with_prefix(self, prefix: str) -> list[Template]:
         return [one for one in self.templates.values() if (one.name or "").startswith(prefix)]
 
+    def newest_templates(self, prefix: str, *, back_to: datetime) -> list[Template]:
+        self.calls.append(("newest_templates", back_to))
+        ours = self.templates_with_prefix(prefix)
+        return [one for one in ours if one.create_date is None or one.create_date >= back_to]
+
     def capture(self, guest_id: int, *, name: str, block_device_ids: Sequence[int], note: str) -> Template:
         self.calls.append(("capture", (guest_id, name, list(block_device_ids), note)))
         if self.capture_acts and (acted := self.capture_acts.pop(0)()) is not None:

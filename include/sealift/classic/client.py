@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
@@ -49,7 +50,10 @@ log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=ClassicModel)
 
 _GROUP = "Virtual_Guest_Block_Device_Template_Group"
+_LIST_TEMPLATES = "getPrivateBlockDeviceTemplateGroups"
 _LARGEST_CHUNK = 100
+_OVERLAP = 10
+"""How many templates may be deleted between two pages of a list without another being missed."""
 
 
 class ClassicClient:
@@ -297,6 +301,29 @@ class ClassicClient:
         condition = {filters.TEMPLATES: {"name": filters.starts_with(prefix)}}
         return [one for one in self._own_templates(condition) if (one.name or "").startswith(prefix)]
 
+    def newest_templates(self, prefix: str, *, back_to: datetime) -> list[Template]:
+        """The account's own private templates whose name begins so, as far back as a moment (parents only).
+
+        They are read newest first, so that old ones cost nothing. Pages overlap: a template that is deleted meanwhile
+        moves those behind it forward, into a page that was read already.
+
+        :param prefix: the beginning of the name; case matters.
+        :param back_to: with a time zone; the last page holds some that are older.
+        :returns: the templates in the order of their ids, each with its children and transactions.
+        """
+        condition = {filters.TEMPLATES: {"name": filters.starts_with(prefix), "id": filters.newest_first()}}
+        found: dict[int, Template] = {}
+        offset = 0
+        while True:
+            page, read = self._template_page(condition, offset=offset)
+            fresh = [one for one in page if one.id not in found]
+            found.update((one.id, one) for one in fresh)
+            oldest = min((one.create_date for one in page if one.create_date is not None), default=None)
+            if read < self._page_size or (page and not fresh) or (oldest is not None and oldest < back_to):
+                break
+            offset += max(1, read - _OVERLAP)
+        return [found[one] for one in sorted(found) if (found[one].name or "").startswith(prefix)]
+
     def template_states(self, ids: Collection[int]) -> dict[int, Template]:
         """These templates with their children and transactions; unknown ones are left out.
 
@@ -304,9 +331,8 @@ class ClassicClient:
         :returns: the templates by id. Sizes are in bytes, and on the children only.
         :raises ClassicBadReplyError: where the API answers with a template that nobody asked for.
         """
-        method = "getPrivateBlockDeviceTemplateGroups"
-        rows = self._by_ids(method, ids, root=filters.TEMPLATES, mask=masks.TEMPLATE)
-        return {one.id: one for one in self._models(Template, rows, call=f"SoftLayer_Account::{method}")}
+        rows = self._by_ids(_LIST_TEMPLATES, ids, root=filters.TEMPLATES, mask=masks.TEMPLATE)
+        return {one.id: one for one in self._models(Template, rows, call=f"SoftLayer_Account::{_LIST_TEMPLATES}")}
 
     # --- writes ----------------------------------------------------------------------------------------------------
 
@@ -364,14 +390,31 @@ class ClassicClient:
 
     # --- how calls are made ----------------------------------------------------------------------------------------
 
+    def _template_page(self, object_filter: Mapping[str, Any], *, offset: int) -> tuple[list[Template], int]:
+        """One page of a list of templates, and how many rows it had before those of others were sorted out."""
+        call = Call(
+            service="Account",
+            method=_LIST_TEMPLATES,
+            mask=masks.TEMPLATE,
+            object_filter=object_filter,
+            limit=self._page_size,
+            offset=offset,
+        )
+        tree = masks.tree_of(masks.TEMPLATE)
+        rows = [masks.prune(row, tree) for row in rows_of(self._read(call).value, call=call.name)]
+        return self._own(rows), len(rows)
+
     def _own_templates(self, object_filter: Mapping[str, Any]) -> list[Template]:
-        method = "getPrivateBlockDeviceTemplateGroups"
-        rows = self._list(method, root=filters.TEMPLATES, mask=masks.TEMPLATE, object_filter=object_filter)
+        return self._own(
+            self._list(_LIST_TEMPLATES, root=filters.TEMPLATES, mask=masks.TEMPLATE, object_filter=object_filter)
+        )
+
+    def _own(self, rows: list[dict[str, Any]]) -> list[Template]:
         if any("accountId" in row for row in rows):
             own = self._account_id if self._account_id is not None else self.account_id()
             rows = [row for row in rows if row.get("accountId", own) == own]
         rows = [row for row in rows if row.get("parentId") is None]
-        return self._models(Template, rows, call=f"SoftLayer_Account::{method}")
+        return self._models(Template, rows, call=f"SoftLayer_Account::{_LIST_TEMPLATES}")
 
     def _list(
         self, method: str, *, root: str, mask: str, object_filter: Mapping[str, Any] | None

@@ -57,6 +57,14 @@ def one_of(values: Collection[int] | Collection[str]) -> dict[str, Any]:
     return {"operation": "in", "options": [{"name": "data", "value": sorted(values)}]}
 
 
+def newest_first() -> dict[str, Any]:
+    """An order by ids, the newest object first; for the property ``id``.
+
+    :returns: the condition for one property (SLDN "Object filters").
+    """
+    return {"operation": "orderBy", "options": [{"name": "sort", "value": ["DESC"]}]}
+
+
 def matches(pattern: str) -> dict[str, Any] | None:
     """The condition for a pattern with ``*`` at its ends, or None where the API has no operator for it.
 

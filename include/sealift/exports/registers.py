@@ -140,11 +140,12 @@ class Register:
         body = entry.model_dump_json().encode()
         if self._cos.put_if_absent(self._bucket, self._key(number), body) is PutOutcome.EXISTS_DIFFERENT:
             return None
-        top = self.look()
+        entries = list(self._cos.list(self._bucket, f"{self._root}/"))
+        top = self.look(entries)
         if top is None or top.number != number or top.entry != entry:
             self._drop([number])
             return None
-        self._drop_below(number)
+        self._drop(one for one in self._entries(entries) if one < number)
         return top
 
     def clear(self) -> None:
@@ -171,14 +172,6 @@ class Register:
 
     def _key(self, number: int) -> str:
         return f"{self._root}/{number:08d}.json"
-
-    def _drop_below(self, number: int) -> None:
-        try:
-            below = [one for one in self._entries(self._cos.list(self._bucket, f"{self._root}/")) if one < number]
-        except CosError as error:
-            log.info("Old entries of %s/%s stay for now: %s", self._bucket, self._root, error)
-            return
-        self._drop(below)
 
     def _drop(self, numbers: Iterable[int]) -> None:
         """Delete what no longer counts. A bucket that forbids it (Object Lock, a role without delete) keeps them."""

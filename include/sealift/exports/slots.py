@@ -28,20 +28,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from sealift.classic.models import GuestState, Template
+from pydantic import BaseModel, ConfigDict
+
 from sealift.cos.errors import CosError
 from sealift.cos.models import ObjectInfo
-from sealift.exports import deadlines, names
+from sealift.exports import deadlines
 from sealift.exports.errors import ExportsError, OfflineCapReached, OutcomeOpen, ServerBusyError
 from sealift.exports.looking import real_clock
+from sealift.exports.offline import Account, look_at_account
 from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi
 from sealift.exports.registers import Entry, Holding, Register, new_token
 
 log = logging.getLogger(__name__)
-
-UNSETTLED: Final = timedelta(hours=1)
-"""A template without children and without transactions counts as a capture in flight for so long, then as broken."""
 
 _TRIES: Final = 5
 """How often a capture tries for a slot while others are faster, before it waits for its turn."""
@@ -71,20 +70,19 @@ def settle_time(*, timeout: float, minutes: float | None) -> timedelta:
     return max(deadlines.grace(minutes), timedelta(seconds=4 * timeout))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Survey:
-    """Who is offline now, as the account and the slots show it.
+class Survey(BaseModel):
+    """Who is offline now, as the account and the slots show it; of JSON, so that a later look can build on it.
 
-    :param offline: guests that the account shows to be offline for one of our captures.
+    :param account: what the account shows.
     :param slots: what each slot says, by its number.
     :param live: the slots whose holders are offline, or may be in a moment.
-    :param busy: holders whose servers have an active transaction.
     """
 
-    offline: frozenset[int]
-    slots: Mapping[int, Holding]
-    live: frozenset[int]
-    busy: frozenset[int] = frozenset()
+    model_config = ConfigDict(frozen=True)
+
+    account: Account
+    slots: dict[int, Holding]
+    live: frozenset[int] = frozenset()
 
     def guests(self, *, but: int | None = None) -> set[int]:
         """Return the guests that count against the cap.
@@ -92,24 +90,40 @@ class Survey:
         :param but: a guest to leave out: the one that wants a slot.
         :returns: ids of guests.
         """
-        found = self.offline | {self.slots[number].entry.guest_id for number in self.live}
+        found = self.account.offline | {self.slots[number].entry.guest_id for number in self.live}
         return set(found) - {but}
 
+    def brief(self) -> str:
+        """Write what a worker can build its own look on.
 
-def survey(classic: ClassicApi, cos: CosApi, place: SlotsPlace, *, now: datetime) -> Survey:
+        :returns: JSON, of a size that grows with the slots and not with the account.
+        """
+        holders = {one.entry.export_id for one in self.slots.values() if one.held}
+        return self.model_copy(update={"account": self.account.kept_for(holders)}).model_dump_json()
+
+
+def survey(
+    classic: ClassicApi, cos: CosApi, place: SlotsPlace, *, now: datetime, earlier: Survey | None = None
+) -> Survey:
     """Look at the account and at its slots.
 
     :param classic: the account.
     :param cos: the object store.
     :param place: where the slots are.
     :param now: the present time, with a time zone.
+    :param earlier: an earlier look at the same place, by whomever: what it found is not read again.
     :returns: who is offline, and which slots are taken.
     """
-    slots = read_slots(cos, place)
-    account = _account(classic, [one.entry.guest_id for one in slots.values() if one.held], now=now)
+    slots = read_slots(cos, place, known=earlier.slots if earlier else None)
+    account = look_at_account(
+        classic,
+        holders=[one.entry.guest_id for one in slots.values() if one.held],
+        now=now,
+        slack=2 * place.settle,
+        earlier=earlier.account if earlier else None,
+    )
     live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
-    busy = {number for number, guest in account.guests.items() if guest.active_transaction is not None}
-    return Survey(offline=frozenset(account.offline), slots=slots, live=frozenset(live), busy=frozenset(busy))
+    return Survey(account=account, slots=slots, live=frozenset(live))
 
 
 def read_slots(cos: CosApi, place: SlotsPlace, *, known: Mapping[int, Holding] | None = None) -> dict[int, Holding]:
@@ -131,22 +145,6 @@ def read_slots(cos: CosApi, place: SlotsPlace, *, known: Mapping[int, Holding] |
         if holding is not None:
             found[number] = holding
     return found
-
-
-def offline_guests(classic: ClassicApi, *, now: datetime) -> set[int]:
-    """Return the guests that one of our captures keeps offline now, as the account shows them.
-
-    A template of ours counts while its server has an active transaction, or while it has no sized copy yet (whether
-    the server's transaction spans the whole capture is unconfirmed). A template that is being *exported* has sized
-    copies and an idle server, and does not count; nor does one that has stood without copies and transactions for an
-    hour, which is broken. Servers are asked about only for templates that are unfinished or younger than the longest
-    capture, so that templates of past years cost nothing.
-
-    :param classic: the account.
-    :param now: the present time, with a time zone.
-    :returns: the ids of the guests.
-    """
-    return _account(classic, [], now=now).offline
 
 
 class Admission(Protocol):
@@ -186,6 +184,7 @@ class OfflineSlots:
     :param cos: the object store.
     :param place: where the slots are.
     :param max_offline: most servers offline for capture at once, as this run has it.
+    :param seen: a look that somebody else took a moment ago, to build on.
     :param clock: tells the time, in UTC.
     :param monotonic: seconds that never go back.
     """
@@ -196,12 +195,14 @@ class OfflineSlots:
         cos: CosApi,
         place: SlotsPlace,
         max_offline: int,
+        seen: Survey | None = None,
         clock: Clock = real_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cos = cos
         self._place = place
         self._max_offline = max_offline
+        self._seen = seen
         self._clock = clock
         self._monotonic = monotonic
 
@@ -226,7 +227,7 @@ class OfflineSlots:
 
     def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
         for _ in range(_TRIES):
-            seen = survey(classic, self._cos, self._place, now=self._clock())
+            seen = survey(classic, self._cos, self._place, now=self._clock(), earlier=self._seen)
             mine = self._earlier(seen, item)
             others = seen.guests(but=item.guest_id)
             if len(others) >= self._max_offline:
@@ -259,7 +260,7 @@ class OfflineSlots:
             if holding.held and holding.entry.export_id == item.export_id:
                 if self._clock() < holding.certain_at(self._place.settle):
                     raise self._open(item, holding)
-                if item.guest_id in seen.busy:
+                if item.guest_id in seen.account.busy:
                     # It may be busy with our own capture, whose template shows late: the slot stays as it is.
                     raise ServerBusyError(
                         f"{item.name} has an active transaction, which may be the capture that an earlier try "
@@ -314,7 +315,7 @@ class OfflineSlots:
         for number in changed - {mine}:
             if slots[number].entry.export_id == item.export_id:
                 raise self._open(item, slots[number])
-        return len(Survey(offline=seen.offline, slots=slots, live=frozenset(live)).guests(but=item.guest_id))
+        return len(Survey(account=seen.account, slots=slots, live=frozenset(live)).guests(but=item.guest_id))
 
     def _full(self, item: PlanItem, in_flight: int) -> OfflineCapReached:
         return OfflineCapReached(
@@ -370,37 +371,7 @@ class _Taken:
             log.warning("The offline slot of %s could not be given back, and frees itself: %s", self._item.name, error)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Account:
-    """What the account shows: who is offline, of which exports there are templates, and the servers asked about."""
-
-    offline: set[int]
-    exports: set[str]
-    guests: Mapping[int, GuestState]
-
-
-def _account(classic: ClassicApi, holders: list[int], *, now: datetime) -> _Account:
-    candidates: dict[int, list[Template]] = {}
-    exports: set[str] = set()
-    for template in classic.templates_with_prefix(names.TEMPLATE_PREFIX):
-        export = names.parse_template_name(template.name)
-        if export is None:
-            continue
-        exports.add(export)
-        young = template.create_date is None or now - template.create_date < deadlines.CAPTURE_MOST
-        if young or not _has_sizes(template):
-            candidates.setdefault(names.parse_export_id(export)[0], []).append(template)
-    wanted = sorted({*candidates, *holders})
-    states = classic.guest_states(wanted) if wanted else {}
-    offline = {
-        guest_id
-        for guest_id, templates in candidates.items()
-        if any(_offline(template, states.get(guest_id), now) for template in templates)
-    }
-    return _Account(offline=offline, exports=exports, guests=states)
-
-
-def _live(holding: Holding, account: _Account, *, now: datetime, settle: timedelta) -> bool:
+def _live(holding: Holding, account: Account, *, now: datetime, settle: timedelta) -> bool:
     """Say whether a slot's holder is offline for its capture, or may be in a moment."""
     if not holding.held:
         return False
@@ -412,23 +383,8 @@ def _live(holding: Holding, account: _Account, *, now: datetime, settle: timedel
     if now - holding.since < 2 * max(settle, timedelta(seconds=entry.settle_seconds)):
         return True
     # No template shows, and it should by now: the capture was never submitted, or its template was deleted.
-    guest = account.guests.get(entry.guest_id)
-    return guest is not None and guest.active_transaction is not None
+    return entry.guest_id in account.busy
 
 
 def _register(cos: CosApi, place: SlotsPlace, number: int) -> Register:
     return Register(cos=cos, bucket=place.bucket, root=f"{place.root}/{number:03d}")
-
-
-def _offline(template: Template, guest: GuestState | None, now: datetime) -> bool:
-    if guest is not None and guest.active_transaction is not None:
-        return True
-    if _has_sizes(template):
-        return False
-    if template.transactions_left:
-        return True
-    return template.create_date is None or now - template.create_date < UNSETTLED
-
-
-def _has_sizes(template: Template) -> bool:
-    return bool(template.children) and all(child.block_devices_disk_space_total for child in template.children)

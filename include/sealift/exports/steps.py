@@ -12,7 +12,7 @@ from sealift.exports.capturing import (
 )
 from sealift.exports.exporting import ExportStarted, ensure_export_started, forget_claim
 from sealift.exports.proving import Recorded, prove_and_record
-from sealift.exports.slots import OfflineGate, OfflineSlots, SlotsPlace, offline_guests, settle_time, survey
+from sealift.exports.slots import OfflineGate, OfflineSlots, SlotsPlace, Survey, settle_time, survey
 
 __all__ = [
     "Captured",
@@ -21,11 +21,11 @@ __all__ = [
     "OfflineSlots",
     "Recorded",
     "SlotsPlace",
+    "Survey",
     "ensure_captured",
     "ensure_export_started",
     "find_template",
     "forget_claim",
-    "offline_guests",
     "prove_and_record",
     "settle_time",
     "survey",

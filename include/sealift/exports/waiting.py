@@ -55,6 +55,11 @@ class _Judge:
         self._unfinished_at: datetime | None = None
         self._whole_at: datetime | None = None
 
+    @property
+    def nearly_over(self) -> bool:
+        """Whether another look like the last one would end the wait."""
+        return self._idle_polls > 0
+
     def at_once(self) -> Verdict | None:
         """Judge what needs no poll.
 
@@ -320,9 +325,9 @@ class TemplateJudge(_Judge):
                 ReasonCode.GUEST_VANISHED,
                 f"The account has not shown the virtual server of {self._who} for "
                 f"{_words(now - self._since['guest missing'])}, and its template is not whole: the server was "
-                f"cancelled during its capture, or the connection's user may not see it. {self._transaction_words(now)} "
-                "If the server still exists, give the user access to it and clear this task; its template stays under Devices "
-                "> Manage > Images.",
+                "cancelled during its capture, or the connection's user may not see it. "
+                f"{self._transaction_words(now)} If the server still exists, give the user access to it and clear this "
+                "task; its template stays under Devices > Manage > Images.",
             )
         if self._lasting("empty", known and template is not None and not template.children, now):
             return self._failed(

@@ -29,15 +29,17 @@ class SlotsKept:
     place: SlotsPlace
     max_offline: int
 
-    def gate(self) -> OfflineSlots:
+    def gate(self, seen: str = "") -> OfflineSlots:
         """Make the gate that a capture goes through.
 
+        :param seen: a look that was taken a moment ago, as JSON, to build on.
         :returns: the gate.
         """
-        from sealift.exports.slots import OfflineSlots
+        from sealift.exports.slots import OfflineSlots, Survey
 
         store = CosHook(self.at.cos_conn_id, region=self.at.region)
-        return OfflineSlots(cos=store.client, place=self.place, max_offline=self.max_offline)
+        earlier = Survey.model_validate_json(seen) if seen else None
+        return OfflineSlots(cos=store.client, place=self.place, max_offline=self.max_offline, seen=earlier)
 
     def check_write(self) -> None:
         """Make sure that slots can be written, before anything is captured.

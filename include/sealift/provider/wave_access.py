@@ -65,15 +65,15 @@ class ServerAccess(WaveAccess, Linked):
         """This server's part of the plan."""
         return self.wave.item(int(self.server["guest_id"]))
 
-    def look_again(self, context: Context, event: Mapping[str, Any] | None = None, **kept: Any) -> Any:  # noqa: ARG002
+    def look_again(self, context: Context, event: Mapping[str, Any] | None = None, **kept: Any) -> Any:
         """Do the step after a wait without a worker.
 
         :param context: the task's context.
-        :param event: the trigger's payload; there is nothing in it.
+        :param event: the trigger's payload; all but its status is for the step.
         :param kept: what :meth:`wait_until` was to keep.
         :returns: what the step hands on.
         """
-        return self.step(context, **kept)
+        return self.step(context, **kept, **{name: value for name, value in (event or {}).items() if name != "status"})
 
     def wait_until(self, moment: datetime, why: Exception, **kept: Any) -> NoReturn:
         """Look again at a given time, without a worker until then and without using up a try.

@@ -99,10 +99,11 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         with recording_failure(context):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    def step(self, context: Context, **_: Any) -> dict[str, Any]:
+    def step(self, context: Context, *, seen: str = "") -> dict[str, Any]:  # type: ignore[override]
         """Look, then adopt, submit, or wait for a slot.
 
         :param context: the task's context.
+        :param seen: the look that found a slot, as JSON.
         :returns: the terms of the wait for the template.
         """
         from sealift.exports.errors import OfflineCapReached, OutcomeOpen, OutsideWindow
@@ -118,7 +119,7 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
                 cos=self.cos.client,
                 item=self.item,
                 settings=self.wave.settings,
-                gate=slots.gate(),
+                gate=slots.gate(seen),
                 remembered_template_id=None if remembered is None else int(str(remembered)),
             )
         except OfflineCapReached as full:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sealift.classic.models import GuestState, Template
     from sealift.cos.client import CosClient
     from sealift.cos.models import ObjectInfo
+    from sealift.exports.slots import Survey
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,15 @@ BACKOFF_LIMIT: Final = 8
 
 PAUSE_LIMIT: Final = 300.0
 """… and at most so many seconds, where its interval is not longer."""
+
+QUICKER: Final = 5.0
+"""A poll is at most so many times as frequent as its interval says, when something is about to end, …"""
+
+SLOWER: Final = 4.0
+"""… and at most so many times less, when nothing can end yet."""
+
+PACES: Final = 32
+"""How many durations of each kind of work are remembered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +119,7 @@ class Snapshot:
     :param objects: the objects found, by place; a place is absent where it was not listed this time.
     :param in_flight: the guests that are offline for capture or about to be, by where their slots are, where somebody
         waits for one.
+    :param surveys: the looks at the slots that these come from, for workers to build theirs on.
     :param admitted: the waits for a slot that a slot is free for, the longest waiting first.
     :param unlisted: the places that could not be listed, and why.
     :param unread_templates: the templates that could not be asked for, and why: nothing may be concluded of them.
@@ -123,6 +134,7 @@ class Snapshot:
     objects: Mapping[Place, tuple[ObjectInfo, ...]] = field(default_factory=dict)
     unlisted: Mapping[Place, str] = field(default_factory=dict)
     in_flight: Mapping[SlotsAt, frozenset[int]] = field(default_factory=dict)
+    surveys: Mapping[SlotsAt, Survey] = field(default_factory=dict)
     admitted: frozenset[Interest] = frozenset()
     unread_templates: Mapping[int, str] = field(default_factory=dict)
     unread_guests: Mapping[int, str] = field(default_factory=dict)
@@ -131,15 +143,23 @@ class Snapshot:
 
 @dataclass
 class _Register:
-    """Who waits for what, in this process, for one poll."""
+    """Who waits for what, in this process, for one poll.
+
+    :param waits: what is waited for, by token.
+    :param looks: when a look is worth its calls for a wait, by token, on the event loop's clock.
+    :param changed: set when somebody came.
+    """
 
     waits: dict[int, Interest] = field(default_factory=dict)
+    looks: dict[int, float] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def interests(self) -> tuple[Interest, ...]:
         return tuple(dict.fromkeys(self.waits.values()))
 
 
 _registers: dict[Hashable, _Register] = {}
+_paces: defaultdict[tuple[Hashable, str], deque[float]] = defaultdict(lambda: deque(maxlen=PACES))
 _tokens = itertools.count()
 
 
@@ -151,7 +171,9 @@ def register(key: Hashable, interest: Interest) -> int:
     :returns: a token for :func:`unregister`.
     """
     token = next(_tokens)
-    _registers.setdefault(key, _Register()).waits[token] = interest
+    waiting = _registers.setdefault(key, _Register())
+    waiting.waits[token] = interest
+    waiting.changed.set()
     return token
 
 
@@ -164,6 +186,7 @@ def unregister(key: Hashable, token: int) -> None:
     waiting = _registers.get(key)
     if waiting is not None:
         waiting.waits.pop(token, None)
+        waiting.looks.pop(token, None)
         if not waiting.waits:
             _registers.pop(key, None)
 
@@ -176,6 +199,40 @@ def interests(key: Hashable) -> tuple[Interest, ...]:
     """
     waiting = _registers.get(key)
     return waiting.interests() if waiting else ()
+
+
+def look_at(key: Hashable, token: int, seconds: float) -> None:
+    """Say when the next look is worth its calls for a wait. The poll keeps within its bounds.
+
+    :param key: the poll's key.
+    :param token: what :func:`register` gave.
+    :param seconds: from now.
+    """
+    waiting = _registers.get(key)
+    if waiting is not None and token in waiting.waits:
+        waiting.looks[token] = asyncio.get_running_loop().time() + seconds
+
+
+def took(key: Hashable, kind: str, seconds: float) -> None:
+    """Remember how long a piece of work took, for :func:`usual`.
+
+    :param key: the poll's key.
+    :param kind: of work.
+    :param seconds: how long.
+    """
+    if seconds > 0:
+        _paces[key, kind].append(seconds)
+
+
+def usual(key: Hashable, kind: str) -> float | None:
+    """Tell how long the quicker ones of a kind of work took lately, where this process saw any.
+
+    :param key: the poll's key.
+    :param kind: of work.
+    :returns: seconds, or None.
+    """
+    seen = sorted(_paces[key, kind])
+    return seen[len(seen) // 4] if seen else None
 
 
 class AccountPoll:
@@ -198,6 +255,7 @@ class AccountPoll:
         self._told_of_stores: dict[tuple[str, str], type[BaseException]] = {}
         self._asked_to_wait = 0.0
         self._first_place = 0
+        self._surveys: dict[SlotsAt, Survey] = {}
         self._templates_apart: set[int] = set()
         self._guests_apart: set[int] = set()
 
@@ -212,8 +270,12 @@ class AccountPoll:
             while True:
                 wanted = interests(self.key)
                 if wanted:
-                    yield await self._snapshot(wanted)
-                await asyncio.sleep(self._pause())
+                    snapshot = await self._snapshot(wanted)
+                    if self.key in _registers:
+                        # Each wait says anew what the snapshot lets it expect.
+                        _registers[self.key].looks.clear()
+                    yield snapshot
+                await self._rest()
         finally:
             self._disconnect()
             self._ask.close()
@@ -262,6 +324,7 @@ class AccountPoll:
             objects=objects,
             unlisted=unlisted,
             in_flight=in_flight,
+            surveys={at: self._surveys[at] for at in in_flight},
             admitted=_admitted(wanted, in_flight),
             unread_templates=templates.unread,
             unread_guests=guests.unread,
@@ -326,7 +389,9 @@ class AccountPoll:
         for at in dict.fromkeys(one.slots for one in wanted if one.slots is not None):
             try:
                 store = await self._store(at.cos_conn_id, at.region)
-                found[at] = await self._ask(_counted, classic, store, at, now)
+                seen = await self._ask(_surveyed, classic, store, at, now, self._surveys.get(at))
+                self._surveys[at] = seen
+                found[at] = frozenset(seen.guests())
             except (CosError, ConnectionProblem, ExportsError) as error:
                 log.warning("Could not read the slots %s/%s, looking again later: %s", at.bucket, at.root, error)
         return found
@@ -374,10 +439,41 @@ class AccountPoll:
         # The connection may have been changed since it was read: the next look reads it again.
         self._disconnect()
 
-    def _pause(self) -> float:
+    def _pause(self, began: float | None = None) -> float:
         longest = max(self.poll_interval, PAUSE_LIMIT)
-        backoff = self.poll_interval * min(2**self._failures, BACKOFF_LIMIT)
-        return float(min(longest, max(backoff, self._asked_to_wait)))
+        if self._failures:
+            backoff = self.poll_interval * min(2**self._failures, BACKOFF_LIMIT)
+            return float(min(longest, max(backoff, self._asked_to_wait)))
+        return self._pace(asyncio.get_running_loop().time() if began is None else began)
+
+    def _pace(self, began: float) -> float:
+        """Work out the pause until somebody can learn something; who says nothing about it is looked at as usual."""
+        waiting = _registers.get(self.key)
+        if waiting is None:
+            return self.poll_interval
+        wanted = [waiting.looks.setdefault(token, began + self.poll_interval) - began for token in waiting.waits]
+        least, most = self.poll_interval / QUICKER, self.poll_interval * SLOWER
+        return min(most, max(least, min(wanted, default=self.poll_interval)))
+
+    async def _rest(self) -> None:
+        """Pause; who comes meanwhile can shorten it, but not to less than the bound between two looks."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        while True:
+            waiting = _registers.get(self.key)
+            if waiting is not None:
+                waiting.changed.clear()
+            left = began + self._pause(began) - clock()
+            if left <= 0:
+                return
+            if waiting is None or self._failures:
+                await asyncio.sleep(left)
+                return
+            try:
+                async with asyncio.timeout(left):
+                    await waiting.changed.wait()
+            except TimeoutError:
+                return
 
     def _drop_store(self, where: tuple[str, str]) -> None:
         stale = self._stores.pop(where, None)
@@ -406,11 +502,11 @@ def _admitted(wanted: tuple[Interest, ...], in_flight: Mapping[SlotsAt, frozense
     return frozenset(admitted)
 
 
-def _counted(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime) -> frozenset[int]:
+def _surveyed(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime, earlier: Survey | None) -> Survey:
     from sealift.exports.steps import SlotsPlace, survey
 
     place = SlotsPlace(bucket=at.bucket, root=at.root, settle=timedelta(seconds=at.settle_seconds))
-    return frozenset(survey(classic, store, place, now=now).guests())
+    return survey(classic, store, place, now=now, earlier=earlier)
 
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:

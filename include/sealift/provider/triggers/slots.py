@@ -17,6 +17,9 @@ from sealift.provider.waits import read_xcom
 LOOK_AGAIN = {"status": "look-again"}
 """The payload of both triggers: the step looks once more itself before it submits anything."""
 
+SEEN = "seen"
+"""What a wait for a slot adds to it: the look that found the slot, for the step to build its own on."""
+
 
 class OfflineSlotTrigger(AccountTrigger):
     """Waits until the account shows fewer captures than the cap, those who have waited longest first.
@@ -79,9 +82,12 @@ class OfflineSlotTrigger(AccountTrigger):
         key = self.shared_stream_key()
         token = register(key, interest)
         told: int | None = None
+        event: dict[str, Any] = dict(LOOK_AGAIN)
         try:
             async for snapshot in shared_stream:
                 if interest in snapshot.admitted:
+                    if at in snapshot.surveys:
+                        event[SEEN] = snapshot.surveys[at].brief()
                     break
                 if at in snapshot.in_flight and len(snapshot.in_flight[at]) != told:
                     told = len(snapshot.in_flight[at])
@@ -90,7 +96,7 @@ class OfflineSlotTrigger(AccountTrigger):
             unregister(key, token)
         if self.deferred_by_worker:
             await settle(began)
-        yield TriggerEvent(LOOK_AGAIN)
+        yield TriggerEvent(event)
 
     async def _passes(self) -> bool:
         """Say whether the worker may look at once; where it may not, wait until the capture window is open."""

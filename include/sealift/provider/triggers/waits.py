@@ -10,17 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import UUID
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from sealift.provider.triggers.account import Interest, Place, Snapshot, register, unregister
+from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
 from sealift.provider.triggers.base import AccountTrigger, settle
 from sealift.provider.waits import ENDED_KEY, NEVER
 
 if TYPE_CHECKING:
     from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, WaitTerms
+
+
+_NEAR: Final = 0.1
+"""So near its expected end, as a share of its duration, work is looked at more often."""
 
 
 class AccountWaitTrigger(AccountTrigger):
@@ -168,13 +172,27 @@ class AccountWaitTrigger(AccountTrigger):
                     if judge.progress != told:
                         told = judge.progress
                         self.log.info("%s: %s", terms.hostname, told)
+                    look_at(key, token, self._next_look(judge, snapshot.taken_at))
                     continue
+                if verdict.kind == "done":
+                    took(key, judge.what, (snapshot.taken_at - terms.started_at).total_seconds())
                 if self.deferred_by_worker and (self.resumes or verdict.kind == "failed"):
                     await settle(began)
                 yield verdict
                 return
         finally:
             unregister(key, token)
+
+    def _next_look(self, judge: Any, now: datetime) -> float:
+        """Say in how many seconds the next look can tell something: sooner near the expected end, later before it."""
+        if judge.nearly_over:
+            return 0.0
+        expected = judge.terms.expected_seconds or usual(self.shared_stream_key(), judge.what)
+        if expected is None:
+            return self.poll_interval
+        left = expected - (now - judge.terms.started_at).total_seconds()
+        near = expected * _NEAR
+        return left - near if left > 2 * near else min(near / 2, self.poll_interval)
 
     def _counts_from(self, terms: WaitTerms, now: datetime) -> datetime:
         """Tell from when this try counts its deadline, the same however often the triggerer is started again.
