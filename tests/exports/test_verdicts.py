@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealift.classic.models import GuestState, Template
-from sealift.exports.waiting import CaptureJudge, ExportJudge, ReasonCode, TemplateJudge, Verdict, WaitTerms
+from sealift.exports.waiting import ExportJudge, ReasonCode, TemplateJudge, Verdict, WaitTerms
 
 from .test_waiting import START, guest, objects, terms
 
-JUDGES: list[Callable[[WaitTerms], Any]] = [CaptureJudge, TemplateJudge, ExportJudge]
+JUDGES: list[Callable[[WaitTerms], Any]] = [TemplateJudge, ExportJudge]
 Make = Callable[..., Template]
 seeded = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -93,14 +93,14 @@ def _template_vanished(make: Make) -> Verdict | None:
 
 @failing(ReasonCode.GUEST_VANISHED)
 def _guest_vanished(make: Make) -> Verdict | None:
-    judge = CaptureJudge(terms())
+    judge = TemplateJudge(terms())
     busy = running(transaction())
     return _after(
         judge,
         lambda at: look(
             judge, at, busy, guest=GuestState.model_validate({"id": 101, "activeTransaction": transaction()})
         ),
-        lambda at: look(judge, at, busy, guest=None),
+        lambda at: look(judge, at, make(sizes=()), guest=None),
     )
 
 
@@ -153,7 +153,7 @@ def _nothing_happened(make: Make) -> Verdict | None:
 
 @failing(ReasonCode.NO_ANSWER)
 def _no_answer(make: Make) -> Verdict | None:
-    judge = CaptureJudge(terms())
+    judge = TemplateJudge(terms())
     busy = GuestState.model_validate({"id": 101, "activeTransaction": transaction()})
     return _after(
         judge,
@@ -179,9 +179,8 @@ def test_every_failure_names_server_template_and_transaction_and_what_to_do(
 
 def test_there_is_a_sentence_for_every_reason() -> None:
     done = {
-        ReasonCode.CAPTURED,
-        ReasonCode.CAPTURED_LEFT_STOPPED,
         ReasonCode.TEMPLATE_READY,
+        ReasonCode.TEMPLATE_READY_LEFT_STOPPED,
         ReasonCode.EXPORTED,
         ReasonCode.ALREADY_EXPORTED,
     }
@@ -281,23 +280,33 @@ def test_a_judge_that_saw_the_template_unfinished_tells_when_it_became_whole(mak
     )
 
 
-def test_a_capture_that_is_over_before_its_template_is_whole_leaves_the_rest_to_the_next_wait(
+def test_the_end_is_when_the_template_became_whole_however_long_its_server_takes_to_come_back(
     make_template: Make,
 ) -> None:
-    judge = CaptureJudge(terms())
-    unfinished = running(transaction())
-    look(judge, minutes(0), unfinished, guest=guest(busy=True))
-    look(judge, minutes(1), unfinished)
-    verdict = look(judge, minutes(2), unfinished)
+    judge = TemplateJudge(terms())
+    look(judge, minutes(0), running(transaction()), guest=guest(busy=True))
+    for number in range(1, 10):
+        assert look(judge, minutes(number), make_template(), guest=guest(power="HALTED")) is None
+
+    verdict = look(judge, minutes(10), make_template())
 
     assert verdict is not None
-    assert (verdict.reason, verdict.ended) == (ReasonCode.CAPTURED, None)
-    once = CaptureJudge(terms())
-    look(once, minutes(0), unfinished, guest=guest(busy=True))
-    look(once, minutes(1), unfinished)
-    verdict = look(once, minutes(2), make_template())
+    assert verdict.ended is not None
+    assert (verdict.ended.unfinished_at, verdict.ended.over_at) == (minutes(0), minutes(1))
+
+
+def test_a_template_that_was_whole_once_only_has_not_ended(make_template: Make) -> None:
+    judge = TemplateJudge(terms())
+    look(judge, minutes(0), running(transaction()))
+    look(judge, minutes(1), make_template())
+    look(judge, minutes(2), running(transaction()))
+    look(judge, minutes(3), make_template())
+
+    verdict = look(judge, minutes(4), make_template())
+
     assert verdict is not None
-    assert verdict.ended is None, "seen whole once is not enough"
+    assert verdict.ended is not None
+    assert (verdict.ended.unfinished_at, verdict.ended.over_at) == (minutes(2), minutes(3))
 
 
 def test_a_judge_that_came_later_tells_of_no_end(make_template: Make) -> None:
@@ -317,8 +326,8 @@ def test_a_judge_that_came_later_tells_of_no_end(make_template: Make) -> None:
 @pytest.mark.parametrize("gone", ["template", "guest"])
 def test_time_without_answers_proves_nothing_missing(make_template: Make, gone: str) -> None:
     """Missing in one poll, then an outage of an hour, then missing in one poll: two blinks, not an hour."""
-    judge = CaptureJudge(terms())
-    blink: dict[str, Any] = {"template": make_template(busy=True), "guest": guest(busy=True), gone: None}
+    judge = TemplateJudge(terms())
+    blink: dict[str, Any] = {"template": make_template(sizes=()), "guest": guest(busy=True), gone: None}
     assert judge.observe(**blink, now=minutes(0)) is None
     for number in range(1, 60):
         assert judge.unanswered(why="down", now=minutes(number)) is None

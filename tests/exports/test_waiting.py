@@ -14,7 +14,6 @@ from sealift.classic.models import GuestState, Template
 from sealift.cos.models import ObjectInfo
 from sealift.exports.plan import PlanItem
 from sealift.exports.waiting import (
-    CaptureJudge,
     ExportJudge,
     ReasonCode,
     TemplateJudge,
@@ -73,54 +72,81 @@ def watch(
     return None
 
 
-# The capture
+# The server that is captured
 
 
-def test_a_capture_is_over_when_the_server_has_been_idle_twice(make_template: Callable[..., Template]) -> None:
-    judge = CaptureJudge(terms())
-    busy = {"template": make_template(busy=True), "guest": guest(busy=True)}
-    idle = {"template": make_template(busy=True), "guest": guest()}
+def test_a_capture_is_over_when_template_and_server_have_been_idle_twice(make_template: Callable[..., Template]) -> None:
+    judge = TemplateJudge(terms())
+    busy = {"template": make_template(), "guest": guest(busy=True)}
+    idle = {"template": make_template(), "guest": guest()}
 
     assert watch(judge, [busy, busy, idle, busy, idle]) is None
     verdict = judge.observe(**idle, now=START + timedelta(minutes=10))
 
     assert verdict is not None
-    assert (verdict.kind, verdict.reason) == ("done", ReasonCode.CAPTURED)
+    assert (verdict.kind, verdict.reason) == ("done", ReasonCode.TEMPLATE_READY)
     assert "web101 (virtual server 101, template 900)" in verdict.sentence
 
 
 def test_an_idle_server_right_after_the_submission_proves_nothing(make_template: Callable[..., Template]) -> None:
     young = {"template": make_template(sizes=()), "guest": guest()}
 
-    assert watch(CaptureJudge(terms()), [young] * 14) is None
+    assert watch(TemplateJudge(terms()), [young] * 14) is None
     whole = {"template": make_template(), "guest": guest()}
-    verdict = watch(CaptureJudge(terms()), [young, young, whole])
+    assert watch(TemplateJudge(terms()), [young, young, whole]) is None
+    verdict = watch(TemplateJudge(terms()), [young, young, whole, whole])
     assert verdict is not None
-    assert verdict.reason is ReasonCode.CAPTURED
+    assert verdict.reason is ReasonCode.TEMPLATE_READY
 
 
-def test_a_server_whose_transaction_was_never_seen_is_back_after_the_grace_period(
+def test_a_server_that_is_idle_for_long_ends_nothing_while_its_template_is_made(
     make_template: Callable[..., Template],
 ) -> None:
-    polls = [{"template": make_template(busy=True), "guest": guest()}] * 20
+    made = {"template": make_template(busy=True), "guest": guest()}
 
-    verdict = watch(CaptureJudge(terms()), polls)
-
-    assert verdict is not None
-    assert verdict.reason is ReasonCode.CAPTURED
+    assert watch(TemplateJudge(terms()), [made] * 60) is None
 
 
 def test_a_server_that_ran_before_must_run_again_or_is_reported(make_template: Callable[..., Template]) -> None:
     halted = {"template": make_template(), "guest": guest(power="HALTED")}
 
-    assert watch(CaptureJudge(terms()), [halted] * 10) is None
-    verdict = watch(CaptureJudge(terms()), [halted] * 30)
+    waiting = TemplateJudge(terms())
+    assert watch(waiting, [halted] * 10) is None
+    assert waiting.progress == "The template is whole. The server is not running yet."
+    assert watch(TemplateJudge(terms()), [halted] * 16) is None, "the grace period counts from the second look"
+    verdict = watch(TemplateJudge(terms()), [halted] * 17)
     assert verdict is not None
-    assert (verdict.kind, verdict.reason) == ("done", ReasonCode.CAPTURED_LEFT_STOPPED)
+    assert (verdict.kind, verdict.reason) == ("done", ReasonCode.TEMPLATE_READY_LEFT_STOPPED)
     assert "HALTED" in verdict.sentence
-    stopped_before = watch(CaptureJudge(terms(was_running=False)), [halted] * 3)
+    assert "Start it if it should run" in verdict.sentence
+    stopped_before = watch(TemplateJudge(terms(was_running=False)), [halted] * 3)
     assert stopped_before is not None
-    assert stopped_before.reason is ReasonCode.CAPTURED
+    assert stopped_before.reason is ReasonCode.TEMPLATE_READY
+
+
+def test_a_server_that_comes_back_late_is_waited_for(make_template: Callable[..., Template]) -> None:
+    halted = {"template": make_template(), "guest": guest(power="HALTED")}
+    back = {"template": make_template(), "guest": guest()}
+
+    verdict = watch(TemplateJudge(terms()), [*[halted] * 14, back])
+
+    assert verdict is not None
+    assert verdict.reason is ReasonCode.TEMPLATE_READY
+
+
+@pytest.mark.parametrize(
+    "between",
+    [{"guest": "busy"}, {"template": None}, {"guest": None}, {"template": "empty"}],
+    ids=["busy", "template not shown", "server not shown", "template not whole"],
+)
+def test_a_stopped_server_s_time_begins_anew_after_anything_else(
+    make_template: Callable[..., Template], between: dict[str, Any]
+) -> None:
+    halted: dict[str, Any] = {"template": make_template(), "guest": guest(power="HALTED")}
+    named = {"busy": guest(busy=True), "empty": make_template(sizes=()), None: None}
+    other = halted | {name: named[what] for name, what in between.items()}
+
+    assert watch(TemplateJudge(terms()), [*[halted] * 14, other, *[halted] * 14]) is None
 
 
 # The template
@@ -175,6 +201,8 @@ def test_a_template_that_comes_to_nothing_fails_after_the_grace_period_not_befor
     assert says in verdict.sentence
     good = {"template": make_template(busy=True), "guest": guest(busy=True)}
     assert watch(TemplateJudge(terms()), [*polls[:15], good, *polls[:15]]) is None
+    whole_once = {"template": make_template(), "guest": guest()}
+    assert watch(TemplateJudge(terms()), [*polls[:15], whole_once, *polls[:15]]) is None
 
 
 # The export
@@ -232,7 +260,7 @@ def test_a_template_deleted_after_its_export_takes_nothing_from_it() -> None:
 def test_a_transaction_whose_status_stands_still_is_stuck_and_named(make_template: Callable[..., Template]) -> None:
     polls = [{"template": make_template(), "guest": guest(busy=True)}] * 200
 
-    verdict = watch(CaptureJudge(terms()), polls)
+    verdict = watch(TemplateJudge(terms()), polls)
 
     assert verdict is not None
     assert (verdict.kind, verdict.reason) == ("failed", ReasonCode.STUCK)
@@ -243,7 +271,7 @@ def test_a_transaction_whose_status_stands_still_is_stuck_and_named(make_templat
 def test_a_restart_does_not_make_a_stuck_transaction_young(make_template: Callable[..., Template]) -> None:
     poll = {"template": make_template(), "guest": guest(busy=True)}
 
-    verdict = CaptureJudge(terms()).observe(**poll, now=START + timedelta(hours=2))
+    verdict = TemplateJudge(terms()).observe(**poll, now=START + timedelta(hours=2))
 
     assert verdict is not None
     assert verdict.reason is ReasonCode.STUCK
@@ -252,7 +280,7 @@ def test_a_restart_does_not_make_a_stuck_transaction_young(make_template: Callab
 def test_a_retry_gives_a_stuck_transaction_its_time_again(make_template: Callable[..., Template]) -> None:
     poll = {"template": make_template(), "guest": guest(busy=True, since=START - timedelta(days=1))}
 
-    assert CaptureJudge(terms()).observe(**poll, now=START + timedelta(hours=1)) is None
+    assert TemplateJudge(terms()).observe(**poll, now=START + timedelta(hours=1)) is None
 
 
 def test_a_transaction_that_moves_is_slow_when_the_deadline_is_past(make_template: Callable[..., Template]) -> None:
@@ -270,7 +298,7 @@ def test_a_transaction_that_moves_is_slow_when_the_deadline_is_past(make_templat
 def test_a_transaction_without_dates_is_timed_by_what_the_polls_saw(make_template: Callable[..., Template]) -> None:
     polls = [{"template": make_template(), "guest": guest(busy=True, since=None)}] * 200
 
-    verdict = watch(CaptureJudge(terms()), polls)
+    verdict = watch(TemplateJudge(terms()), polls)
 
     assert verdict is not None
     assert verdict.reason is ReasonCode.STUCK
@@ -289,11 +317,43 @@ def test_a_wait_without_transactions_ends_at_the_deadline(make_template: Callabl
     assert "No transaction was seen." in verdict.sentence
 
 
-def test_a_server_that_vanished_during_its_capture_fails_the_wait(make_template: Callable[..., Template]) -> None:
-    verdict = watch(CaptureJudge(terms()), [{"template": make_template(busy=True), "guest": None}] * 20)
+@pytest.mark.parametrize("sizes", [(), (None,)], ids=["no copy", "no size"])
+def test_a_server_that_vanished_during_its_capture_fails_the_wait(
+    make_template: Callable[..., Template], sizes: tuple[None, ...]
+) -> None:
+    unfinished = {"template": make_template(sizes=sizes), "guest": None}
+
+    assert watch(TemplateJudge(terms()), [unfinished] * 15) is None
+    verdict = watch(TemplateJudge(terms()), [unfinished] * 20)
 
     assert verdict is not None
-    assert verdict.reason is ReasonCode.GUEST_VANISHED
+    assert (verdict.kind, verdict.reason) == ("failed", ReasonCode.GUEST_VANISHED)
+    assert "its template is not whole" in verdict.sentence
+
+
+def test_a_template_that_is_still_made_does_not_need_its_server(make_template: Callable[..., Template]) -> None:
+    made = {"template": make_template(busy=True), "guest": None}
+    whole = {"template": make_template(), "guest": None}
+
+    assert watch(TemplateJudge(terms()), [made] * 60) is None
+    verdict = watch(TemplateJudge(terms()), [*[made] * 60, whole, whole])
+
+    assert verdict is not None
+    assert verdict.reason is ReasonCode.TEMPLATE_READY
+
+
+@pytest.mark.parametrize("blink", ["none", "sizeless"])
+def test_one_look_at_a_template_without_its_server_fails_nothing(
+    make_template: Callable[..., Template], blink: str
+) -> None:
+    """The server is gone for good; its template was whole, and is again."""
+    made = {"template": make_template(), "guest": None}
+    other = {"template": None if blink == "none" else make_template(sizes=(None,)), "guest": None}
+
+    verdict = watch(TemplateJudge(terms()), [*[made] * 15, other, made, made])
+
+    assert verdict is not None
+    assert verdict.reason is ReasonCode.TEMPLATE_READY
 
 
 # For all histories
@@ -361,20 +421,13 @@ def test_a_template_is_never_ready_without_two_whole_polls_in_a_row(
 
 
 @given(polls_made_up)
-def test_a_capture_is_never_over_without_two_polls_in_a_row_that_see_the_server_idle(
+def test_a_template_whose_server_is_stopped_is_never_ready_within_the_grace_period(
     make_template: Callable[..., Template], polls: list[Poll]
 ) -> None:
-    judge = CaptureJudge(terms())
-    seen: dict[datetime, Poll] = {}
-    for poll, now in zip(polls, times(polls, 1), strict=True):
-        verdict = judge.observe(template=poll.template(make_template), guest=poll.guest(), now=now)
-        seen.setdefault(now, poll)
-        if verdict is not None:
-            assert verdict.kind == "done"
-            assert [one.guest_state for one in list(seen.values())[-2:]] == ["idle", "idle"]
-            begun = any(one.guest_state == "busy" or one.template_state == "whole" for one in seen.values())
-            assert begun
-            return
+    judge = TemplateJudge(terms())
+    for poll, now in zip(polls, times(polls, 60), strict=True):
+        stopped = guest(power="HALTED") if poll.guest_state == "idle" else poll.guest()
+        assert judge.observe(template=poll.template(make_template), guest=stopped, now=now) is None
 
 
 @given(polls_made_up)
@@ -403,8 +456,8 @@ def test_a_judge_made_anew_comes_to_the_same_end(
     history = [*polls, *[settled] * 5]
     verdicts = []
     for restart_at in (None, restart):
-        judges: list[Any] = [CaptureJudge(terms()), TemplateJudge(terms()), ExportJudge(terms())]
-        ends: list[ReasonCode | None] = [None, None, None]
+        judges: list[Any] = [TemplateJudge(terms()), ExportJudge(terms())]
+        ends: list[ReasonCode | None] = [None, None]
         for number, poll in enumerate(history):
             if number == restart_at:
                 judges = [type(judge)(terms()) for judge in judges]
@@ -412,11 +465,11 @@ def test_a_judge_made_anew_comes_to_the_same_end(
             seen = poll.template(make_template)
             for index, judge in enumerate(judges):
                 if ends[index] is None:
-                    inside = {"objects": objects(*poll.sizes)} if index == 2 else {"guest": poll.guest()}
+                    inside = {"objects": objects(*poll.sizes)} if index == 1 else {"guest": poll.guest()}
                     verdict = judge.observe(template=seen, **inside, now=now)
                     ends[index] = verdict.reason if verdict else None
         verdicts.append(ends)
-    assert verdicts[0] == verdicts[1] == [ReasonCode.CAPTURED, ReasonCode.TEMPLATE_READY, ReasonCode.EXPORTED]
+    assert verdicts[0] == verdicts[1] == [ReasonCode.TEMPLATE_READY, ReasonCode.EXPORTED]
 
 
 # Terms
@@ -442,10 +495,10 @@ def test_every_reason_is_explained_and_verdicts_travel_as_json() -> None:
     verdict = Verdict(kind="failed", reason=ReasonCode.STUCK, sentence="It is stuck.")
 
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
-    assert len({one.value for one in ReasonCode}) == len(ReasonCode) == 15
+    assert len({one.value for one in ReasonCode}) == len(ReasonCode) == 14
 
 
-@pytest.mark.parametrize("judge_of", [CaptureJudge, TemplateJudge, ExportJudge])
+@pytest.mark.parametrize("judge_of", [TemplateJudge, ExportJudge])
 def test_polls_without_an_answer_conclude_nothing_before_the_deadline(judge_of: type[Any]) -> None:
     judge = judge_of(terms())
     assert judge.unanswered(why="no such host", now=START + timedelta(hours=3, minutes=59)) is None

@@ -20,7 +20,7 @@ from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
 from sealift.exports.slots import OfflineSlots, SlotsPlace, settle_time, survey
 from sealift.exports.steps import ensure_captured, ensure_export_started, prove_and_record
-from sealift.exports.waiting import CaptureJudge, ExportJudge, TemplateJudge, Verdict, capture_terms, export_terms
+from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, capture_terms, export_terms
 from sealift.sandbox import Sandbox
 
 DEADLINE = 60.0
@@ -122,9 +122,10 @@ def export_one(item: PlanItem, settings: PlanSettings, classic: ClassicClient, c
         }
 
     terms = capture_terms(item, settings, template_id=template_id, started_at=now())
-    for judge in (CaptureJudge(terms), TemplateJudge(terms)):
-        verdict = wait(lambda judge=judge: judge.observe(**account()))  # type: ignore[misc]
-        assert verdict.kind == "done", verdict
+    making = TemplateJudge(terms)
+    verdict = wait(lambda: making.observe(**account()))
+    assert verdict.kind == "done", verdict
+    assert item.guest_id not in survey(classic, cos, place_of(classic, settings), now=now()).guests(), "it is back"
     assert ensure_captured(**capture).adopted  # type: ignore[arg-type]
 
     steps = {"classic": classic, "cos": cos, "item": item, "settings": settings, "template_id": template_id}

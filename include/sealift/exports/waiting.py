@@ -289,10 +289,11 @@ class TemplateJudge(_Judge):
         self.progress = self._progress(template, busy=busy, now=now)
         known = template is not None and not busy and (guest is not None or guest_gone)
         idle = self._idle(known and _whole(template))
-        ended = self._ready(guest, idle=idle, now=now) if _whole(template) and not busy else None
-        if ended is None and not _whole(template):
-            ended = self._broken(template, known=known, guest_gone=guest_gone and not busy, now=now)
-        return ended or self._overdue(busy, now)
+        return (
+            self._ready(guest, idle=idle, now=now)
+            or self._broken(template, guest, known=known, busy=busy, now=now)
+            or self._overdue(busy, now)
+        )
 
     def _progress(self, template: Template | None, *, busy: bool, now: datetime) -> str:
         if template is None:
@@ -304,7 +305,7 @@ class TemplateJudge(_Judge):
         return "The template is whole." if _sized(template) else "The template's sizes are not known yet."
 
     def _ready(self, guest: GuestState | None, *, idle: bool, now: datetime) -> Verdict | None:
-        """Judge a whole template: the wait is over if the server is back as it was, or does not come back."""
+        """Judge what is idle: the wait is over if the server is back as it was, or does not come back."""
         running = guest is None or guest.power_state == "RUNNING" or not self.terms.was_running
         if idle and running:
             return self._done(ReasonCode.TEMPLATE_READY, f"The template of {self._who} is whole.")
@@ -315,12 +316,16 @@ class TemplateJudge(_Judge):
                 f"{(guest.power_state if guest else None) or 'in a power state that is not told'}. Start it if it "
                 "should run.",
             )
-        self.progress += "" if running else " The server is not running yet."
+        if idle and not running:
+            self.progress += " The server is not running yet."
         return None
 
-    def _broken(self, template: Template | None, *, known: bool, guest_gone: bool, now: datetime) -> Verdict | None:
+    def _broken(
+        self, template: Template | None, guest: GuestState | None, *, known: bool, busy: bool, now: datetime
+    ) -> Verdict | None:
         """Judge a template that is not whole and on which nothing runs."""
-        if guest_gone:
+        unfinished = template is not None and not busy and not _whole(template)
+        if self._lasting("unfinished without its server", unfinished and guest is None, now):
             return self._failed(
                 ReasonCode.GUEST_VANISHED,
                 f"The account has not shown the virtual server of {self._who} for "

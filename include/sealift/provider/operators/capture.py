@@ -47,7 +47,8 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
     :param poll_interval: seconds between two polls of the account.
     """
 
-    template_fields: Sequence[str] = (*WaveTaskOperator.template_fields, "server", "classic_conn_id")
+    # Airflow renders of a trigger's arguments only those that are template fields of its operator too.
+    template_fields: Sequence[str] = (*WaveTaskOperator.template_fields, "server", "classic_conn_id", "gate", "attempt")
     operator_extra_links = (TemplateLink(),)
     ui_color = "#e6f4ea"
 
@@ -66,6 +67,8 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         self.server = server
         self.classic_conn_id = classic_conn_id
         self.poll_interval = poll_interval
+        # Empty here: a worker has no use for what the trigger is told, and need not fetch it.
+        self.gate = self.attempt = ""
         self.start_from_trigger = bool(gate)
         if gate:
             self.start_trigger_args = StartTriggerArgs(
