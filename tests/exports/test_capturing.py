@@ -36,9 +36,10 @@ from sealift.exports.errors import (
 )
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.manifest import Manifest
+from sealift.exports.offline import look_at_account
 from sealift.exports.plan import PlanItem
 from sealift.exports.slots import OfflineSlots, SlotsPlace
-from sealift.exports.steps import Captured, ensure_captured, offline_guests
+from sealift.exports.steps import Captured, ensure_captured
 
 from .test_manifest import RAW
 
@@ -498,7 +499,8 @@ def test_what_counts_as_a_capture_in_flight(
     classic.add_template(NAME, created=now - timedelta(hours=age_hours), **template)
     classic.add_template("somebody else's", busy=True, sizes=())
 
-    assert offline_guests(classic, now=now) == ({101} if counts else set())
+    seen = look_at_account(classic, holders=(), now=now, slack=timedelta(minutes=30))
+    assert seen.offline == ({101} if counts else set())
 
 
 def test_finished_templates_of_past_years_cost_no_request(make_classic: Any, now: Any) -> None:
@@ -506,7 +508,7 @@ def test_finished_templates_of_past_years_cost_no_request(make_classic: Any, now
     for number in range(1, 50):
         classic.add_template(f"sealift-{number}-x", created=now - timedelta(days=400))
 
-    assert offline_guests(classic, now=now) == set()
+    assert look_at_account(classic, holders=(), now=now, slack=timedelta(minutes=30)).offline == set()
     assert classic.count("guest_states") == 0
 
 

@@ -87,7 +87,8 @@ def _account_only() -> None:
 
     @contextmanager
     def admit(self: Any, classic: Any, item: Any) -> Iterator[Any]:
-        others = slots.offline_guests(classic, now=datetime.now(UTC)) - {item.guest_id}
+        seen = slots.look_at_account(classic, holders=(), now=datetime.now(UTC), slack=timedelta(0))
+        others = seen.offline - {item.guest_id}
         if len(others) >= self._max_offline:
             raise OfflineCapReached("The account is full.", in_flight=len(others), max_offline=self._max_offline)
         yield _Admitted()
