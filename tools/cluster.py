@@ -83,8 +83,8 @@ class Cluster:
         otherwise.
     :param serve_logs: whether the API server can show the logs of tasks where the programs are apart: a server on
         loopback beside each program that writes some.
-    :param pace: which settings it starts from: what Sealift ships for the engine (``deploy/settings/``), or what makes a
-        small machine quick.
+    :param pace: which settings it starts from: what Sealift ships for the engine (``deploy/settings/``), or what makes
+        a small machine quick.
     :param settings: more settings, as environment variables (``AIRFLOW__SECTION__KEY``); they win over all others.
     :param port: the API server's port, or 0 for a free one.
     :param dags_folder: another folder of DAGs than the project's.

@@ -49,8 +49,8 @@ def read(text: str, *, where: str = "settings") -> list[Setting]:
     :param text: its text.
     :param where: its name, for messages.
     :returns: its settings, in their order.
-    :raises SettingsFileError: if a line is neither a comment nor a setting, a setting comes twice or has no reason, or a
-        value has quotes or a comment behind it, which not everything that reads such files takes off.
+    :raises SettingsFileError: if a line is neither a comment nor a setting, a setting comes twice or has no reason, or
+        a value has quotes or a comment behind it, which not everything that reads such files takes off.
     """
     found: dict[str, Setting] = {}
     reason: list[str] = []
