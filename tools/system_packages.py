@@ -19,6 +19,7 @@ NEEDED: Mapping[str, tuple[str, str]] = {
     "e2fsprogs": ("mke2fs", "makes and checks the file systems inside them"),
     "chromium": ("chromium", "shows Airflow's pages as a person sees them"),
     "postgresql": ("initdb", "holds the metadata of an Airflow with two schedulers"),
+    "redis-server": ("redis-server", "holds the tasks that wait for one of Celery's workers"),
 }
 # Where Debian keeps such programs, whether or not an ordinary user's PATH names them.
 PLACES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/bin", "/usr/lib/postgresql/*/bin")
@@ -28,6 +29,11 @@ POSTGRES_CONF = "/etc/postgresql-common/createcluster.conf"
 _NO_SERVER = "create_main_cluster = false # until these packages are installed"
 _SAY_NO = f"""printf '%s\\n' '{_NO_SERVER}' >> {POSTGRES_CONF}"""
 _TAKE_BACK = f"sed -i '/^{_NO_SERVER}$/d' {POSTGRES_CONF}"
+# Redis' package starts its server, now and with the machine. Debian asks this program first whether services may be
+# started; afterwards the service is told not to start with the machine either.
+POLICY = "/usr/sbin/policy-rc.d"
+_NO_SERVICES = f"printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY}"
+_SERVICES_AGAIN = f"rm -f {POLICY}; update-rc.d redis-server disable"
 
 
 def missing(needed: Mapping[str, tuple[str, str]], *, path: str) -> list[str]:
@@ -56,7 +62,7 @@ def apt_prefix() -> list[str] | None:
 
 
 def install(packages: Sequence[str], prefix: Sequence[str]) -> str:
-    """Install Debian packages. PostgreSQL's makes no server of its own: the tests make theirs.
+    """Install Debian packages. Those of PostgreSQL and Redis start no server of their own: the tests start theirs.
 
     :param packages: their names.
     :param prefix: what goes before ``apt-get``.
@@ -69,7 +75,12 @@ def install(packages: Sequence[str], prefix: Sequence[str]) -> str:
     if silent:
         _run([*quiet, *wanted, "postgresql-common"])
         _run([*prefix, "sh", "-c", _SAY_NO])
+    no_redis = "redis-server" in packages and not Path(POLICY).exists()
+    if no_redis:
+        _run([*prefix, "sh", "-c", _NO_SERVICES])
     done = _run([*quiet, *wanted, *packages])
+    if no_redis:
+        _run([*prefix, "sh", "-c", _SERVICES_AGAIN])
     if silent:
         _run([*prefix, "sh", "-c", _TAKE_BACK])
     return "" if done.returncode == 0 else "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])

@@ -28,6 +28,7 @@ def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
         "chromium",
         "e2fsprogs",
         "postgresql",
+        "redis-server",
     ]
 
 
@@ -45,9 +46,8 @@ def test_the_exact_line_is_named_where_nothing_may_be_installed(
 ) -> None:
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: None)
     assert system_packages.main() == 1
-    assert (
-        "apt-get install -y --no-install-recommends chromium e2fsprogs postgresql qemu-utils" in capsys.readouterr().err
-    )
+    line = "apt-get install -y --no-install-recommends chromium e2fsprogs postgresql qemu-utils redis-server"
+    assert line in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("nothing_there")
@@ -56,13 +56,13 @@ def test_what_is_missing_is_installed_where_it_may_be(monkeypatch: pytest.Monkey
 
     def install(packages: list[str], prefix: list[str]) -> str:
         asked.append((packages, prefix))
-        put(tmp_path, "qemu-img", "mke2fs", "chromium", "initdb")
+        put(tmp_path, "qemu-img", "mke2fs", "chromium", "initdb", "redis-server")
         return ""
 
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: ["sudo", "-n"])
     monkeypatch.setattr(system_packages, "install", install)
     assert system_packages.main() == 0
-    assert asked == [(["chromium", "e2fsprogs", "postgresql", "qemu-utils"], ["sudo", "-n"])]
+    assert asked == [(["chromium", "e2fsprogs", "postgresql", "qemu-utils", "redis-server"], ["sudo", "-n"])]
 
 
 @pytest.mark.usefixtures("nothing_there")
@@ -107,6 +107,35 @@ def test_a_machine_that_has_postgresql_keeps_its_own_choice(
     monkeypatch.setattr(system_packages, "POSTGRES_CONF", str(tmp_path))
     system_packages.install(["postgresql"], [])
     assert len(ran) == 2
+
+
+def test_no_server_is_started_by_redis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ran: list[list[str]]) -> None:
+    monkeypatch.setattr(system_packages, "POLICY", str(tmp_path / "none"))
+    system_packages.install(["redis-server"], [])
+    said = [" ".join(command) for command in ran]
+    assert len(said) == 4
+    assert "exit 101" in said[1]
+    assert said[2].endswith("install --no-install-recommends redis-server")
+    assert "rm -f" in said[3]
+    assert "update-rc.d redis-server disable" in said[3]
+
+
+def test_a_machine_that_has_a_policy_for_services_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ran: list[list[str]]
+) -> None:
+    monkeypatch.setattr(system_packages, "POLICY", str(tmp_path))
+    system_packages.install(["redis-server"], [])
+    assert len(ran) == 2
+
+
+def test_the_policy_forbids_and_is_taken_away(tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    command = system_packages._NO_SERVICES.replace(system_packages.POLICY, str(policy))
+    subprocess.run(["sh", "-c", command], check=True)
+    assert subprocess.run([policy, "redis-server", "start"], check=False).returncode == 101
+    after = system_packages._SERVICES_AGAIN.replace(system_packages.POLICY, str(policy)).partition(";")[0]
+    subprocess.run(["sh", "-c", after], check=True)
+    assert not policy.exists()
 
 
 def test_what_is_said_is_taken_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
