@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -19,6 +19,7 @@ from typing import Any, Literal, Self
 
 from benchmarks.measuring.calls import Tail
 from benchmarks.measuring.metadata import MetadataDatabase
+from benchmarks.measuring.meter import CallMeter
 from benchmarks.measuring.processes import SANDBOX, Kept, kept
 from tools.cluster import Cluster
 from tools.sandbox_program import SandboxProgram
@@ -30,6 +31,7 @@ PLAN, WAVE = "plan_exports", "export_servers"
 # The tasks of one server that are relied on here; how many there are beside them may change.
 CAPTURE, WAIT_FOR_TEMPLATE, WAIT_FOR_EXPORT = "export.capture", "export.wait_for_template", "export.wait_for_export"
 DEMO_SERVERS = 6
+_CONNECTION = "AIRFLOW_CONN_IBM_CLASSIC_DEFAULT"
 
 Engine = Literal["sqlite", "postgresql"]
 
@@ -60,6 +62,8 @@ class World:
     :param airflow_too: whether an Airflow is started.
     :param celery_workers: how many workers run tasks; none of them means LocalExecutor.
     :param switches: more switches of the sandbox.
+    :param meter_triggerers: whether the triggerers' calls to the Classic API are counted apart, in ``meter``.
+    :param keep: a folder that gets what the programs wrote, at the end.
     """
 
     servers: int
@@ -74,12 +78,14 @@ class World:
     triggerers: int = 1
     celery_workers: int = 0
     switches: Mapping[str, Any] = field(default_factory=dict)
+    meter_triggerers: bool = False
     keep: Path | None = None
 
     def __enter__(self) -> Self:
         """Start everything."""
         self.root = Path(tempfile.mkdtemp(prefix="sealift-bench-"))
         self._airflow: Cluster | None = None
+        self._stack = ExitStack()
         self.sandbox = SandboxProgram(
             root=self.root / "sandbox",
             servers=self.servers + self.servers // 25 + DEMO_SERVERS + 10,
@@ -113,14 +119,27 @@ class World:
         if not self.airflow_too:
             return
         self._airflow = self._cluster()
-        self._airflow.start()
+        connections = self.sandbox.admin("GET", "connections")
+        triggerers = self._airflow.named("triggerer")
+        self._airflow.start(*(name for name in self._airflow.names if name not in triggerers))
+        if self.meter_triggerers:
+            self.meter = self._stack.enter_context(CallMeter(self.sandbox.api_url))
+            # Airflow looks into the environment before it looks into the database.
+            metered = {**connections["ibm_classic_default"], "host": self.meter.url}
+            self._airflow.env[_CONNECTION] = json.dumps(metered)
+        self._airflow.start(*triggerers)
+        self._airflow.env.pop(_CONNECTION, None)
         self._airflow.wait_until_ready(dags=self.dags, seconds=300)
-        for connection_id, fields in self.sandbox.admin("GET", "connections").items():
+        for connection_id, fields in connections.items():
             self._airflow.add_connection(connection_id, **fields)
         self.metadata = MetadataDatabase(self._airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 
     def _cluster(self) -> Cluster:
+        celery: dict[str, Any] = {}
+        if self.celery_workers:
+            celery = {"executor": "celery", "workers": self.celery_workers}
         return Cluster(
+            **celery,
             home=self.root / "airflow",
             project_root=PROJECT,
             schedulers=self.schedulers,
@@ -139,6 +158,7 @@ class World:
             if self._airflow is not None:
                 self._airflow.stop()
                 self._airflow.api.close()
+            self._stack.close()
             self.sandbox.stop()
             if self.keep is not None:
                 shutil.copytree(self.root, self.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("images", "blobs"))
@@ -181,6 +201,23 @@ class World:
     def params(self, **more: Any) -> dict[str, Any]:
         """Make the parameters of plan_exports for all servers but the surplus."""
         return {"all": True, "exclude_ids": self._surplus, "bucket": BUCKET, "region": REGION, **more}
+
+    def manifests(self) -> int:
+        """Count the manifests in the bucket: servers that count as exported."""
+        with closing(sqlite3.connect(f"file:{self.sandbox.root / 'store' / 'index.sqlite'}?mode=ro", uri=True)) as store:
+            ((count,),) = store.execute(
+                "SELECT count(*) FROM objects WHERE latest = 1 AND delete_marker = 0 AND CAST(key AS TEXT) GLOB ?",
+                ("*/manifests/*",),
+            )
+        return int(count)
+
+    def worker_processes(self) -> int:
+        """Count the worker processes that have run a task so far, those included in which a deferred one went on.
+
+        Each of them reports to the API server that it runs; nothing in the metadata counts those that went on.
+        """
+        with self.airflow.log("api-server").open(errors="replace") as log:
+            return sum("method=PATCH" in line and "/run query=" in line and "status_code=200" in line for line in log)
 
     def effects(self) -> Iterator[dict[str, Any]]:
         """Read all that happened in the account and the bucket, from the beginning."""
