@@ -212,7 +212,9 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     if sealift is None:
         return found
     found["failed"] = sealift["failed"]
-    found["wall_vs_longest_chain"] = sealift["wall_s"] / sealift["longest_chain_s"] if sealift["longest_chain_s"] else None
+    found["wall_vs_longest_chain"] = (
+        sealift["wall_s"] / sealift["longest_chain_s"] if sealift["longest_chain_s"] else None
+    )
     poke, again = (
         run if run is not None and run["servers"] == sealift["servers"] else None
         for run in (by_name.get("plain-poke"), by_name.get("plain-reschedule"))

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Literal, Self
 
 from benchmarks.measuring.calls import Tail
@@ -44,10 +44,10 @@ def say(text: str) -> None:
 def interruptible() -> None:
     """Let SIGTERM and SIGHUP end a benchmark as Ctrl-C does: everything that was started is stopped."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
 
 
@@ -161,10 +161,10 @@ class World:
             self._stack.close()
             self.sandbox.stop()
             if self.keep is not None:
-                shutil.copytree(self.root, self.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("images", "blobs"))
+                left_out = shutil.ignore_patterns("images", "objects")
+                shutil.copytree(self.root, self.keep, dirs_exist_ok=True, ignore=left_out)
             shutil.rmtree(self.root, ignore_errors=True)
         finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             interruptible()
 
     @property
@@ -204,7 +204,8 @@ class World:
 
     def manifests(self) -> int:
         """Count the manifests in the bucket: servers that count as exported."""
-        with closing(sqlite3.connect(f"file:{self.sandbox.root / 'store' / 'index.sqlite'}?mode=ro", uri=True)) as store:
+        index = self.sandbox.root / "store" / "index.sqlite"
+        with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as store:
             ((count,),) = store.execute(
                 "SELECT count(*) FROM objects WHERE latest = 1 AND delete_marker = 0 AND CAST(key AS TEXT) GLOB ?",
                 ("*/manifests/*",),
