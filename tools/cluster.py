@@ -1,8 +1,9 @@
 """Airflow as separate programs on this machine, each of which can be killed, held and started again by its name.
 
-PostgreSQL holds the metadata; an API server, a DAG processor, any number of schedulers (with LocalExecutor) and of
-triggerers run beside it, over loopback, with a log for each. Nothing outlives :meth:`Cluster.stop`, nor the process
-that made the cluster.
+PostgreSQL holds the metadata; an API server, a DAG processor, any number of schedulers and of triggerers run beside it,
+over loopback, with a log for each. Tasks run in the schedulers (LocalExecutor), or in Celery's workers with a Redis in
+between. Nothing outlives :meth:`Cluster.stop`, nor the process that made the cluster unless :meth:`Cluster.let_go` is
+called.
 """
 
 from __future__ import annotations
@@ -23,25 +24,22 @@ from typing import Any, Literal, Self
 import httpx
 
 from tools.airflow_rest import AirflowError, AirflowRest
+from tools.cluster_parts import HOST, MODULE, Apart, Place, Together, log_server
 from tools.keeper import ancestors, signal_all
-from tools.local_airflow import LocalAirflow
+from tools.local_airflow import QUICK, LocalAirflow
 from tools.postgres import PostgresServer
 from tools.processes import Program, StartFailedError, running, tail
+from tools.redis import RedisServer
+from tools.settings_files import shipped
 
 Database = Literal["postgresql", "sqlite"]
+Executor = Literal["local", "celery"]
+Pace = Literal["shipped", "quick"]
 
 API_SERVER = "api-server"
 DAG_PROCESSOR = "dag-processor"
 # What each kind of program calls its job in the metadata, by which it is seen to live.
 JOBS = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob", DAG_PROCESSOR: "DagProcessorJob"}
-_PART = "SEALIFT_CLUSTER_PART"
-_MODULE = "sealift_cluster_part"
-_NAME_OF_PART = f"""import os
-
-
-def name():
-    return os.environ.get("{_PART}", "cluster")
-"""
 _NUMBERED = re.compile(r"-\d+$")
 # The clocks of Airflow's parts are this machine's, but a job's begin is stored a little before or after the program's.
 _SLACK = timedelta(seconds=1)
@@ -53,13 +51,15 @@ class _Part:
 
     command: list[str]
     log: Path
+    place: Place
     program: Program | None = None
     started_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     former: list[Program] = field(default_factory=list)
     job: int | None = None
+    log_server: Program | None = None
 
     def programs(self) -> list[Program]:
-        return [*self.former, *([self.program] if self.program else [])]
+        return [*self.former, *(one for one in (self.program, self.log_server) if one)]
 
     def running(self) -> bool:
         return self.program is not None and not self.program.ended()
@@ -68,17 +68,27 @@ class _Part:
 class Cluster:
     """One Airflow of many programs; a context manager that starts and stops it.
 
-    Its programs are named ``api-server``, ``dag-processor``, ``scheduler-0`` …, ``triggerer-0`` ….
+    Its programs are named ``api-server``, ``dag-processor``, ``scheduler-0`` …, ``triggerer-0`` …, ``worker-0`` ….
 
     :param home: its AIRFLOW_HOME; made if it is not there.
     :param project_root: the folder with ``dags/``, ``plugins/`` and ``include/``.
     :param schedulers: how many schedulers; SQLite bears one.
     :param triggerers: how many triggerers.
     :param database: what holds the metadata.
-    :param settings: more settings, as environment variables (``AIRFLOW__SECTION__KEY``); they win over the defaults.
+    :param executor: where tasks run: in the schedulers, or in Celery's workers.
+    :param workers: how many Celery workers.
+    :param worker_concurrency: how many tasks each of them runs at once; the settings' figure if not given.
+    :param apart: whether each program has folders of its own, as on a machine of its own: AIRFLOW_HOME with DAGs (only
+        where tasks run or DAGs are read), plugins, code and logs, and a temporary folder. With Celery unless said
+        otherwise.
+    :param serve_logs: whether the API server can show the logs of tasks where the programs are apart: a server on
+        loopback beside each program that writes some.
+    :param pace: which settings it starts from: what Sealift ships for the engine (``deploy/settings/``), or what makes a
+        small machine quick.
+    :param settings: more settings, as environment variables (``AIRFLOW__SECTION__KEY``); they win over all others.
     :param port: the API server's port, or 0 for a free one.
     :param dags_folder: another folder of DAGs than the project's.
-    :raises ValueError: if SQLite is to serve several schedulers.
+    :raises ValueError: if SQLite is to serve several schedulers, or Celery's workers.
     """
 
     def __init__(
@@ -89,6 +99,12 @@ class Cluster:
         schedulers: int = 2,
         triggerers: int = 2,
         database: Database = "postgresql",
+        executor: Executor = "local",
+        workers: int = 2,
+        worker_concurrency: int | None = None,
+        apart: bool | None = None,
+        serve_logs: bool = False,
+        pace: Pace = "shipped",
         settings: Mapping[str, str] | None = None,
         port: int = 0,
         dags_folder: Path | None = None,
@@ -96,8 +112,19 @@ class Cluster:
         """Choose ports and secrets; nothing is started yet."""
         if database == "sqlite" and schedulers > 1:
             raise ValueError("SQLite orders nothing between two schedulers: give one, or PostgreSQL.")
+        if database == "sqlite" and executor == "celery":
+            raise ValueError("Celery's workers cannot share an SQLite file: give PostgreSQL.")
+        self.executor = executor
+        base = shipped(engine="celery" if executor == "celery" else database) if pace == "shipped" else QUICK
+        if worker_concurrency is not None:
+            base = {**base, "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(worker_concurrency)}
         self._airflow = LocalAirflow(
-            home=home, project_root=project_root, settings=settings, port=port, dags_folder=dags_folder
+            home=home,
+            project_root=project_root,
+            pace=base,
+            settings={"AIRFLOW__CORE__EXECUTOR": f"{executor.title()}Executor", **(settings or {})},
+            port=port,
+            dags_folder=dags_folder,
         )
         self.home = self._airflow.home
         self.mark = self._airflow.mark
@@ -108,6 +135,19 @@ class Cluster:
         self.postgres: PostgresServer | None = None
         if database == "postgresql":
             self.postgres = PostgresServer(log=self.logs / "postgres.log", mark=self.mark)
+        self.redis: RedisServer | None = None
+        if executor == "celery":
+            self.redis = RedisServer(log=self.logs / "redis.log", mark=self.mark)
+        self.apart = executor == "celery" if apart is None else apart
+        self._places: Apart | Together = Together()
+        if self.apart:
+            self._places = Apart(
+                home=self.home,
+                project_root=self._airflow.project_root,
+                dags=Path(self.env["AIRFLOW__CORE__DAGS_FOLDER"]),
+                with_dags={DAG_PROCESSOR, "worker" if executor == "celery" else "scheduler"},
+            )
+        self.serve_logs = serve_logs and self.apart
         self._migrated = False
         self._parts = {
             name: self._part(name)
@@ -116,18 +156,27 @@ class Cluster:
                 DAG_PROCESSOR,
                 *(f"scheduler-{n}" for n in range(schedulers)),
                 *(f"triggerer-{n}" for n in range(triggerers)),
+                *(f"worker-{n}" for n in range(workers if executor == "celery" else 0)),
             )
         }
+        hosts = {part.place.host for part in self._parts.values() if self.apart}
+        self.env["NO_PROXY"] = self.env["no_proxy"] = ",".join(("127.0.0.1", "localhost", *sorted(hosts)))
 
     def _part(self, name: str) -> _Part:
         kind = _NUMBERED.sub("", name)
-        # All read the one folder of logs; a server for them would listen on every address of the machine.
-        options = ["--skip-serve-logs"] if kind in {"scheduler", "triggerer"} else []
-        return _Part(command=[kind, *options], log=self.logs / f"{name}.log")
+        # Airflow's own servers of logs listen on every address of the machine, and cannot be told not to.
+        options = ["--skip-serve-logs"] if kind in {"scheduler", "triggerer", "worker"} else []
+        command = [kind, *options]
+        if kind == "worker":
+            command = ["celery", *command, "--celery-hostname", name, "--pid", str(self._pid_file(name))]
+        return _Part(command=command, log=self.logs / f"{name}.log", place=self._places.place(name, kind))
+
+    def _pid_file(self, name: str) -> Path:
+        return self.logs / f"{name}.pid"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its programs, without PostgreSQL."""
+        """The names of its programs, without PostgreSQL and Redis."""
         return tuple(self._parts)
 
     def named(self, kind: str) -> tuple[str, ...]:
@@ -153,24 +202,44 @@ class Cluster:
                 raise StartFailedError(f"{name} runs already.")
             self._put_aside(part)
             part.started_at, part.job = datetime.now(UTC), None
+            part.place.make()
+            self._pid_file(name).unlink(missing_ok=True)
+            env = {**self.env, HOST: part.place.host, **part.place.env}
+            cwd = part.place.folder or self._airflow.project_root
             part.program = Program(
-                [_airflow(), *part.command],
-                env={**self.env, _PART: name},
-                mark=self.mark,
-                log=part.log,
-                cwd=self._airflow.project_root,
-                stays=True,
+                [_airflow(), *part.command], env=env, mark=self.mark, log=part.log, cwd=cwd, stays=True
             )
+            if self.serve_logs and _NUMBERED.sub("", name) in self._log_ports:
+                port = self.env[self._log_ports[_NUMBERED.sub("", name)]]
+                part.log_server = Program(
+                    log_server(host=part.place.host, port=port),
+                    env=env,
+                    mark=self.mark,
+                    log=self.logs / f"{name}.log-server.log",
+                    cwd=cwd,
+                    stays=True,
+                )
+
+    @property
+    def _log_ports(self) -> dict[str, str]:
+        """Which kinds of program write logs of tasks, and by which setting the API server knows the port."""
+        tasks = "worker" if self.executor == "celery" else "scheduler"
+        return {
+            tasks: "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT",
+            "triggerer": "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT",
+        }
 
     def _prepare_database(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
-        # Airflow looks for modules there. What it takes for a machine's name is how a job says which program has it.
-        (self.home / "config").mkdir(exist_ok=True)
-        (self.home / "config" / f"{_MODULE}.py").write_text(_NAME_OF_PART)
-        self.env["AIRFLOW__CORE__HOSTNAME_CALLABLE"] = f"{_MODULE}.name"
+        self._places.prepare(self.home)
+        self.env["AIRFLOW__CORE__HOSTNAME_CALLABLE"] = f"{MODULE}.name"
         if self.postgres is not None:
             self.postgres.start()
             self.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self.postgres.url()
+        if self.redis is not None and self.postgres is not None:
+            self.redis.start()
+            self.env["AIRFLOW__CELERY__BROKER_URL"] = self.redis.url()
+            self.env["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+{self.postgres.url()}"
         log = self.logs / "migrate.log"
         with log.open("ab") as output:
             done = subprocess.run(
@@ -201,7 +270,9 @@ class Cluster:
             self._until(lambda: self._airflow.parsed(dags), DAG_PROCESSOR, deadline, f"DAGs are missing: {dags}")
 
     def wait_until_lives(self, name: str, *, seconds: float = 60.0) -> None:
-        """Wait until a program that was started does its work: the API server answers, another has begun its job.
+        """Wait until a program that was started does its work.
+
+        The API server answers, a Celery worker answers a ping over Redis, another has begun its job.
 
         :param name: the program.
         :param seconds: how long to wait.
@@ -210,6 +281,8 @@ class Cluster:
         deadline = time.monotonic() + seconds
         if name == API_SERVER:
             self._until(self._answers, name, deadline, "it does not answer")
+        elif name.startswith("worker-"):
+            self._until(lambda: self._answers_ping(name), name, deadline, "it answers no ping")
         else:
             self._until(lambda: self._has_job(name), name, deadline, "it has no job")
 
@@ -219,13 +292,21 @@ class Cluster:
         except httpx.TransportError:
             return False
 
+    def _answers_ping(self, name: str) -> bool:
+        """Ask a Celery worker over Redis; a process of its pool that outlived it does not answer."""
+        from celery import Celery
+
+        assert self.redis is not None
+        with Celery(broker=self.redis.url(), set_as_current=False) as app:
+            return bool(app.control.inspect(destination=[f"celery@{name}"], timeout=2.0).ping())
+
     def _has_job(self, name: str) -> bool:
         """Find a job of this name that began since the program did."""
         part = self._parts[name]
         params = {
             "job_type": JOBS[_NUMBERED.sub("", name)],
             "job_state": "running",
-            "hostname": name,
+            "hostname": part.place.host,
             "order_by": "-id",
             "limit": 1,
         }
@@ -283,6 +364,19 @@ class Cluster:
         """Give the file that a program writes its log to."""
         return self._parts[name].log
 
+    def task_logs(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Read all logs of a task from the folders of all programs, whichever wrote them.
+
+        :param dag_id: its DAG.
+        :param run_id: the run.
+        :param task_id: the task.
+        :returns: the logs of all tries and map indices, one after the other.
+        """
+        folders = {Path(part.place.env.get("AIRFLOW_HOME", self.home)) / "logs" for part in self._parts.values()}
+        inner = f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}"
+        files = sorted(file for folder in folders for file in (folder / inner).rglob("attempt=*") if file.is_file())
+        return "\n".join(file.read_text(errors="replace") for file in files)
+
     def lives(self, name: str) -> bool:
         """Tell whether a program runs; one that is held counts."""
         return self._parts[name].running()
@@ -339,7 +433,7 @@ class Cluster:
     def _put_aside(self, part: _Part) -> None:
         """Keep hold of what a killed program left, and let go of those that left nothing."""
         part.former = part.programs()
-        part.program = None
+        part.program = part.log_server = None
         for program in list(part.former):
             if not program.left():
                 program.stop()
@@ -348,11 +442,30 @@ class Cluster:
     # Ending
 
     def running(self) -> list[int]:
-        """Tell which of its processes are running, PostgreSQL's included."""
+        """Tell which of its processes are running, those of PostgreSQL and Redis included."""
         return running(self.mark)
 
+    @property
+    def temporary(self) -> list[Path]:
+        """Folders outside of its home that go when it stops; whoever stops it in its place has to remove them."""
+        folders = (
+            self.postgres.data.parent if self.postgres else None,
+            self.redis.folder if self.redis else None,
+            self._places.temporary,
+        )
+        return [folder for folder in folders if folder]
+
+    def let_go(self) -> None:
+        """Leave it running when this process ends."""
+        for server in (self.postgres, self.redis):
+            if server is not None:
+                server.let_go()
+        for part in self._parts.values():
+            for program in part.programs():
+                program.let_go()
+
     def stop(self) -> None:
-        """End all of its processes, remove its PostgreSQL, and make sure that nothing is left."""
+        """End all of its processes, remove PostgreSQL and Redis, and make sure that nothing is left."""
         programs = [program for part in self._parts.values() for program in part.programs()]
         for part in self._parts.values():
             signal_all([pid for program in part.programs() for pid in program.left()], signal.SIGCONT)
@@ -360,10 +473,13 @@ class Cluster:
             with ThreadPoolExecutor(max_workers=len(programs)) as pool:
                 list(pool.map(Program.stop, programs))
         for part in self._parts.values():
-            part.program, part.former = None, []
+            part.program, part.log_server, part.former = None, None, []
+        if self.redis is not None:
+            self.redis.remove()
         if self.postgres is not None:
             self.postgres.remove()
             self._migrated = False
+        self._places.remove()
 
     def __enter__(self) -> Self:
         """Start everything."""

@@ -36,6 +36,7 @@ class LocalAirflow:
     :param home: its AIRFLOW_HOME; made if it is not there. What is there from a former start is used again.
     :param project_root: the folder with ``dags/``, ``plugins/`` and ``include/``.
     :param settings: more settings, as environment variables (``AIRFLOW__SECTION__KEY``); they win over the defaults.
+    :param pace: the settings to start from, in the place of those for a small machine.
     :param port: the API server's port, or 0 for a free one.
     :param dags_folder: another folder of DAGs than the project's.
     :param mark: the mark of its processes, where others are to share it.
@@ -47,6 +48,7 @@ class LocalAirflow:
         home: Path,
         project_root: Path,
         settings: Mapping[str, str] | None = None,
+        pace: Mapping[str, str] | None = None,
         port: int = 0,
         dags_folder: Path | None = None,
         mark: str = "",
@@ -61,10 +63,14 @@ class LocalAirflow:
         self.mark = mark or new_mark()
         self._program: Program | None = None
         self.api = AirflowRest(base_url=self.url)
-        self.env = self._environment(dags_folder or self.project_root / "dags", worker_logs, trigger_logs)
+        self.env = self._environment(
+            QUICK if pace is None else pace, dags_folder or self.project_root / "dags", worker_logs, trigger_logs
+        )
         self.env.update(settings or {})
 
-    def _environment(self, dags_folder: Path, worker_logs: int, trigger_logs: int) -> dict[str, str]:
+    def _environment(
+        self, pace: Mapping[str, str], dags_folder: Path, worker_logs: int, trigger_logs: int
+    ) -> dict[str, str]:
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -72,7 +78,7 @@ class LocalAirflow:
         }
         return {
             **kept,
-            **QUICK,
+            **pace,
             # standalone starts its parts by the name "airflow"
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath))),
             "PYTHONPATH": str(self.project_root / "include"),

@@ -132,6 +132,11 @@ class PostgresServer:
             self._program.stop()
             self._program = None
 
+    def let_go(self) -> None:
+        """Leave it running when this process ends."""
+        if self._program is not None:
+            self._program.let_go()
+
     def remove(self) -> None:
         """Stop the server and remove its data."""
         self.stop()

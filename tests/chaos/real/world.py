@@ -166,7 +166,7 @@ class World:
             "settings": settings,
             "port": port,
         }
-        self.airflow = Standalone(**arguments) if self.engine == "sqlite" else Cluster(**arguments)
+        self.airflow = Standalone(**arguments) if self.engine == "sqlite" else Cluster(pace="quick", **arguments)
         self._stack.callback(self.airflow.stop)
         self._stack.callback(self.sandbox.stop)
         self.airflow.start()
