@@ -1,85 +1,13 @@
-"""The programs of a scenario besides Airflow's: the sandbox as a process of its own, and Airflow's standalone."""
+"""Airflow's standalone, for scenarios that play on SQLite."""
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import httpx
-
-from tests.chaos.real.metadata import wait_for
 from tools.keeper import descendants, signal_all
 from tools.local_airflow import LocalAirflow
-from tools.processes import Program, free_ports, new_mark, running, tail
-
-
-class SandboxProgram:
-    """The sandbox in a process of its own, which can be killed and started again with its state and its addresses.
-
-    :param root: the folder of its state.
-    :param servers: how many virtual servers its account has.
-    :param seed: decides its world.
-    :param speed: how many times faster than in earnest transactions go.
-    :param switches: its switches.
-    """
-
-    def __init__(self, *, root: Path, servers: int, seed: int, speed: float, switches: Mapping[str, Any]) -> None:
-        self.root = root
-        self.mark = new_mark()
-        self.log = root.with_suffix(".log")
-        self._ports = free_ports(2)
-        self.api_url, self.cos_url = (f"http://127.0.0.1:{port}" for port in self._ports)
-        options = {
-            "state": root,
-            "servers": servers,
-            "seed": seed,
-            "speed": speed,
-            "api-port": self._ports[0],
-            "cos-port": self._ports[1],
-        }
-        self._command = [
-            str(Path(sys.executable).with_name("sealift")),
-            "sandbox",
-            "up",
-            *(f"--{name}={value}" for name, value in options.items()),
-            *(f"--set={name}={value}" for name, value in switches.items()),
-        ]
-        self._program: Program | None = None
-
-    def start(self, *, seconds: float = 60.0) -> None:
-        """Start it, and wait until it serves."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("SEALIFT_", "PYTHON"))}
-        program = Program(self._command, env=env, mark=self.mark, log=self.log, cwd=Path("/"))
-        self._program = program
-
-        def serves() -> bool:
-            assert not program.ended(), f"the sandbox ended; its log ends with:\n{tail(self.log)}"
-            try:
-                return bool(self.admin("GET", "state"))
-            except httpx.TransportError:
-                return False
-
-        wait_for(serves, "the sandbox", seconds=seconds)
-
-    def kill(self) -> None:
-        """Kill it by SIGKILL."""
-        assert self._program is not None
-        signal_all([self._program.pid], signal.SIGKILL)
-        self._program.stop()
-
-    def stop(self) -> None:
-        """Stop it."""
-        if self._program is not None:
-            self._program.stop()
-
-    def admin(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask its own endpoint, which no client of Classic or COS knows."""
-        reply = httpx.request(method, f"{self.api_url}/sandbox/{path}", json=body, trust_env=False, timeout=30)
-        return reply.raise_for_status().json()
+from tools.processes import running
 
 
 class Standalone:

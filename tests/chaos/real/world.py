@@ -19,10 +19,11 @@ from tests.chaos.faults import CallInfo, Fault, FaultPlan, Injected
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.real.metadata import Metadata, TaskTry
 from tests.chaos.real.points import Watch
-from tests.chaos.real.programs import SandboxProgram, Standalone
+from tests.chaos.real.programs import Standalone
 from tools.airflow_rest import AirflowRest
 from tools.cluster import Cluster
 from tools.processes import free_ports, running
+from tools.sandbox_program import SandboxProgram
 
 Engine = Literal["postgresql", "sqlite"]
 

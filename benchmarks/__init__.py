@@ -1,0 +1,1 @@
+"""What Sealift costs, measured against the sandbox; each benchmark is a program that writes into results/."""
