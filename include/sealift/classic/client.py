@@ -297,6 +297,19 @@ class ClassicClient:
         condition = {filters.TEMPLATES: {"name": filters.starts_with(prefix)}}
         return [one for one in self._own_templates(condition) if (one.name or "").startswith(prefix)]
 
+    def templates_ending(self, suffix: str) -> list[Template]:
+        """The account's own private templates whose name ends so (parents only), in the order of their ids.
+
+        For whoever looks for the templates of one period: the account keeps those of all earlier ones as well, and
+        only a filter on the name's end leaves them out.
+
+        :param suffix: the end of the name; case matters.
+        :returns: the templates with id, name and creation date only.
+        """
+        condition = {filters.TEMPLATES: {"name": filters.ends_with(suffix)}}
+        found = self._own_templates(condition, mask=masks.TEMPLATE_NAME)
+        return [one for one in found if (one.name or "").endswith(suffix)]
+
     def template_states(self, ids: Collection[int]) -> dict[int, Template]:
         """These templates with their children and transactions; unknown ones are left out.
 
@@ -364,9 +377,9 @@ class ClassicClient:
 
     # --- how calls are made ----------------------------------------------------------------------------------------
 
-    def _own_templates(self, object_filter: Mapping[str, Any]) -> list[Template]:
+    def _own_templates(self, object_filter: Mapping[str, Any], *, mask: str = masks.TEMPLATE) -> list[Template]:
         method = "getPrivateBlockDeviceTemplateGroups"
-        rows = self._list(method, root=filters.TEMPLATES, mask=masks.TEMPLATE, object_filter=object_filter)
+        rows = self._list(method, root=filters.TEMPLATES, mask=mask, object_filter=object_filter)
         if any("accountId" in row for row in rows):
             own = self._account_id if self._account_id is not None else self.account_id()
             rows = [row for row in rows if row.get("accountId", own) == own]
