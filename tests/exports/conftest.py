@@ -181,6 +181,10 @@ class FakeClassic:
         ours = self.templates_with_prefix(prefix)
         return [one for one in ours if one.create_date is None or one.create_date >= back_to]
 
+    def templates_ending(self, suffix: str) -> list[Template]:
+        self.calls.append(("templates_ending", suffix))
+        return [one for one in self.templates.values() if (one.name or "").endswith(suffix)]
+
     def capture(self, guest_id: int, *, name: str, block_device_ids: Sequence[int], note: str) -> Template:
         self.calls.append(("capture", (guest_id, name, list(block_device_ids), note)))
         if self.capture_acts and (acted := self.capture_acts.pop(0)()) is not None:
@@ -221,6 +225,8 @@ class FakeCos:
         self.preflights: list[dict[str, Any]] = []
         self.writes: list[str] = []
         self.heads = 0
+        self.pages: list[str] = []
+        self.reads: list[str] = []
         self.before_write: Callable[[str], None] = lambda key: None
         self.clock: Callable[[], datetime] = lambda: NOW
 
@@ -246,9 +252,16 @@ class FakeCos:
         return info.model_copy(update={"part_size": info.size}) if with_part_size else info
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        yield from (self.info(key) for key in sorted(self.objects) if key.startswith(prefix))
+        """Note each page that is asked for, as the store has them: 1,000 keys each."""
+        for number, key in enumerate(key for key in sorted(self.objects) if key.startswith(prefix)):
+            if number % 1000 == 0:
+                self.pages.append(prefix)
+            yield self.info(key)
+        if not any(key.startswith(prefix) for key in self.objects):
+            self.pages.append(prefix)
 
     def read(self, bucket: str, key: str) -> bytes | None:
+        self.reads.append(key)
         return self.objects[key][0] if key in self.objects else None
 
     def read_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str | None = None) -> bytes:

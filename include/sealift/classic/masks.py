@@ -70,6 +70,9 @@ TEMPLATE = (
     f"transaction[{TRANSACTION}],blockDevices[id,device,diskSpace,units]]]"
 )
 
+# A template's name and age: without its copies and their transactions, most of which no longer matter.
+TEMPLATE_NAME = "mask[id,accountId,parentId,name,createDate]"
+
 # A bare metal server and what is in it; it is listed, never exported.
 BARE_METAL = (
     "mask[id,globalIdentifier,hostname,domain,fullyQualifiedDomainName,provisionDate,notes,"
