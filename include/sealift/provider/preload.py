@@ -82,7 +82,7 @@ def preload(arguments: Sequence[str] | None = None) -> bool:
     loader = service_models()
     for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
         loader.load_service_model("s3", kind)
-    # What is there now is never garbage: the collector of a fork need not go through it, nor copy its pages by doing so.
+    # What is there now is never garbage: the collector of a fork need not go through it, nor copy pages by doing so.
     gc.collect()
     gc.freeze()
     return True
