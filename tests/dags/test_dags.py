@@ -8,10 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.module_loading import import_string
+from airflow.serialization.serialized_objects import BaseSerialization, DagSerialization
+
+from sealift.provider.waits import read_xcom
 
 pytestmark = pytest.mark.airflow
 
@@ -83,7 +88,7 @@ def test_parsing_costs_under_a_second_of_cpu_and_opens_no_connection(project_roo
 
 def test_the_way_of_one_server(dagbag: DagBag) -> None:
     dag = dagbag.dags["export_servers"]
-    chain = ["capture", "wait_for_template", "export", "wait_for_export", "prove_and_record"]
+    chain = ["capture", "wait_for_template", "wait_for_export"]
     for before, after in itertools.pairwise(chain):
         assert f"export.{after}" in dag.get_task(f"export.{before}").downstream_task_ids
     weights = [dag.get_task(f"export.{name}").priority_weight for name in chain]
@@ -91,13 +96,66 @@ def test_the_way_of_one_server(dagbag: DagBag) -> None:
     assert dag.get_task("summarise").trigger_rule == "all_done"
 
 
-@pytest.mark.parametrize("task_id", ["export.wait_for_template", "export.wait_for_export"])
-def test_the_waits_start_in_the_triggerer(dagbag: DagBag, task_id: str) -> None:
+def test_a_server_is_no_more_tasks_than_it_needs(dagbag: DagBag) -> None:
+    """The scheduler looks at every unfinished task of a waiting server, on each of its passes."""
+    group = dagbag.dags["export_servers"].task_group.get_child_by_label("export")
+    assert {task.task_id for task in group.iter_tasks()} == {
+        "export.capture",
+        "export.wait_for_template",
+        "export.wait_for_export",
+    }
+
+
+@pytest.mark.parametrize("task_id", ["export.capture", "export.wait_for_template", "export.wait_for_export"])
+def test_all_that_waits_starts_in_the_triggerer(dagbag: DagBag, task_id: str) -> None:
     task = dagbag.dags["export_servers"].get_task(task_id)
     assert task.start_from_trigger is True
-    kwargs = task.start_trigger_args.trigger_kwargs
-    assert "map_indexes=ti.map_index" in kwargs["terms"], "without it the triggerer would wait for ever"
-    assert set(kwargs) - {"poll_interval"} <= set(task.template_fields)
+    args = task.start_trigger_args
+    templated = {name for name, value in args.trigger_kwargs.items() if isinstance(value, str) and "{{" in value}
+    pulls = [value for value in args.trigger_kwargs.values() if "xcom_pull" in str(value)]
+    assert pulls
+    assert all("map_indexes=" in value for value in pulls), "without it the triggerer would wait for ever"
+    assert {"attempt", "classic_conn_id"} < templated
+    assert templated <= set(task.template_fields), "Airflow renders no other"
+    trigger = import_string(args.trigger_cls)(**args.trigger_kwargs)
+    assert all(hasattr(trigger, name) for name in templated)
+    assert hasattr(task, args.next_method)
+
+
+def test_airflow_renders_what_the_triggers_are_told(dagbag: DagBag) -> None:
+    """As the triggerer does it: with the DAG as it is kept in the database."""
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(dagbag.dags["export_servers"]))
+    gate = {"slots": {"bucket": "images"}, "max_offline": 3, "window": None}
+    servers = [{"guest_id": 1}, {"guest_id": 2}]
+    held = {
+        ("read_wave", "gate", -1): gate,
+        ("read_wave", "return_value", -1): servers,
+        ("export.capture", "return_value", 1): {"template_id": 70},
+        ("export.wait_for_template", "return_value", 1): {"template_id": 70, "submitted": True},
+    }
+
+    def pull(*, task_ids: str, key: str = "return_value", map_indexes: int) -> Any:
+        return held[task_ids, key, map_indexes]
+
+    told: dict[str, Any] = {}
+    for step in ("capture", "wait_for_template", "wait_for_export"):
+        task = dag.task_dict[f"export.{step}"]
+        args = task.start_trigger_args
+        kept = BaseSerialization.deserialize(args.trigger_kwargs)
+        trigger = import_string(args.trigger_cls)(**kept)
+        trigger.task_instance = SimpleNamespace(
+            task=task, task_id=task.task_id, try_number=2, map_index=1, xcom_pull=pull
+        )
+        params = {"classic_conn_id": "c", "cos_conn_id": "s", "region": "r"}
+        trigger.render_template_fields({"ti": trigger.task_instance, "params": params})
+        told[step] = trigger.serialize()[1]
+        assert told[step]["attempt"] == "2"
+        assert told[step]["classic_conn_id"] == "c"
+        assert "{{" not in str(told[step])
+    assert read_xcom(told["capture"]["gate"]) == gate
+    assert read_xcom(told["capture"]["server"]) == servers[1]
+    assert read_xcom(told["wait_for_template"]["terms"]) == {"template_id": 70}
+    assert read_xcom(told["wait_for_export"]["terms"]) == {"template_id": 70, "submitted": True}
 
 
 def test_the_trigger_form_has_fields_with_schemas(dagbag: DagBag) -> None:

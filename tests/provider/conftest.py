@@ -110,6 +110,7 @@ class Pushed:
 
     def __init__(self, *, try_number: int = 1, stored: dict[str, Any] | None = None) -> None:
         self.values: dict[str, Any] = {}
+        self.pushes: list[str] = []
         self.stored: dict[str, Any] = dict(stored or {})
         self.try_number = try_number
         self.dag_id, self.run_id = "export_servers", "plan.wave-0000"
@@ -120,6 +121,7 @@ class Pushed:
         return {"ti": self, "task_state_store": self, "outlet_events": _Events(self.outlet_events), "params": {}}
 
     def xcom_push(self, *, key: str, value: Any) -> None:
+        self.pushes.append(key)
         self.values[key] = value
 
     def get(self, key: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,7 @@ from sealift.cos.models import ObjectInfo
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.triggers import account
 from sealift.provider.triggers.slots import OfflineSlotTrigger
-from sealift.provider.triggers.waits import CaptureWaitTrigger, ExportWaitTrigger, TemplateWaitTrigger
+from sealift.provider.triggers.waits import AccountWaitTrigger, ExportWaitTrigger, TemplateWaitTrigger
 
 from .conftest import FakeClassic, busy_template, idle_guest, terms, whole_template
 
@@ -187,8 +187,8 @@ async def test_run_without_a_shared_stream_gives_the_same_verdict(hooked: FakeCl
     assert [event.payload["status"] for event in events] == ["done"]
 
 
-@pytest.mark.parametrize("cls", [CaptureWaitTrigger, TemplateWaitTrigger, ExportWaitTrigger])
-def test_all_waits_of_an_account_share_a_key(cls: type[CaptureWaitTrigger]) -> None:
+@pytest.mark.parametrize("cls", [TemplateWaitTrigger, ExportWaitTrigger])
+def test_all_waits_of_an_account_share_a_key(cls: type[AccountWaitTrigger]) -> None:
     trigger = cls(classic_conn_id="c", terms=terms().model_dump_json(), poll_interval=15.0)
     assert trigger.shared_stream_key() == ("sealift-account", "c", 15.0)
 
@@ -281,11 +281,12 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     afterwards = {"captures": 3}
     counted: list[int] = []
 
-    def in_flight(_classic: Any, _store: Any, at: account.SlotsAt, now: datetime) -> frozenset[int]:
+    def surveyed(_classic: Any, _store: Any, at: account.SlotsAt, now: datetime, _earlier: Any) -> Any:
         assert now.tzinfo is not None
         assert at.root == "offline-slots/1"
         counted.append(answers.pop(0) if answers else afterwards["captures"])
-        return frozenset(range(900, 900 + counted[-1]))
+        guests = range(900, 900 + counted[-1])
+        return SimpleNamespace(guests=lambda: guests, brief=lambda: f"{len(guests)} offline")
 
     async def settled(_began: datetime) -> None:
         return None
@@ -293,7 +294,7 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     async def store(_hook: Any) -> Any:
         return SimpleNamespace(close=lambda: None)
 
-    monkeypatch.setattr(account, "_counted", in_flight)
+    monkeypatch.setattr(account, "_surveyed", surveyed)
     monkeypatch.setattr("sealift.provider.hooks.cos.CosHook.aclient", store)
     monkeypatch.setattr("sealift.provider.triggers.slots.settle", settled)
     waits = [
@@ -301,9 +302,9 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
             OfflineSlotTrigger(
                 classic_conn_id="ibm_classic_default",
                 poll_interval=INTERVAL,
-                guest_id=guest_id,
-                max_offline=3,
-                slots=SLOTS,
+                gate=json.dumps({"slots": SLOTS, "max_offline": 3}),
+                server=json.dumps({"guest_id": guest_id}),
+                deferred_by_worker=True,
             )
         )
         for guest_id in (1, 2, 3)
@@ -313,5 +314,139 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     assert hooked.guest_calls == [], "who waits for a slot is not polled"
     afterwards["captures"] = 0
     events = await finished(*waits)
-    assert [[event.payload for event in one] for one in events] == [[{"status": "look-again"}]] * 3
+    payloads = [event.payload for one in events for event in one]
+    assert payloads == [{"status": "look-again", "seen": f"{count} offline"} for count in (2, 0, 0)], "and what was seen"
     assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == ()
+
+
+# What a capture that starts in the triggerer waits for
+
+
+def slot_wait(**changes: Any) -> OfflineSlotTrigger:
+    """A capture that waits in the triggerer from its beginning, its arguments as the templates leave them."""
+    gate = {"slots": SLOTS, "max_offline": 3, "window": changes.pop("window", None)}
+    wanted: dict[str, Any] = {
+        "classic_conn_id": "ibm_classic_default",
+        "poll_interval": INTERVAL,
+        "gate": json.dumps(gate),
+        "server": json.dumps({"guest_id": 1, "hostname": "web-01", "export_id": "1-x"}),
+        "attempt": "1",
+    }
+    return OfflineSlotTrigger(**(wanted | changes))
+
+
+async def no_snapshots() -> AsyncIterator[Any]:
+    raise AssertionError("nobody needs a poll")
+    yield
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attempt": "2"},
+        {"attempt": 3},
+        {"server": json.dumps({"guest_id": 1, "adopts": True})},
+        *({"gate": strange} for strange in ("null", "", "{{ no template }}", "[]")),
+        *({"server": strange} for strange in ("null", "", "7")),
+    ],
+    ids=str,
+)
+async def test_what_needs_no_slot_starts_its_worker_at_once(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """A later try looks for what an earlier one did; what is strange is the worker's to say."""
+
+    async def settled(_began: datetime) -> None:
+        raise AssertionError("no worker deferred it")
+
+    monkeypatch.setattr("sealift.provider.triggers.slots.settle", settled)
+    trigger = slot_wait(**changes)
+    (event,) = [one async for one in trigger.filter_shared_stream(no_snapshots())]
+    assert event.payload == {"status": "look-again"}
+    assert account.interests(trigger.shared_stream_key()) == ()
+
+
+@pytest.mark.parametrize("by_worker", [False, True])
+async def test_only_what_a_worker_deferred_waits_until_airflow_forgot_the_worker(
+    monkeypatch: pytest.MonkeyPatch, by_worker: bool
+) -> None:
+    settled: list[datetime] = []
+
+    async def settle(began: datetime) -> None:
+        settled.append(began)
+
+    monkeypatch.setattr("sealift.provider.triggers.slots.settle", settle)
+    trigger = slot_wait(deferred_by_worker=by_worker, attempt=2 if by_worker else 1)
+    key = trigger.shared_stream_key()
+
+    async def snapshots() -> AsyncIterator[account.Snapshot]:
+        (interest,) = account.interests(key)
+        assert (interest.guest_id, interest.max_offline, interest.slots) == (1, 3, account.SlotsAt(**SLOTS))
+        full = {account.SlotsAt(**SLOTS): frozenset({7, 8, 9})}
+        yield account.Snapshot(taken_at=datetime.now(UTC), asked=frozenset({interest}), in_flight=full)
+        yield account.Snapshot(taken_at=datetime.now(UTC), asked=frozenset({interest}), admitted=frozenset({interest}))
+        raise AssertionError("a slot was free")
+
+    (event,) = [one async for one in trigger.filter_shared_stream(snapshots())]
+    assert event.payload == {"status": "look-again"}
+    assert len(settled) == int(by_worker)
+    assert account.interests(key) == ()
+
+
+async def test_a_closed_window_is_waited_for_before_the_line_and_without_leaving_snapshots_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow fails a trigger that leaves a thousand snapshots unread."""
+    trigger = slot_wait(window="Mon 02:00-03:00 UTC")
+    key = trigger.shared_stream_key()
+    opens = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+    clock = [opens - timedelta(minutes=3)]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return clock[0]
+
+    monkeypatch.setattr("sealift.provider.triggers.slots.datetime", Clock)
+    asked: list[bool] = []
+
+    async def snapshots() -> AsyncIterator[account.Snapshot]:
+        while True:
+            clock[0] += timedelta(minutes=1)
+            (interest,) = account.interests(key)
+            asked.append(interest.slots is not None)
+            yield account.Snapshot(
+                taken_at=clock[0], asked=frozenset({interest}), admitted=frozenset({interest} if asked[-1] else ())
+            )
+
+    (event,) = [one async for one in trigger.filter_shared_stream(snapshots())]
+    assert event.payload == {"status": "look-again"}
+    assert asked == [False, False, False, True], "in the line from when the window opened"
+    assert account.interests(key) == ()
+
+
+async def test_an_open_window_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    trigger = slot_wait(window="Mon-Sun 00:00-24:00 UTC")
+
+    async def snapshots() -> AsyncIterator[account.Snapshot]:
+        (interest,) = account.interests(trigger.shared_stream_key())
+        yield account.Snapshot(taken_at=datetime.now(UTC), asked=frozenset({interest}), admitted=frozenset({interest}))
+
+    (event,) = [one async for one in trigger.filter_shared_stream(snapshots())]
+    assert event.payload == {"status": "look-again"}
+
+
+async def test_who_waits_for_a_window_costs_the_account_nothing(runner: Runner, hooked: FakeClassic) -> None:
+    soon = datetime.now(UTC) + timedelta(days=2)
+    trigger = slot_wait(window=f"{soon:%a} 00:00-01:00 UTC")
+    task = runner.start(trigger)
+    await until(lambda: account.interests(trigger.shared_stream_key()) != ())
+    hooked.templates, hooked.guests = {100: whole_template(100)}, {1: idle_guest(1)}
+    await finished(runner.start(template_wait(1, 100)))
+    assert not task.done()
+    assert all(call == [100] for call in hooked.template_calls)
+    assert all(call == [1] for call in hooked.guest_calls)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert account.interests(trigger.shared_stream_key()) == ()

@@ -258,13 +258,15 @@ async def test_an_id_that_is_missing_in_some_polls_is_not_gone(runner: Runner, h
 async def test_an_id_that_the_account_no_longer_knows_ends_its_own_wait_only(
     runner: Runner, hooked: FakeClassic, gone: str
 ) -> None:
-    from sealift.provider.triggers.waits import CaptureWaitTrigger
+    from sealift.provider.triggers.waits import TemplateWaitTrigger
 
     hooked.templates, hooked.guests = {100: whole_template(100), 200: whole_template(200)}, {1: idle_guest(1)}
     if gone == "template":
         hooked.guests[2] = idle_guest(2)
         del hooked.templates[200]
-    wait = CaptureWaitTrigger(
+    else:
+        hooked.templates[200] = Template.model_validate({"id": 200})
+    wait = TemplateWaitTrigger(
         classic_conn_id="ibm_classic_default",
         terms=terms(2, 200, grace_seconds=0.1).model_dump_json(),
         poll_interval=INTERVAL,

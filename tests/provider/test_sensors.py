@@ -35,6 +35,7 @@ def test_it_starts_in_the_triggerer_with_what_it_was_given(kind: str, trigger: t
     assert args.next_method == "execute_complete"
     assert args.trigger_kwargs["poll_interval"] == 3.0
     assert args.trigger_kwargs["attempt"] == "{{ ti.try_number }}"
+    assert args.trigger_kwargs["resumes"] is False, "after a good end there is nothing to do"
     rendered = {name for name, value in args.trigger_kwargs.items() if isinstance(value, str)}
     assert rendered <= set(sensor.template_fields)
     assert all(hasattr(trigger(**args.trigger_kwargs), name) for name in rendered)
@@ -49,6 +50,7 @@ def test_told_not_to_it_defers_from_a_worker_and_holds_failures_back(kind: str) 
     assert deferred.value.method_name == "execute_complete"
     kwargs = deferred.value.trigger.serialize()[1]
     assert kwargs["deferred_by_worker"] is True
+    assert kwargs["resumes"] is False
     assert kwargs["terms"] == TERMS
 
 
@@ -82,4 +84,13 @@ def test_a_wait_that_broke_off_is_tried_again(broken: type[Exception], monkeypat
 
 def test_a_good_event_ends_the_task() -> None:
     event = {"status": "done", "reason": "exported", "sentence": "."}
-    assert MAKERS["export"]().resume_execution("execute_complete", {"event": event}, Pushed().context) is None
+    pushed = Pushed()
+    assert MAKERS["export"]().resume_execution("execute_complete", {"event": event}, pushed.context) is None
+    assert pushed.values == {}
+
+
+def test_run_inline_a_good_event_hands_on_what_was_seen() -> None:
+    event = {"status": "done", "reason": "template-ready", "sentence": ".", "ended": {"template_id": 70}}
+    pushed = Pushed()
+    assert MAKERS["template"]().resume_execution("execute_complete", {"event": event}, pushed.context) is None
+    assert pushed.values == {"ended": {"template_id": 70}}

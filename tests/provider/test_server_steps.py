@@ -23,16 +23,17 @@ from sealift.exports.errors import (
 )
 from sealift.exports.plan import Outcome, PlanItem, WaveSlice
 from sealift.exports.settings import PlanSettings
+from sealift.exports.waiting import WaitTerms
 from sealift.provider.errors import WaitFailedForGood
+from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.operators.base import ServerStepOperator
 from sealift.provider.operators.capture import CaptureImageOperator
-from sealift.provider.operators.export import ExportImageOperator
-from sealift.provider.operators.prove import ProveExportOperator
 from sealift.provider.operators.wave_servers import ReadWaveOperator
+from sealift.provider.sensors.export_when_ready import ExportWhenReadySensor
+from sealift.provider.sensors.prove_when_exported import ProveWhenExportedSensor
 from sealift.provider.slots import slots_kept
 from sealift.provider.triggers.slots import OfflineSlotTrigger
-from sealift.provider.triggers.waits import CaptureWaitTrigger
+from sealift.provider.wave_access import ServerAccess, WaveAccess
 
 from .conftest import Pushed, terms
 
@@ -40,6 +41,15 @@ pytestmark = pytest.mark.airflow
 
 SERVER = {"guest_id": 7, "hostname": "web-01", "export_id": "7-20260101T0000Z"}
 CAPTURED = terms(7, 70).model_dump_json()
+SLOTS = {
+    "cos_conn_id": "s",
+    "region": "us-south",
+    "bucket": "images",
+    "root": "offline-slots/307608",
+    "settle_seconds": 900.0,
+}
+SMALL = 1000
+"""So many characters of JSON an XCom of a server with one disk may have."""
 
 
 def wave(**settings: Any) -> WaveSlice:
@@ -70,12 +80,35 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
         service_instance_id=None,
     )
     store.url_of = lambda bucket, key: CosHook.url_of(store, bucket, key)
-    monkeypatch.setattr(
-        ServerStepOperator, "classic", SimpleNamespace(client=SimpleNamespace(account_id=lambda: 307608, timeout=60.0))
-    )
-    monkeypatch.setattr(ServerStepOperator, "cos", store)
+    classic = SimpleNamespace(account_id=lambda: 307608, timeout=60.0)
+    monkeypatch.setattr(ServerAccess, "classic", SimpleNamespace(client=classic))
+    monkeypatch.setattr(ClassicHook, "client", classic)
+    monkeypatch.setattr(WaveAccess, "cos", store)
     monkeypatch.setattr(CosHook, "client", store.client)
-    monkeypatch.setattr(ServerStepOperator, "wave", wave())
+    monkeypatch.setattr(WaveAccess, "wave", wave())
+
+
+DONE = {"status": "done", "reason": "template-ready", "sentence": "."}
+ENDED = {"template_id": 70, "unfinished_at": "2026-01-01T00:04:00Z", "over_at": "2026-01-01T00:05:00Z"}
+
+
+def starts_export(**more: Any) -> ExportWhenReadySensor:
+    return ExportWhenReadySensor(
+        task_id="wait_for_template",
+        **({"server": SERVER, "captured": CAPTURED, "bucket": "images", "wave_key": "w"} | more),
+    )
+
+
+def proves(**more: Any) -> ProveWhenExportedSensor:
+    return ProveWhenExportedSensor(
+        task_id="wait_for_export",
+        **({"server": SERVER, "started": CAPTURED, "bucket": "images", "wave_key": "w"} | more),
+    )
+
+
+def after_wait(sensor: Any, pushed: Pushed, **event: Any) -> Any:
+    """Resume a sensor in a worker, as Airflow does it after the trigger's event."""
+    return sensor.resume_execution("execute_complete", {"event": DONE | event}, pushed.context)
 
 
 def capture() -> CaptureImageOperator:
@@ -88,18 +121,43 @@ def captured(*, adopted: bool = False) -> steps.Captured:
     return steps.Captured(template_id=70, guest_id=7, export_id=SERVER["export_id"], adopted=adopted, disk_count=1)
 
 
-def test_a_capture_keeps_the_template_s_id_before_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_keeps_the_template_s_id_and_hands_on_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "ensure_captured", lambda **_: captured())
     pushed = Pushed()
-    with pytest.raises(TaskDeferred) as deferred:
-        capture().execute(pushed.context)
+    handed_on = capture().execute(pushed.context)
     assert pushed.stored == {"template_id": 70}
-    assert pushed.values["return_value"]["template_id"] == 70
     assert "failure" not in pushed.values
-    trigger = deferred.value.trigger
-    assert isinstance(trigger, CaptureWaitTrigger)
-    assert trigger.deferred_by_worker is True
-    assert json.loads(trigger.terms) == pushed.values["return_value"], "what waits next is told the same"
+    assert handed_on["template_id"] == 70
+    handed_terms = WaitTerms.model_validate_json(json.dumps(handed_on))
+    assert (handed_terms.guest_id, handed_terms.export_id) == (7, SERVER["export_id"])
+    assert handed_terms.was_running is True
+    assert len(json.dumps(handed_on)) < SMALL
+
+
+@pytest.mark.parametrize("gate", ["", "{{ gate }}"])
+def test_only_with_a_gate_a_capture_starts_in_the_triggerer(gate: str) -> None:
+    operator = CaptureImageOperator(
+        task_id="capture", server=SERVER, gate=gate, queued="{{ server }}", poll_interval=3.0
+    )
+    assert operator.start_from_trigger is bool(gate)
+    if not gate:
+        assert operator.start_trigger_args is None
+        return
+    args = operator.start_trigger_args
+    assert args.trigger_cls == f"{OfflineSlotTrigger.__module__}.{OfflineSlotTrigger.__name__}"
+    assert args.next_method == "look_again"
+    assert args.trigger_kwargs == {
+        "classic_conn_id": "{{ params.classic_conn_id }}",
+        "poll_interval": 3.0,
+        "gate": gate,
+        "server": "{{ server }}",
+        "attempt": "{{ ti.try_number }}",
+    }
+    made = OfflineSlotTrigger(**args.trigger_kwargs)
+    templated = {name for name, value in args.trigger_kwargs.items() if isinstance(value, str)}
+    assert templated <= set(operator.template_fields), "Airflow renders no other"
+    assert all(hasattr(made, name) and hasattr(operator, name) for name in templated)
+    assert made.deferred_by_worker is False
 
 
 def test_a_later_try_hands_the_remembered_id_to_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,8 +168,7 @@ def test_a_later_try_hands_the_remembered_id_to_the_look_up(monkeypatch: pytest.
         return captured(adopted=True)
 
     monkeypatch.setattr(steps, "ensure_captured", look)
-    with pytest.raises(TaskDeferred):
-        capture().execute(Pushed(try_number=2, stored={"template_id": 70}).context)
+    capture().execute(Pushed(try_number=2, stored={"template_id": 70}).context)
     assert seen["remembered_template_id"] == 70
 
 
@@ -130,19 +187,13 @@ def test_without_a_free_slot_it_waits_in_the_triggerer_and_looks_again(monkeypat
         capture().execute(pushed.context)
     trigger = deferred.value.trigger
     assert isinstance(trigger, OfflineSlotTrigger)
-    assert (trigger.guest_id, trigger.max_offline) == (7, 5)
-    assert trigger.slots == {
-        "cos_conn_id": "s",
-        "region": "us-south",
-        "bucket": "images",
-        "root": "offline-slots/307608",
-        "settle_seconds": 900.0,
-    }
+    assert trigger.deferred_by_worker is True
+    assert json.loads(trigger.server) == {"guest_id": 7}
+    assert json.loads(trigger.gate) == {"max_offline": 5, "slots": SLOTS}
     assert deferred.value.method_name == "look_again"
     assert "failure" not in pushed.values
-    with pytest.raises(TaskDeferred) as again:
-        capture().resume_execution("look_again", {"event": {"status": "look-again"}}, pushed.context)
-    assert isinstance(again.value.trigger, CaptureWaitTrigger)
+    handed_on = capture().resume_execution("look_again", {"event": {"status": "look-again"}}, pushed.context)
+    assert handed_on["template_id"] == 70
 
 
 def test_outside_the_window_it_waits_until_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,17 +216,79 @@ def test_an_open_outcome_is_waited_for_without_a_worker(monkeypatch: pytest.Monk
     def uncertain(**_: Any) -> steps.Captured:
         raise OutcomeOpen("The reply was lost.", until=until)
 
-    for name, operator in {
-        "ensure_captured": capture(),
-        "ensure_export_started": ExportImageOperator(task_id="export", server=SERVER, captured=CAPTURED),
+    pushed = Pushed()
+    for name, begin in {
+        "ensure_captured": lambda: capture().execute(pushed.context),
+        "ensure_export_started": lambda: after_wait(starts_export(), pushed),
     }.items():
         monkeypatch.setattr(steps, name, uncertain)
-        pushed = Pushed()
         with pytest.raises(TaskDeferred) as deferred:
-            operator.execute(pushed.context)
+            begin()
         assert deferred.value.trigger.serialize()[1] == {"until": until.isoformat()}
         assert deferred.value.method_name == "look_again"
         assert "failure" not in pushed.values, "it uses up no try and is no failure"
+
+
+@pytest.mark.parametrize("seen", [{"ended": ENDED}, {}], ids=["seen", "not seen"])
+def test_an_open_outcome_comes_back_with_what_the_wait_saw(
+    monkeypatch: pytest.MonkeyPatch, seen: dict[str, Any]
+) -> None:
+    answers: list[Any] = [OutcomeOpen("The reply was lost.", until=datetime.now(UTC)), started()]
+
+    def start(**_: Any) -> steps.ExportStarted:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(steps, "ensure_export_started", start)
+    pushed = Pushed()
+    with pytest.raises(TaskDeferred) as deferred:
+        after_wait(starts_export(), pushed, **seen)
+    kept = json.loads(json.dumps(deferred.value.kwargs))
+    resumed = kept | {"event": {"status": "look-again"}}
+    handed_on = starts_export().resume_execution(deferred.value.method_name, resumed, pushed.context)
+    assert handed_on.get("ended") == seen.get("ended")
+    assert handed_on["template_id"] == 70
+
+
+@pytest.mark.parametrize("made", [starts_export, proves])
+def test_a_wait_that_ended_badly_does_no_step(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
+    def never(**_: Any) -> Any:
+        raise AssertionError("the template is not whole")
+
+    monkeypatch.setattr(steps, "ensure_export_started", never)
+    monkeypatch.setattr(steps, "prove_and_record", never)
+    pushed = Pushed()
+    with pytest.raises(WaitFailedForGood, match="It is empty"):
+        after_wait(made(), pushed, status="failed", reason="zero-size", sentence="It is empty.")
+    assert "It is empty" in pushed.values["failure"]["words"]
+
+
+@pytest.mark.parametrize("made", [starts_export, proves])
+def test_a_step_after_a_wait_that_fails_leaves_its_words_once(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
+    def refuse(**_: Any) -> Any:
+        raise InputError("That cannot be.")
+
+    monkeypatch.setattr(steps, "ensure_export_started", refuse)
+    monkeypatch.setattr(steps, "prove_and_record", refuse)
+    pushed = Pushed()
+    with pytest.raises(InputError):
+        after_wait(made(), pushed)
+    assert pushed.values["failure"]["words"] == "That cannot be."
+    assert pushed.pushes == ["failure"]
+
+
+@pytest.mark.parametrize("made", [starts_export, proves])
+def test_both_waits_go_on_in_a_worker_and_name_their_server_then(made: Any) -> None:
+    sensor = made()
+    assert sensor.start_from_trigger is True
+    assert sensor.start_trigger_args.trigger_kwargs["resumes"] is True
+    assert sensor.map_index_template == "{{ task.server['hostname'] }}"
+
+
+def started() -> steps.ExportStarted:
+    return steps.ExportStarted(template_id=70, export_id=SERVER["export_id"], keys=["k"], adopted=False)
 
 
 def test_an_export_that_is_done_leaves_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +302,34 @@ def test_a_wave_of_a_dry_run_is_never_carried_out(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ReadWaveOperator, "wave", wave(dry_run=True))
     with pytest.raises(InputError, match="dry run"):
         ReadWaveOperator(task_id="read_wave").execute(Pushed().context)
+
+
+@pytest.mark.parametrize(
+    ("more", "window"),
+    [
+        ({}, None),
+        ({"window": "Sat 22:00-04:00 UTC"}, "Sat 22:00-04:00 UTC"),
+        ({"window": "Sat 22:00-04:00 UTC", "outside_window": "refuse"}, None),
+    ],
+    ids=["none", "waited for", "not waited for"],
+)
+def test_a_wave_s_captures_are_told_what_they_wait_for(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], window: str | None
+) -> None:
+    monkeypatch.setattr(WaveAccess, "wave", wave(max_offline=3, **more))
+    pushed = Pushed()
+    (server,) = ReadWaveOperator(task_id="read_wave").execute(pushed.context)
+    assert server == SERVER
+    assert pushed.values == {"gate": {"slots": SLOTS, "max_offline": 3, "window": window}}
+    assert len(json.dumps(pushed.values)) < SMALL
+
+
+def test_a_server_whose_template_is_only_adopted_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    past = wave()
+    past.items[0] = past.items[0].model_copy(update={"adopt_only": True})
+    monkeypatch.setattr(WaveAccess, "wave", past)
+    (server,) = ReadWaveOperator(task_id="read_wave").execute(Pushed().context)
+    assert server == SERVER | {"adopts": True}
 
 
 def test_the_slots_of_a_deployment_may_be_in_a_bucket_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,23 +387,28 @@ def test_an_export_hands_its_key_to_the_step_and_to_nothing_else(monkeypatch: py
 
     def start(**kwargs: Any) -> steps.ExportStarted:
         seen.update(kwargs)
-        return steps.ExportStarted(template_id=70, export_id=SERVER["export_id"], keys=["k"], adopted=False)
+        return started()
 
     monkeypatch.setattr(steps, "ensure_export_started", start)
     pushed = Pushed()
-    operator = ExportImageOperator(task_id="export", server=SERVER, captured=CAPTURED)
-    handed_on = operator.execute(pushed.context)
+    operator = starts_export()
+    handed_on = after_wait(operator, pushed, ended=ENDED)
     assert seen["ibm_api_key"] == "key-of-the-export"
     assert seen["template_id"] == 70
     assert "key-of-the-export" not in json.dumps([handed_on, pushed.values, operator.found_links])
     assert handed_on["expected_keys"] == ["p/images/web-01-7/7-20260101T0000Z/disk-0.vhd"]
+    assert handed_on["ended"] == ENDED, "when the template became whole is for the manifest"
+    assert WaitTerms.model_validate(handed_on).submitted is True
+    assert len(json.dumps(handed_on)) < SMALL
 
 
 @pytest.mark.parametrize("nothing", ["null", "", "[]"])
-def test_an_export_without_a_capture_says_what_to_clear(nothing: str) -> None:
+@pytest.mark.parametrize("field", ["captured", "started"])
+def test_a_step_without_what_was_waited_for_says_what_to_clear(nothing: str, field: str) -> None:
     pushed = Pushed()
+    sensor: Any = (starts_export if field == "captured" else proves)(**{field: nothing})
     with pytest.raises(WaitFailedForGood, match="capture"):
-        ExportImageOperator(task_id="export", server=SERVER, captured=nothing).execute(pushed.context)
+        after_wait(sensor, pushed)
     assert "Clear" in pushed.values["failure"]["words"]
 
 
@@ -274,13 +420,45 @@ def test_a_proven_export_is_told_to_other_dags(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(steps, "prove_and_record", lambda **_: recorded)
     monkeypatch.setattr(steps, "forget_claim", lambda *, item, **_: forgotten.append(item.export_id))
     pushed = Pushed()
-    operator = ProveExportOperator(task_id="prove", server=SERVER, captured=CAPTURED, bucket="images")
-    handed_on = operator.execute(pushed.context)
+    operator = proves()
+    handed_on = after_wait(operator, pushed)
+    assert len(json.dumps(handed_on)) < SMALL
     assert handed_on["manifest_key"] == "p/manifests/7/x.json"
     assert forgotten == [SERVER["export_id"]]
     (event,) = pushed.outlet_events.values()
     assert event.extra == {"bucket": "images", "manifest_key": "p/manifests/7/x.json"}
     assert operator.found_links["ManifestLink"].endswith("/images/p/manifests/7/x.json")
+
+
+@pytest.mark.parametrize(
+    ("told", "submitted", "ended"),
+    [
+        ({"ended": ENDED, "submitted": True}, True, True),
+        ({"submitted": True}, True, False),
+        ({"ended": ENDED}, False, True),
+        ({"ended": "strange"}, False, False),
+    ],
+    ids=["all seen", "not timed", "found", "strange"],
+)
+def test_what_the_waits_saw_goes_into_the_manifest(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], submitted: bool, ended: bool
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def prove(**kwargs: Any) -> steps.Recorded:
+        seen.update(kwargs)
+        return steps.Recorded(
+            manifest_key="m", export_id=SERVER["export_id"], proof_level="L1", disks=1, bytes=9, already=False
+        )
+
+    monkeypatch.setattr(steps, "prove_and_record", prove)
+    monkeypatch.setattr(steps, "forget_claim", lambda **_: None)
+    after_wait(proves(started=json.dumps(json.loads(CAPTURED) | told)), Pushed())
+    assert seen["template_id"] == 70
+    assert seen.get("submitted_at") == (WaitTerms.model_validate_json(CAPTURED).started_at if submitted else None)
+    assert ("template_ended" in seen) is ended
+    if ended:
+        assert seen["template_ended"].model_dump(mode="json") == ENDED
 
 
 def test_an_error_of_the_api_keeps_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:

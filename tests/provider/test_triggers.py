@@ -35,21 +35,29 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "poll_interval": 15.0,
         "attempt": 2,
         "deferred_by_worker": True,
+        "resumes": True,
     }
-    for name in ("CaptureWaitTrigger", "TemplateWaitTrigger", "ExportWaitTrigger")
+    for name in ("TemplateWaitTrigger", "ExportWaitTrigger")
 } | {
     "OfflineSlotTrigger": {
         "classic_conn_id": "one",
         "poll_interval": 15.0,
-        "guest_id": 7,
-        "max_offline": 5,
-        "slots": {
-            "cos_conn_id": "two",
-            "region": "eu-de",
-            "bucket": "images",
-            "root": "offline-slots/307608",
-            "settle_seconds": 900.0,
-        },
+        "gate": json.dumps(
+            {
+                "slots": {
+                    "cos_conn_id": "two",
+                    "region": "eu-de",
+                    "bucket": "images",
+                    "root": "offline-slots/307608",
+                    "settle_seconds": 900.0,
+                },
+                "max_offline": 5,
+                "window": None,
+            }
+        ),
+        "server": '{"guest_id": 7}',
+        "attempt": 1,
+        "deferred_by_worker": True,
     },
     "MomentTrigger": {"until": "2026-01-01T00:00:00+00:00"},
     "WaveRunTrigger": {"dag_id": "export_servers", "run_id": "plan.wave-0000", "poll_interval": 15.0},

@@ -20,7 +20,6 @@ from sealift.provider.triggers import account, waits
 from sealift.provider.triggers.account import Interest, Snapshot
 from sealift.provider.triggers.waits import (
     AccountWaitTrigger,
-    CaptureWaitTrigger,
     ExportWaitTrigger,
     TemplateWaitTrigger,
 )
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.airflow
 START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 GRACE = 900.0
 DEADLINE = 4 * 3600.0
-KINDS: list[type[AccountWaitTrigger]] = [CaptureWaitTrigger, TemplateWaitTrigger, ExportWaitTrigger]
+KINDS: list[type[AccountWaitTrigger]] = [TemplateWaitTrigger, ExportWaitTrigger]
 seeded = settings(derandomize=True, deadline=None, max_examples=150)
 
 
@@ -44,7 +43,7 @@ def trigger(kind: type[AccountWaitTrigger], **changes: Any) -> AccountWaitTrigge
         "stuck_seconds": DEADLINE / 2,
         "grace_seconds": GRACE,
     }
-    more = {name: changes.pop(name) for name in ("deferred_by_worker", "attempt") if name in changes}
+    more = {name: changes.pop(name) for name in ("deferred_by_worker", "attempt", "resumes") if name in changes}
     return kind(
         classic_conn_id="c",
         cos_conn_id="s",
@@ -111,12 +110,13 @@ def snapshot(kind: type[AccountWaitTrigger], poll: Poll, state: str, interest: I
         "whole": {70: whole_template(70)},
         "empty": {70: Template.model_validate({"id": 70})},
         "gone": {},
+        "lost": {},
     }[state]
     guests = {7: idle_guest(7)}
     if state == "busy":
         guests = {7: GuestState.model_validate({"id": 7, "activeTransaction": transaction})}
-    elif state == "empty" and kind is CaptureWaitTrigger:
-        guests = {}
+    elif state == "lost":
+        templates, guests = {70: Template.model_validate({"id": 70})}, {}
     objects = {}
     if interest.place is not None and state != "busy":
         key = f"{interest.place.prefix}0.vhd"
@@ -126,10 +126,10 @@ def snapshot(kind: type[AccountWaitTrigger], poll: Poll, state: str, interest: I
 
 
 async def play(
-    kind: type[AccountWaitTrigger], history: Sequence[Span], polls: Sequence[Poll]
+    kind: type[AccountWaitTrigger], history: Sequence[Span], polls: Sequence[Poll], **more: Any
 ) -> tuple[TriggerEvent | None, float]:
     """Run a wait over polls; return its event and when it came. Each restart makes the trigger anew from its row."""
-    row = json.loads(json.dumps(trigger(kind).serialize()))
+    row = json.loads(json.dumps(trigger(kind, **more).serialize()))
     rest = list(polls)
     last = 0.0
     while rest:
@@ -176,7 +176,7 @@ def plays(draw: st.DrawFn) -> tuple[type[AccountWaitTrigger], list[Span], list[P
     """A wait, what becomes of the account (for good in the end), and the polls of two triggerers."""
     kind = draw(st.sampled_from(KINDS))
     # Shorter than the grace period, so that only what stays can end a wait.
-    between = st.builds(Span, st.sampled_from(["busy", "busy", "gone", "empty"]), st.floats(20, GRACE / 4))
+    between = st.builds(Span, st.sampled_from(["busy", "busy", "gone", "empty", "lost"]), st.floats(20, GRACE / 4))
     history: list[Span] = []
     for one in draw(st.lists(between, max_size=6)):
         # What is missing comes back for a while: two spans of it in a row would be one that lasts.
@@ -300,6 +300,42 @@ async def test_where_a_worker_deferred_even_that_waits_until_airflow_forgot_the_
     assert len(settled) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_wait_that_goes_on_resumes_its_task_also_after_a_good_end(kind: type[AccountWaitTrigger]) -> None:
+    (event,) = [one async for one in trigger(kind, exported=True, resumes=True).filter_shared_stream(nothing())]
+
+    assert type(event) is TriggerEvent
+    assert (event.payload["status"], event.payload["reason"]) == ("done", "already-exported")
+    raise_unless_done(event.payload)
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+@pytest.mark.parametrize("by_worker", [False, True])
+@pytest.mark.parametrize("state", ["whole", "gone"])
+async def test_a_worker_is_resumed_only_after_airflow_forgot_the_one_that_deferred(
+    monkeypatch: pytest.MonkeyPatch, resumes: bool, by_worker: bool, state: str
+) -> None:
+    settled: list[datetime] = []
+
+    async def settle(began: datetime) -> None:
+        settled.append(began)
+
+    monkeypatch.setattr(waits, "settle", settle)
+    polls = [Poll(at=60.0 * n) for n in range(30)]
+    event, _ = await play(
+        TemplateWaitTrigger,
+        [Span(state, float("inf"))],
+        polls,
+        resumes=resumes,
+        deferred_by_worker=by_worker,
+    )
+
+    assert event is not None
+    starts_a_worker = resumes or state == "gone"
+    assert isinstance(event, TaskSuccessEvent) is not starts_a_worker
+    assert len(settled) == int(by_worker and starts_a_worker)
+
+
 async def test_run_inline_an_export_that_is_done_says_so() -> None:
     (event,) = [one async for one in trigger(TemplateWaitTrigger, exported=True).run()]
 
@@ -310,8 +346,31 @@ async def test_run_inline_an_export_that_is_done_says_so() -> None:
 # What is handed on
 
 
-@pytest.mark.parametrize("kind", [CaptureWaitTrigger, TemplateWaitTrigger])
-async def test_when_a_template_became_whole_is_handed_on_where_it_was_seen(kind: type[AccountWaitTrigger]) -> None:
+ENDED = {"template_id": 70, "unfinished_at": "2026-11-23T02:04:00Z", "over_at": "2026-11-23T02:05:00Z"}
+
+
+async def test_when_a_template_became_whole_is_handed_to_the_worker_that_goes_on() -> None:
+    history = [Span("busy", 300), Span("whole", float("inf"))]
+    polls = [Poll(at=60.0 * n) for n in range(10)]
+
+    seen, _ = await play(TemplateWaitTrigger, history, polls, resumes=True)
+    late, _ = await play(TemplateWaitTrigger, history, polls[6:], resumes=True)
+    other, _ = await play(ExportWaitTrigger, history, polls, resumes=True)
+
+    for event in (seen, late, other):
+        assert type(event) is TriggerEvent
+        assert event.payload["status"] == "done"
+        assert len(json.dumps(event.payload)) < 500
+    assert seen is not None
+    assert seen.payload["ended"] == ENDED
+    assert late is not None
+    assert "ended" not in late.payload
+    assert other is not None
+    assert "ended" not in other.payload
+
+
+async def test_when_a_template_became_whole_is_handed_on_where_it_was_seen() -> None:
+    kind = TemplateWaitTrigger
     history = [Span("busy", 300), Span("whole", float("inf"))]
     polls = [Poll(at=60.0 * n) for n in range(10)]
 
@@ -320,9 +379,7 @@ async def test_when_a_template_became_whole_is_handed_on_where_it_was_seen(kind:
     other, _ = await play(ExportWaitTrigger, history, polls)
 
     assert isinstance(seen, TaskSuccessEvent)
-    assert seen.xcoms == {
-        "ended": {"template_id": 70, "unfinished_at": "2026-11-23T02:04:00Z", "over_at": "2026-11-23T02:05:00Z"}
-    }
+    assert seen.xcoms == {"ended": ENDED}
     assert isinstance(late, TaskSuccessEvent)
     assert not late.xcoms
     assert isinstance(other, TaskSuccessEvent)

@@ -115,18 +115,22 @@ def failures_of(tasks: Tasks, count: int) -> dict[int, Any]:
 
 def test_the_first_step_that_failed_is_named_with_its_words_and_its_rule() -> None:
     tasks = Tasks(
-        states(0, *["success"] * 5)
+        states(0, *["success"] * 3)
         | states(1, "success", "success", "failed")
         | states(2, "failed")
         | states(3, "success", "failed"),
         {
-            ("export.export", 1): {"words": "Invalid API token.", "rule": None},
+            ("export.wait_for_export", 1): {"words": "Invalid API token.", "rule": None},
             ("export.capture", 2): {"words": "The server is busy.", "rule": "active-transaction"},
         },
     )
     failures = failures_of(tasks, 4)
     assert set(failures) == {101, 102, 103}
-    assert (failures[101].task, failures[101].words, failures[101].rule) == ("export", "Invalid API token.", None)
+    assert (failures[101].task, failures[101].words, failures[101].rule) == (
+        "wait_for_export",
+        "Invalid API token.",
+        None,
+    )
     assert failures[102].rule == "active-transaction"
     assert failures[103].task == "wait_for_template"
     assert "without leaving words" in failures[103].words

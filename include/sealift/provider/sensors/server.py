@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sealift.provider.failures import recording_failure
 from sealift.provider.sensors.base import AccountSensor
 from sealift.provider.waits import ENDED_KEY
 from sealift.provider.wave_access import ServerAccess
@@ -50,13 +49,3 @@ class ServerSensor(ServerAccess, AccountSensor):
         :returns: what the step hands on.
         """
         return self.step(context, ended=event.get(ENDED_KEY))
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, with what went wrong in words for the wave's report.
-
-        :param next_method: what to call.
-        :param next_kwargs: with what.
-        :param context: the task's context.
-        """
-        with recording_failure(context):
-            return super().resume_execution(next_method, next_kwargs, context)

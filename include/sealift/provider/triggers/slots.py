@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, register, unregister
+from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, look_at, register, unregister
 from sealift.provider.triggers.base import AccountTrigger, settle
 from sealift.provider.waits import read_xcom
 
@@ -73,10 +73,12 @@ class OfflineSlotTrigger(AccountTrigger):
         :returns: one event.
         """
         began = datetime.now(UTC)
-        if await self._passes():
+        if self._passes():
             yield TriggerEvent(LOOK_AGAIN)
             return
         gate, guest_id = read_xcom(self.gate), int(read_xcom(self.server)["guest_id"])
+        if gate.get("window"):
+            await self._until_it_opens(gate["window"], shared_stream)
         at = SlotsAt(**gate["slots"])
         interest = Interest(guest_id=guest_id, max_offline=int(gate["max_offline"]), slots=at)
         key = self.shared_stream_key()
@@ -98,23 +100,38 @@ class OfflineSlotTrigger(AccountTrigger):
             await settle(began)
         yield TriggerEvent(event)
 
-    async def _passes(self) -> bool:
-        """Say whether the worker may look at once; where it may not, wait until the capture window is open."""
+    def _passes(self) -> bool:
+        """Say whether the worker may look at once."""
         if self.deferred_by_worker:
             return False
         gate, server = read_xcom(self.gate), read_xcom(self.server)
         # What is strange is the worker's to say, in words and for the report.
-        if not isinstance(gate, dict) or not isinstance(server, dict) or int(self.attempt) > 1 or server.get("adopts"):
-            return True
-        if gate.get("window"):
-            from sealift.exports.window import Window
+        strange = not isinstance(gate, dict) or not isinstance(server, dict)
+        return strange or int(self.attempt) > 1 or bool(server.get("adopts"))
 
-            now = datetime.now(UTC)
-            opens = Window.parse(gate["window"]).next_opening(now)
-            if opens > now:
-                self.log.info("Waiting until the capture window opens at %s.", opens.isoformat(timespec="minutes"))
-                await asyncio.sleep((opens - now).total_seconds())
-        return False
+    async def _until_it_opens(self, window: str, shared_stream: AsyncIterator[Snapshot]) -> None:
+        """Let snapshots go by until the capture window is open: Airflow fails a trigger that does not read its stream.
+
+        Until then it asks for nothing, and has no place in the line for a slot.
+        """
+        from sealift.exports.window import Window
+
+        now = datetime.now(UTC)
+        opens = Window.parse(window).next_opening(now)
+        if opens <= now:
+            return
+        self.log.info("Waiting until the capture window opens at %s.", opens.isoformat(timespec="minutes"))
+        key = self.shared_stream_key()
+        token = register(key, Interest())
+        look_at(key, token, (opens - now).total_seconds())
+        try:
+            async for _ in shared_stream:
+                left = (opens - datetime.now(UTC)).total_seconds()
+                if left <= 0:
+                    return
+                look_at(key, token, left)
+        finally:
+            unregister(key, token)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait without the triggerer's shared stream, as ``dag.test()`` does."""
