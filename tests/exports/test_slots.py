@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sealift.classic.models import Transaction
 from sealift.cos.errors import CosTransientError
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen
 from sealift.exports.plan import PlanItem
@@ -69,6 +70,41 @@ def test_a_slot_is_taken_until_the_account_shows_that_the_capture_is_over(
     finish(classic, 101)
     submit(102, max_offline=1)
     assert seen(classic, cos, time) == {102}
+
+
+def test_a_server_whose_last_transaction_ended_a_moment_ago_keeps_its_slot(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    """All sizes are known and nothing is active, and yet another transaction of the capture may follow."""
+    submit(101, max_offline=1)
+    finish(classic, 101)
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=29)
+    with pytest.raises(OfflineCapReached):
+        submit(102, max_offline=1)
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=30)
+    assert seen(classic, cos, time) == set()
+    submit(102, max_offline=1)
+
+
+def test_those_who_lost_a_slot_to_others_do_not_all_try_for_the_same_next_one(
+    classic: Any, cos: Any, submit: Callable[..., None]
+) -> None:
+    """Of four that try at the same moment each time somebody is faster; they part ways at the second try."""
+    tried: dict[int, list[str]] = {}
+    for guest_id in (101, 102, 103, 104):
+
+        def faster(key: str, guest_id: int = guest_id) -> None:
+            tried.setdefault(guest_id, []).append(key.split("/")[2])
+            if len(tried[guest_id]) == 1:
+                cos.store(key, b'{"export_id":"109-x","guest_id":109,"token":"t","taken_at":"2026-11-23T02:00:00Z"}')
+
+        cos.before_write = faster
+        submit(guest_id, max_offline=20)
+        cos.before_write = lambda _key: None
+        cos.objects.clear()
+        classic.templates.clear()
+    assert [slots[0] for slots in tried.values()] == ["000"] * 4
+    assert len({slots[1] for slots in tried.values()}) == 4
 
 
 def test_a_task_that_ends_badly_after_it_submitted_frees_nothing(

@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 UNSETTLED: Final = timedelta(hours=1)
 """A template without children and without transactions counts as a capture in flight for so long, then as broken."""
 
+_QUIET_PART: Final = 30
+"""A server counts as back when its last transaction has been over for this part of ``settle``, half a minute as a rule:
+one transaction of a capture can follow another with a gap between, in which all looks done."""
+
 _TRIES: Final = 5
 """How often a capture tries for a slot while others are faster, before it waits for its turn."""
 
@@ -106,7 +110,8 @@ def survey(classic: ClassicApi, cos: CosApi, place: SlotsPlace, *, now: datetime
     :returns: who is offline, and which slots are taken.
     """
     slots = read_slots(cos, place)
-    account = _account(classic, [one.entry.guest_id for one in slots.values() if one.held], now=now)
+    holders = [one.entry.guest_id for one in slots.values() if one.held]
+    account = _account(classic, holders, now=now, quiet=place.settle / _QUIET_PART)
     live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
     busy = {number for number, guest in account.guests.items() if guest.active_transaction is not None}
     return Survey(offline=frozenset(account.offline), slots=slots, live=frozenset(live), busy=frozenset(busy))
@@ -146,7 +151,7 @@ def offline_guests(classic: ClassicApi, *, now: datetime) -> set[int]:
     :param now: the present time, with a time zone.
     :returns: the ids of the guests.
     """
-    return _account(classic, [], now=now).offline
+    return _account(classic, [], now=now, quiet=timedelta()).offline
 
 
 class Admission(Protocol):
@@ -225,14 +230,16 @@ class OfflineSlots:
                 taken.give_back()
 
     def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
-        for _ in range(_TRIES):
+        for tried in range(_TRIES):
             seen = survey(classic, self._cos, self._place, now=self._clock())
             mine = self._earlier(seen, item)
             others = seen.guests(but=item.guest_id)
             if len(others) >= self._max_offline:
                 raise self._full(item, len(others))
-            free = (number for number in range(self._max_offline) if number not in seen.live)
-            number = mine if mine is not None else next(free, None)
+            free = [number for number in range(self._max_offline) if number not in seen.live]
+            # The lowest first, so that there are few; those who lost it to others do not all try for the same next one.
+            spread = item.guest_id % min(len(free), 4**tried) if free else 0
+            number = mine if mine is not None else next(iter(free[spread:]), None)
             if number is None:
                 # One server holds two slots, for two periods: what is counted is servers, so there is room beyond.
                 number = next(one for one in itertools.count(self._max_offline) if one not in seen.live)
@@ -379,7 +386,7 @@ class _Account:
     guests: Mapping[int, GuestState]
 
 
-def _account(classic: ClassicApi, holders: list[int], *, now: datetime) -> _Account:
+def _account(classic: ClassicApi, holders: list[int], *, now: datetime, quiet: timedelta) -> _Account:
     candidates: dict[int, list[Template]] = {}
     exports: set[str] = set()
     for template in classic.templates_with_prefix(names.TEMPLATE_PREFIX):
@@ -395,7 +402,7 @@ def _account(classic: ClassicApi, holders: list[int], *, now: datetime) -> _Acco
     offline = {
         guest_id
         for guest_id, templates in candidates.items()
-        if any(_offline(template, states.get(guest_id), now) for template in templates)
+        if any(_offline(template, states.get(guest_id), now=now, quiet=quiet) for template in templates)
     }
     return _Account(offline=offline, exports=exports, guests=states)
 
@@ -420,14 +427,23 @@ def _register(cos: CosApi, place: SlotsPlace, number: int) -> Register:
     return Register(cos=cos, bucket=place.bucket, root=f"{place.root}/{number:03d}")
 
 
-def _offline(template: Template, guest: GuestState | None, now: datetime) -> bool:
+def _offline(template: Template, guest: GuestState | None, *, now: datetime, quiet: timedelta) -> bool:
     if guest is not None and guest.active_transaction is not None:
         return True
     if _has_sizes(template):
-        return False
+        return _just_ended(guest, quiet)
     if template.transactions_left:
         return True
     return template.create_date is None or now - template.create_date < UNSETTLED
+
+
+def _just_ended(guest: GuestState | None, quiet: timedelta) -> bool:
+    """Say whether a server's last transaction ended a moment ago, by the account's own clock.
+
+    Source: a transaction's ``elapsedSeconds`` counts since it was last modified, and goes on after its end (recorded).
+    """
+    last = None if guest is None else guest.last_transaction
+    return last is not None and last.elapsed_seconds is not None and last.elapsed_seconds < quiet.total_seconds()
 
 
 def _has_sizes(template: Template) -> bool:
