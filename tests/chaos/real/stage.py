@@ -100,11 +100,17 @@ class Run:
         :param beyond: and has a later try than this.
         """
 
-        def there() -> TaskState | None:
-            found = self.state(task, index)
-            return found if found is not None and found.state in states and found.try_number > beyond else None
+        what, last = f"{task}[{index}] of {self.wave} as {' or '.join(states)}", None
 
-        found: TaskState = wait_for(there, f"{task}[{index}] of {self.wave} as {' or '.join(states)}", seconds=seconds)
+        def there() -> TaskState | None:
+            nonlocal last
+            last = self.state(task, index)
+            return last if last is not None and last.state in states and last.try_number > beyond else None
+
+        try:
+            found: TaskState = wait_for(there, what, seconds=seconds)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: it is {last}") from None
         return found
 
     def wait_waiting(self, task: str, index: int = 0, seconds: float = PATIENCE) -> TaskState:
@@ -358,6 +364,26 @@ class Stage:
         found: int = wait_for(there, f"one of {guests} offline", seconds=self.patience)
         return found
 
+    def wait_all_waiting(self, run: Run, *, but: int | None = None, seconds: float = PATIENCE) -> dict[int, set[int]]:
+        """Wait until all servers of a run are offline for their captures, and each waits in a triggerer.
+
+        :param but: a triggerer's job that none of them may be in.
+        :returns: the servers' map indices, by the triggerer's job.
+        """
+        everybody, guests = set(range(len(run.guests))), set(run.guests)
+
+        def there() -> dict[int, set[int]] | None:
+            waits = self.world.metadata.waiting(run.wave)
+            if but in waits or set().union(*waits.values()) != everybody:
+                return None
+            return waits if self.offline().keys() >= guests else None
+
+        what = f"{len(guests)} servers of {run.wave} offline and waiting" + (
+            "" if but is None else f", not in job {but}"
+        )
+        found: dict[int, set[int]] = wait_for(there, what, seconds=seconds, pause=0.5)
+        return found
+
     def wait_transaction(self, guest: int, kind: str) -> None:
         """Wait until a server's capture or export runs."""
 
@@ -387,9 +413,12 @@ class Stage:
         finally:
             self.world.sandbox.admin("POST", "switches", {"capture_seconds": usual})
 
-    def end_capture(self, guest: int) -> None:
-        """Let a capture end that would last."""
-        self.world.sandbox.admin("POST", f"transactions/{self.offline()[guest]}/end", {})
+    def end_capture(self, *guests: int) -> None:
+        """Let captures end that would last; the servers must be offline."""
+        offline = self.offline()
+        assert offline.keys() >= set(guests), f"servers {sorted(set(guests) - offline.keys())} are not offline"
+        for guest in guests:
+            self.world.sandbox.admin("POST", f"transactions/{offline[guest]}/end", {})
 
     def wait_polls(self, count: int) -> None:
         """Wait until the account has been polled so many times more."""
