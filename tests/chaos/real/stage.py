@@ -155,15 +155,19 @@ class Run:
         return state
 
     def outcomes(self) -> dict[str, str]:
-        """Read what the run's report says of each server, in the checker's words; after clearing, the wave's."""
+        """Read what the run's report says of each server, in the checker's words; after clearing, the wave's.
+
+        :returns: by export id; nothing of a server without an outcome, and nothing at all where there is no report.
+        """
         key = names.report_key(prefix=self.prefix, plan_id=self.plan_id)
         if self.cleared:
             key = names.wave_report_key(prefix=self.prefix, plan_id=self.plan_id, number=0)
-        report = self.read(key)
+        if self.world.store.path_of(BUCKET, key) is None:
+            return {}
         return {
-            self.export_id(int(one["id"])): one["kind"].replace(" ", "-")
-            for one in report["outcomes"]
-            if one["server"] == "virtual"
+            self.export_id(int(one["id"])): str(one.get("kind", "no outcome")).replace(" ", "-")
+            for one in self.read(key).get("outcomes", [])
+            if one.get("server") == "virtual"
         }
 
     def tries(self, task: str, index: int = 0) -> int:
@@ -311,6 +315,8 @@ class Stage:
             trap.wait(seconds)
         state = run.end(seconds=seconds)
         outcomes = run.outcomes()
+        without = sorted(set(run.exports) - outcomes.keys())
+        assert not without, f"{run.run_id} ended as {state} and left these exports without an outcome: {without}"
         if not run.cleared:
             assert state == "success", f"{run.run_id} ended as {state}: {outcomes} {self.trouble(run)}"
         assert outcomes == dict.fromkeys(run.exports, "exported")
