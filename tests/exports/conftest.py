@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from sealift.classic.errors import ClassicNotFoundError
-from sealift.classic.models import BareMetalServer, Guest, GuestState, NetworkStorage, Template
+from sealift.classic.models import BareMetalServer, Guest, GuestState, NetworkStorage, Template, Transaction
 from sealift.cos.errors import CosNotFoundError, CosPreconditionError
 from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.exports.plan import Plan, PlanItem, make_plan
@@ -125,6 +125,7 @@ class FakeClassic:
         self.guests = {one.id: one for one in guests}
         self.bare_metal = list(bare_metal)
         self.templates: dict[int, Template] = {}
+        self.last_transactions: dict[int, Transaction] = {}
         self.datacenters = {"dal10", "dal13", "fra02"}
         self.calls: list[tuple[str, Any]] = []
         self.filters: list[dict[str, Any] | None] = []
@@ -152,7 +153,10 @@ class FakeClassic:
         self.calls.append(("guest_states", list(ids)))
         return {
             one: GuestState(
-                id=one, power_state=self.guests[one].power_state, active_transaction=self.guests[one].active_transaction
+                id=one,
+                power_state=self.guests[one].power_state,
+                active_transaction=self.guests[one].active_transaction,
+                last_transaction=self.last_transactions.get(one),
             )
             for one in ids
             if one in self.guests

@@ -37,7 +37,9 @@ GUEST_PLANNING = (
 )
 
 # What the shared poll asks of a virtual server.
-GUEST_STATE = f"mask[id,status[keyName],powerState[keyName],activeTransaction[{TRANSACTION}]]"
+GUEST_STATE = (
+    f"mask[id,status[keyName],powerState[keyName],activeTransaction[{TRANSACTION}],lastTransaction[id,elapsedSeconds]]"
+)
 
 # What `ibmcloud sl vs detail` shows, without the passwords and the user data that other clients fetch along.
 GUEST_DETAIL = (

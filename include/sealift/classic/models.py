@@ -123,6 +123,7 @@ class GuestState(ClassicModel):
     status: OptionalStr = Field(default=None, validation_alias=AliasPath("status", "keyName"))
     power_state: OptionalStr = Field(default=None, validation_alias=AliasPath("powerState", "keyName"))
     active_transaction: OptionalTransaction = None
+    last_transaction: OptionalTransaction = None
 
 
 class TemplateDisk(ClassicModel):

@@ -10,6 +10,8 @@ from tests.chaos.real.points import Hit
 from tests.chaos.real.scenario import SCENARIOS, Play, Scenario, scenario
 from tests.chaos.real.stage import CAPTURE, EXPORT, Edge, Stage
 
+LONG_GRACE_MINUTES = 1.0
+
 
 def _kills_at(edge: Edge) -> Play:
     def play(stage: Stage) -> None:
@@ -57,15 +59,20 @@ def _held_between(taken: Edge, task: str, *, until: str) -> Play:
     """A worker stands still between its note and its submission, while Airflow gives it up and another try runs.
 
     Only the task's process is let go on: its supervisor would end it at once, told by Airflow that it was given up.
+
+    :param taken: the note's edge, at which its answer has not come back: the worker cannot have gone on by itself.
+    :param until: how the other try must stand before the worker goes on.
     """
 
     def play(stage: Stage) -> None:
-        run = stage.start(before=lambda run: stage.trap(taken, run, lambda hit: hit.worker.hold()))
+        # Airflow gives the worker up after seconds, and the other try must begin while the note is young.
+        grace = {"grace_minutes": LONG_GRACE_MINUTES} if until == "deferred" else {}
+        run = stage.start(before=lambda run: stage.trap(taken, run, lambda hit: hit.worker.hold()), **grace)
         hit = stage.traps[0].wait(stage.patience)
         first = stage.world.metadata.try_of(hit.worker.ti_id)
         assert first is not None
         try:
-            # On a slow machine the note is old enough when the other try begins: then that one does it at once.
+            # On a very slow machine the note is old enough when the other try begins: then that one does it at once.
             run.wait_state(task, until, "success", index=0, beyond=first.try_number)
             assert hit.worker.task is not None
             with stage.next_call(hit.worker):
@@ -81,19 +88,19 @@ def _held_between(taken: Edge, task: str, *, until: str) -> Play:
 SCENARIOS += [
     Scenario(
         name="worker held between its slot and its capture, goes on while another try waits to be certain",
-        play=_held_between(edges.SLOT_TAKEN, CAPTURE, until="deferred"),
+        play=_held_between(edges.SLOT_WRITTEN, CAPTURE, until="deferred"),
     ),
     Scenario(
         name="worker held between its slot and its capture, goes on after another try captured",
-        play=_held_between(edges.SLOT_TAKEN, CAPTURE, until="success"),
+        play=_held_between(edges.SLOT_WRITTEN, CAPTURE, until="success"),
     ),
     Scenario(
         name="worker held between its claim and copyToIcos, goes on while another try waits to be certain",
-        play=_held_between(edges.EXPORT_CLAIMED, EXPORT, until="deferred"),
+        play=_held_between(edges.CLAIM_WRITTEN, EXPORT, until="deferred"),
     ),
     Scenario(
         name="worker held between its claim and copyToIcos, goes on after another try exported",
-        play=_held_between(edges.EXPORT_CLAIMED, EXPORT, until="success"),
+        play=_held_between(edges.CLAIM_WRITTEN, EXPORT, until="success"),
     ),
 ]
 
