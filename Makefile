@@ -13,10 +13,10 @@ SEED ?= 0
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down test chaos lint format lock schemas clean set-up set-up-dev
+.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: set-up ## Export six virtual servers of the sandbox through Airflow, show the table, stop everything
 	@$(PY) -m tools.demo demo
@@ -26,6 +26,13 @@ up: set-up ## Start the sandbox and Airflow and leave them running
 
 down: set-up ## Stop what `make up` started
 	@$(PY) -m tools.demo down
+
+cluster: set-up-dev ## Start PostgreSQL, Redis, two schedulers, triggerers and Celery workers with the sandbox, and leave them running
+	@$(PY) tools/system_packages.py postgresql redis-server
+	@$(PY) -m tools.cluster_stack up
+
+cluster-down: set-up-dev ## Stop what `make cluster` started
+	@$(PY) -m tools.cluster_stack down
 
 test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
 	@$(PY) tools/system_packages.py
@@ -49,7 +56,7 @@ schemas: set-up ## Write the JSON Schemas under docs/ again
 	@$(PY) -m sealift.exports.schemas docs/schemas
 
 clean: ## Stop everything and remove what these targets made
-	@if [ -x $(PY) ] && [ -d .state ]; then $(PY) -m tools.demo down; fi
+	@if [ -x $(PY) ] && [ -d .state ]; then $(PY) -m tools.demo down; $(PY) -m tools.cluster_stack down; fi
 	@rm -rf .venv .tools .state .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 set-up:
