@@ -2,12 +2,13 @@
 
 ``make bench-wait`` measures two worlds, both on PostgreSQL:
 
-**500 waiting.** plan_exports runs over 500 servers whose captures last. Once all of them wait in the triggerers, the CPU
-of all of Airflow's processes is measured over some minutes. Then captures are ended one by one, and once those servers
-wait for their exports, exports. A *delay* is the time from the end of a transaction until what comes after it has been
-done in the account or the bucket: from ``capture-ended`` to the server's ``export-started``, and from ``export-ended`` to
-the writing of its manifest, all by the sandbox's history and clock. So it holds the poll, the event, the scheduler, the
-start of the worker process and the step itself, the proof of the image included: the next task has *started* earlier.
+**500 waiting.** plan_exports runs over 500 servers whose captures last. Once all of them wait in the triggerers, the
+CPU of all of Airflow's processes is measured over some minutes. Then captures are ended one by one, and once those
+servers wait for their exports, exports. A *delay* is the time from the end of a transaction until what comes after it
+has been done in the account or the bucket: from ``capture-ended`` to the server's ``export-started``, and from
+``export-ended`` to the writing of its manifest, all by the sandbox's history and clock. So it holds the poll, the
+event, the scheduler, the start of the worker process and the step itself, the proof of the image included: the next
+task has *started* earlier.
 
 **5,000 triggers.** One triggerer holds as many waits as servers: one server gets there by real programs, the others'
 rows are copied from its (benchmarks/deferred_rows.py), their captures really run in the sandbox. Scheduler and DAG

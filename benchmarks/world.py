@@ -21,7 +21,7 @@ from benchmarks.measuring.calls import Tail
 from benchmarks.measuring.metadata import MetadataDatabase
 from benchmarks.measuring.meter import CallMeter
 from benchmarks.measuring.processes import SANDBOX, Kept, kept
-from tools.cluster import Cluster
+from tools.cluster import Cluster, Pace
 from tools.sandbox_program import SandboxProgram
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -61,6 +61,7 @@ class World:
     :param dags_folder: the DAGs.
     :param airflow_too: whether an Airflow is started.
     :param celery_workers: how many workers run tasks; none of them means LocalExecutor.
+    :param pace: which settings Airflow starts from: what Sealift ships, or what makes a small machine quick.
     :param switches: more switches of the sandbox.
     :param meter_triggerers: whether the triggerers' calls to the Classic API are counted apart, in ``meter``.
     :param keep: a folder that gets what the programs wrote, at the end.
@@ -77,6 +78,7 @@ class World:
     schedulers: int = 1
     triggerers: int = 1
     celery_workers: int = 0
+    pace: Pace = "shipped"
     switches: Mapping[str, Any] = field(default_factory=dict)
     meter_triggerers: bool = False
     keep: Path | None = None
@@ -140,6 +142,7 @@ class World:
             celery = {"executor": "celery", "workers": self.celery_workers}
         return Cluster(
             **celery,
+            pace=self.pace,
             home=self.root / "airflow",
             project_root=PROJECT,
             schedulers=self.schedulers,
