@@ -1,11 +1,11 @@
 """Writes the results into the tables of docs/performance.md: ``make bench-docs``.
 
-A test holds page and results together. Between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` stands what :data:`TABLES` makes of the results.
+A test holds page and results together. Between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` stands what
+:data:`TABLES` makes of the results.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -128,21 +128,24 @@ def scale_runs(results: Results) -> str:
         if any(one is not None for one in values):
             rows.append([words, *("" if one is None else number(one) for one in values)])
 
+    def used(component: str) -> Callable[[Any], float | None]:
+        return lambda run: run["per_server"]["cpu_s_by_component"].get(component)
+
+    def grown(what: str) -> Callable[[Any], float | None]:
+        return lambda run: sum(one[what] for one in run["per_server"]["database"].values())
+
     row("CPU seconds, Airflow", lambda run: run["cpu_s_per_server_gross"])
     for component in AIRFLOW:
-        row(f"of it {component}", lambda run, name=component: run["per_server"]["cpu_s_by_component"].get(name))
+        row(f"of it {component}", used(component))
     row("CPU seconds, Airflow, without idle loops", lambda run: run["cpu_s_per_server_net"])
     for component in (POSTGRESQL, REDIS, SANDBOX):
-        row(f"CPU seconds, {component}", lambda run, name=component: run["per_server"]["cpu_s_by_component"].get(name))
+        row(f"CPU seconds, {component}", used(component))
     row("worker processes", lambda run: run["per_server"]["worker_processes"])
     row("Classic API calls", lambda run: run["per_server"]["classic_calls"])
     row("COS calls", lambda run: run["per_server"]["cos_calls"])
     row("IAM calls", lambda run: run["per_server"]["iam_calls"])
     for what in ("rows", "bytes"):
-        row(
-            f"{what} in the metadata database",
-            lambda run, name=what: sum(one[name] for one in run["per_server"]["database"].values()),
-        )
+        row(f"{what} in the metadata database", grown(what))
     row("wall seconds, all servers", lambda run: float(round(run["wall_s"])))
     head = ["per server", *(f"{run['servers']:,} servers" for run in runs)]
     return table(head, rows) + f"\n\n![CPU per server](images/{SCALE})"
@@ -184,10 +187,11 @@ def filled(page: str, results: Path) -> str:
     for name, (benchmark, write) in TABLES.items():
         content = results_file.read(results / f"{benchmark}.json")
         text = write(content) if content["runs"] else f"Not measured yet: `make {benchmark}`."
-        place = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        page, count = place.subn(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page)
-        if count != 1:
-            raise ValueError(f"the page has {count} places for {name}")
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise ValueError(f"the page has not one place for {name}")
+        before, rest = page.split(begin)
+        page = f"{before}{begin}{text}\n{end}{rest.split(end)[1]}"
     return page
 
 

@@ -281,26 +281,15 @@ def run_triggers(given: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A connection as the sandbox prints it, in the form that sealift.connections reads."""
-
-    conn_type: str
-    host: str
-    port: int
-    login: str
-    password: str
-    extra: str
-
-
 def copy_waits(world: World, sample: int, others: Sequence[int], *, run_id: str, wave_size: int) -> None:
     """Capture servers, and let each of them wait as the sample does."""
+    from sealift.cli.connections import ReadConnection
     from sealift.connections import classic_client
     from sealift.exports.names import template_name
 
     fields = world.sandbox.admin("GET", "connections")["ibm_classic_default"]
-    extra = {**fields["extra"], "requests_per_second": 1000}
-    stored = Stored(**{**fields, "extra": json.dumps(extra)})
+    fields["extra"]["requests_per_second"] = 49  # as many as the client takes
+    stored = ReadConnection.of_fields(fields, where="the sandbox's list")
     switch(world, requests_per_second=0)
     client = classic_client(stored, "ibm_classic_default")
     try:
