@@ -107,7 +107,7 @@ def run_sealift(given: argparse.Namespace) -> dict[str, Any]:
         def work() -> None:
             params = world.params(max_offline=given.max_offline, wave_size=given.wave_size)
             world.airflow.api.trigger(PLAN, params, run_id=NAME)
-            state.append(world.wait_run(PLAN, NAME, seconds=given.seconds * n + 1800, every=1))
+            state.append(world.wait_run(PLAN, NAME, seconds=given.seconds * n + 1800, every=2))
 
         used = measured(world.programs(), work)
         failed = n - world.manifests()
@@ -138,7 +138,7 @@ def run_plain(given: argparse.Namespace, mode: str) -> dict[str, Any]:
 
         def work() -> None:
             world.airflow.api.trigger(dag_id, conf, run_id=NAME)
-            world.wait_run(dag_id, NAME, seconds=given.seconds * n + 3600, every=1)
+            world.wait_run(dag_id, NAME, seconds=given.seconds * n + 3600, every=2)
 
         used = measured(world.programs(), work)
         states = world.metadata.states(dag_id)
