@@ -27,7 +27,6 @@ from tools.system_packages import PLACES
 NAME = "bench-grid"
 _ALL_THERE = "names => names.every(name => document.body.innerText.includes(name))"
 _TASKS = ["read_wave", "summarise"]
-_PAGE = 50
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -86,18 +85,22 @@ def opened(browser: Browser, url: str, path: str, names: Sequence[str]) -> float
         return time.perf_counter() - start
 
 
-def pages(browser: Browser, url: str, path: str, servers: int) -> list[str]:
-    """Read all pages of the list of a wave's servers.
+def pages(browser: Browser, url: str, path: str) -> list[str]:
+    """Read all pages of the list of a wave's servers, as a person turns them.
 
     :returns: the text of each.
     """
     texts = []
-    for offset in range(0, servers, _PAGE):
-        with fresh_page(browser, url) as page:
-            page.goto(f"{path}?limit={_PAGE}&offset={offset}")
+    with fresh_page(browser, url) as page:
+        page.goto(path)
+        while True:
             page.wait_for_load_state("networkidle")
             texts.append(page.inner_text("body"))
-    return texts
+            onwards = page.get_by_role("button", name="next page")
+            if not onwards.count() or onwards.first.is_disabled():
+                return texts
+            onwards.first.click()
+            page.wait_for_function("before => document.body.innerText != before", arg=texts[-1])
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +121,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         instances = world.airflow.api.task_instances(WAVE, run_id)
         rendered = {str(one["rendered_map_index"]) for one in instances if one["task_id"] == CAPTURE}
         with chromium() as browser:
-            texts = pages(browser, world.airflow.url, path, n)
+            texts = pages(browser, world.airflow.url, path)
             first = [name for name in wanted if name in texts[0]]
             times = [opened(browser, world.airflow.url, path, [*_TASKS, *first]) for _ in range(given.rounds)]
         return {

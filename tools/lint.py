@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # Where code of this project can stand. A folder that does not exist yet has nothing to check.
 CODE = ("include", "dags", "plugins", "tests", "tools", "benchmarks", "docs")
-TYPED = ("include/sealift", "tools")
+TYPED = ("include/sealift", "tools", "benchmarks")
 
 
 class LintFailedError(Exception):
