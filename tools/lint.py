@@ -87,8 +87,8 @@ def check_format(root: Path) -> str:
 
 
 def check_types(root: Path) -> str:
-    """Run ``mypy --strict`` over the package and the tools."""
-    ran = tool(root, "mypy", "--strict", *TYPED)
+    """Run ``mypy --strict`` over the package, the tools and the benchmarks."""
+    ran = tool(root, "mypy", "--strict", *(folder for folder in TYPED if (root / folder).exists()))
     count = ran.found(r"no issues found in (\d+) source files")
     all_of("mypy", due=len(sources(root, TYPED)), looked_at=count, ran=ran)
     return f"{count} files"
