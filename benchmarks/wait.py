@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def until(condition: Callable[[], bool], what: str, *, seconds: float, every: float = 1.0) -> None:
+def until(condition: Callable[[], bool], what: str, *, seconds: float, every: float = 3.0) -> None:
     """Wait for something.
 
     :raises TimeoutError: naming it, if it has not come by then.
@@ -174,7 +174,7 @@ def run_waiting(given: argparse.Namespace) -> dict[str, Any]:
         waiting.reach(WAIT_FOR_TEMPLATE, n, seconds=600 + given.patience * n)
         say(f"  all {n} wait; {given.settle:.0f} s until they are measured")
         time.sleep(given.settle)
-        world.history.skip()
+        earlier = world.history.count()
         used = measured(world.programs(), lambda: time.sleep(given.minutes * 60))
         calls = world.history.count()
         still = waiting.count(WAIT_FOR_TEMPLATE)
@@ -207,7 +207,7 @@ def run_waiting(given: argparse.Namespace) -> dict[str, Any]:
             "peak_pss_mb": used.memory,
             "classic_calls_per_interval": round(calls.total("classic") * given.poll_interval / used.wall, 2),
             "cos_calls_per_interval": round(calls.total("cos") * given.poll_interval / used.wall, 2),
-            "rate_limit_errors": calls.refused + later.refused,
+            "rate_limit_errors": earlier.refused + calls.refused + later.refused,
             "delays_after_capture_s": [round(one, 3) for one in captures],
             "delays_after_export_s": [round(one, 3) for one in exports],
         }
