@@ -390,8 +390,20 @@ def assemble(
     retry_of: str | None = None,
     limits: Limits | None = None,
 ) -> Plan:
-    """Cut the waves and put a plan together; the parameters are the plan's fields.
+    """Cut the waves and put a plan together.
 
+    :param plan_id: see :class:`Plan`, as for all that is not said here.
+    :param created_at: with a time zone.
+    :param period: the period of most of its exports.
+    :param settings: how the run exports.
+    :param selection: what was selected.
+    :param notes: sentences for people.
+    :param items: the virtual servers; waves follow their order.
+    :param history: where the deadlines come from.
+    :param bare_metal: selected bare metal servers.
+    :param unknown_ids: selected ids that the account does not know.
+    :param missed: past slots that cannot be captured any more.
+    :param retry_of: the plan whose failed servers these are.
     :param limits: what the deployment bounds waves by.
     :returns: the plan. What only needs a template to be adopted comes before what takes servers offline.
     :raises SettingsError: there would be more waves than Airflow can start.
