@@ -147,14 +147,15 @@ class PlanExportsOperator(BaseOperator, Linked):
         slot = run.logical_date if kind in _SLOT_RUNS else None
         period = names.period_for(slot=slot, run_id=context["ti"].run_id)
         if earlier.only == "missing":
-            newest = slot or schedule.newest()
+            newest = schedule.newest() or slot
+            own = [names.period_of_slot(slot)] if slot else []
             return make_missing(
                 settings=settings,
                 selection=selection,
                 classic=classic,
                 cos=cos,
                 plan_id=plan_id,
-                slots=earlier.past_periods(schedule),
+                slots=[*earlier.past_periods(schedule), *own],
                 present=None if newest is None else names.period_of_slot(newest),
                 run_period=period,
                 now=now,
