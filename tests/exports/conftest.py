@@ -429,6 +429,7 @@ def plan_of(cos: FakeCos, make_settings: Callable[..., PlanSettings]) -> Callabl
 
     def make(classic: FakeClassic, selection: dict[str, Any] | None = None, **changes: Any) -> Plan:
         past_slot = changes.pop("past_slot", False)
+        limits = changes.pop("limits", None)
         return make_plan(
             settings=make_settings(**changes),
             selection=Selection.from_params(selection or {"all": True}),
@@ -438,6 +439,7 @@ def plan_of(cos: FakeCos, make_settings: Callable[..., PlanSettings]) -> Callabl
             period=PERIOD,
             now=NOW,
             past_slot=past_slot,
+            limits=limits,
         )
 
     return make

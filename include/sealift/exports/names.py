@@ -405,6 +405,19 @@ def wave_run_id(*, plan_id: str, number: int) -> str:
     return f"{plan_id}.wave-{number:04d}"
 
 
+def wave_runs_before(run_id: str, *, most: int) -> list[str]:
+    """Name the runs of the waves right before one.
+
+    :param run_id: the wave's run, see :func:`wave_run_id`.
+    :param most: how many.
+    :returns: their ids; fewer for the first waves, and none where it is no wave's run.
+    """
+    plan_id, found, number = run_id.rpartition(".wave-")
+    if not found or not number.isdigit():
+        return []
+    return [wave_run_id(plan_id=plan_id, number=one) for one in range(max(0, int(number) - most), int(number))]
+
+
 # What lies at a key
 
 
