@@ -6,8 +6,6 @@ import filecmp
 import json
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,19 +152,6 @@ def test_the_settings_are_those_that_ship(played: Played) -> None:
         pids = played.cluster.processes("scheduler-0")
         environ = Path(f"/proc/{pids[0]}/environ").read_text(errors="replace")
         assert f"{name}={value}" in environ
-
-
-def test_the_code_that_runs_is_the_programs_own_copy(played: Played) -> None:
-    for name in played.cluster.named("worker"):
-        home, _ = played.cluster.folders(name)
-        environ = Path(f"/proc/{played.cluster.pid(name)}/environ").read_text(errors="replace").split("\0")
-        env = dict(one.split("=", 1) for one in environ if "=" in one)
-        code = "import airflow_local_settings as settings, sealift; print(settings.__file__, sealift.__file__)"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=env, cwd=home, capture_output=True, text=True, check=True
-        )
-        found = [Path(one) for one in done.stdout.split()[-2:]]
-        assert found == [home / "settings" / "airflow_local_settings.py", home / "include" / "sealift" / "__init__.py"]
 
 
 def test_the_api_server_shows_the_log_of_a_worker(played: Played) -> None:
