@@ -444,35 +444,29 @@ class AccountPoll:
         # The connection may have been changed since it was read: the next look reads it again.
         self._disconnect()
 
-    def _pause(self, began: float | None = None) -> float:
+    def _pause(self) -> float:
+        """How long to pause where nobody says more: the interval, longer after failures."""
         longest = max(self.poll_interval, PAUSE_LIMIT)
-        if self._failures:
-            backoff = self.poll_interval * min(2**self._failures, BACKOFF_LIMIT)
-            return float(min(longest, max(backoff, self._asked_to_wait)))
-        return self._pace(asyncio.get_running_loop().time() if began is None else began)
+        backoff = self.poll_interval * min(2**self._failures, BACKOFF_LIMIT)
+        return float(min(longest, max(backoff, self._asked_to_wait)))
 
-    def _pace(self, began: float) -> float:
+    def _pace(self, waiting: _Register, began: float) -> float:
         """Work out the pause until somebody can learn something; who says nothing about it is looked at as usual."""
-        waiting = _registers.get(self.key)
-        if waiting is None:
-            return self.poll_interval
         wanted = [waiting.looks.setdefault(token, began + self.poll_interval) - began for token in waiting.waits]
         least, most = self.poll_interval / QUICKER, self.poll_interval * SLOWER
         return min(most, max(least, min(wanted, default=self.poll_interval)))
 
     async def _rest(self) -> None:
         """Pause; who comes meanwhile can shorten it, but not to less than the bound between two looks."""
+        if self._failures or self.key not in _registers:
+            await asyncio.sleep(self._pause())
+            return
         clock = asyncio.get_running_loop().time
         began = clock()
-        while True:
-            waiting = _registers.get(self.key)
-            if waiting is not None:
-                waiting.changed.clear()
-            left = began + self._pause(began) - clock()
+        while (waiting := _registers.get(self.key)) is not None:
+            waiting.changed.clear()
+            left = began + self._pace(waiting, began) - clock()
             if left <= 0:
-                return
-            if waiting is None or self._failures:
-                await asyncio.sleep(left)
                 return
             try:
                 async with asyncio.timeout(left):
