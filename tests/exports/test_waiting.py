@@ -75,7 +75,9 @@ def watch(
 # The server that is captured
 
 
-def test_a_capture_is_over_when_template_and_server_have_been_idle_twice(make_template: Callable[..., Template]) -> None:
+def test_a_capture_is_over_when_template_and_server_have_been_idle_twice(
+    make_template: Callable[..., Template],
+) -> None:
     judge = TemplateJudge(terms())
     busy = {"template": make_template(), "guest": guest(busy=True)}
     idle = {"template": make_template(), "guest": guest()}
