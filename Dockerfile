@@ -10,6 +10,8 @@ COPY --chown=airflow:0 pyproject.toml build_metadata.py requirements.txt README.
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 dags /opt/airflow/dags
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
+# Airflow imports it as it starts: schedulers and workers then fork tasks that have imported everything.
+COPY --chown=airflow:0 deploy/airflow/airflow_local_settings.py /opt/airflow/config/
 
 # Being on the path is not enough: Airflow finds connection types by the entry point of an installed distribution. The
 # distribution refers to the folder above, so that there is one copy of the code.

@@ -10,13 +10,18 @@ ARGS ?=
 SIMULATED ?= 500
 REAL ?= 25
 SEED ?= 0
+# How many servers make bench-fleet exports, which sizes make bench-scale, and further options of the benchmarks
+N ?= 200
+SIZES ?= 100,500,2000
+BENCH ?=
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down test chaos lint format lock schemas clean set-up set-up-dev
+.PHONY: help demo up down cluster cluster-down test chaos bench-fleet bench-scale bench-wait bench-grid bench-charts bench-docs \
+	lint format lock schemas clean set-up set-up-dev
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: set-up ## Export six virtual servers of the sandbox through Airflow, show the table, stop everything
 	@$(PY) -m tools.demo demo
@@ -27,6 +32,13 @@ up: set-up ## Start the sandbox and Airflow and leave them running
 down: set-up ## Stop what `make up` started
 	@$(PY) -m tools.demo down
 
+cluster: set-up-dev ## Start PostgreSQL, Redis, two schedulers, triggerers and Celery workers with the sandbox, and leave them running
+	@$(PY) tools/system_packages.py postgresql redis-server
+	@$(PY) -m tools.cluster_stack up
+
+cluster-down: set-up-dev ## Stop what `make cluster` started
+	@$(PY) -m tools.cluster_stack down
+
 test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
 	@$(PY) tools/system_packages.py
 	@$(PY) -m pytest -n 2 $(ARGS)
@@ -34,6 +46,28 @@ test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
 chaos: set-up-dev ## Break everything on the way, 500 times on simulated time and 25 times with real processes
 	@$(PY) tools/system_packages.py
 	@$(PY) -m tests.chaos --simulated $(SIMULATED) --real $(REAL) --seed $(SEED) --json .state/chaos.json
+
+bench-fleet: set-up-dev ## Export N servers by Sealift, by plain Airflow and by IBM's procedure (BENCH: options)
+	@$(PY) tools/system_packages.py
+	@$(PY) -m benchmarks.fleet --servers $(N) $(BENCH)
+
+bench-scale: set-up-dev ## Measure what one server costs among each of SIZES
+	@$(PY) tools/system_packages.py
+	@$(PY) -m benchmarks.scale --sizes $(SIZES) $(BENCH)
+
+bench-wait: set-up-dev ## Measure what 500 waiting servers and 5,000 triggers cost
+	@$(PY) tools/system_packages.py
+	@$(PY) -m benchmarks.wait $(BENCH)
+
+bench-grid: set-up-dev ## Measure how soon Airflow's page of a wave shows
+	@$(PY) tools/system_packages.py
+	@$(PY) -m benchmarks.grid $(BENCH)
+
+bench-charts: set-up-dev ## Draw the charts of docs/performance.md from the results
+	@$(PY) -m benchmarks.charts
+
+bench-docs: bench-charts ## Write the results into docs/performance.md
+	@$(PY) -m benchmarks.docs
 
 lint: set-up-dev ## Check style, types and the borders between the rooms
 	@$(PY) -m tools.lint
@@ -49,7 +83,7 @@ schemas: set-up ## Write the JSON Schemas under docs/ again
 	@$(PY) -m sealift.exports.schemas docs/schemas
 
 clean: ## Stop everything and remove what these targets made
-	@if [ -x $(PY) ] && [ -d .state ]; then $(PY) -m tools.demo down; fi
+	@if [ -x $(PY) ] && [ -d .state ]; then $(PY) -m tools.demo down; $(PY) -m tools.cluster_stack down; fi
 	@rm -rf .venv .tools .state .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 set-up:

@@ -1,12 +1,13 @@
 """Makes thousands of deferred task instances out of one: a program for Airflow's own environment.
 
 Thousands of servers would take an hour to get there by themselves. So one server is brought to its wait for a template
-by real programs; its rows in the metadata database (the run, the task that has ended before the wait with its XComs, the
-deferred task instance and its trigger) are then written again for each of the other servers, in runs of a hundred as
-waves are, through the tables of Airflow's own models. What is told of the one server is told of the other in its place.
+by real programs. Its rows in the metadata database (the run, the task that has ended before the wait with its XComs,
+the deferred task instance and its trigger) are then written again for each of the other servers, in runs of a hundred
+as waves are, through the tables of Airflow's own models. What is told of the one server is told of the other in its
+place.
 
-``python -m benchmarks.deferred_rows`` reads JSON on standard input: ``dag_id``, ``run_id``, ``captured`` and ``waiting``
-(task ids), ``sample`` and ``others`` (each ``{"guest", "template", "hostname"}``), ``wave_size``.
+``python -m benchmarks.deferred_rows`` reads JSON on standard input: ``dag_id``, ``run_id``, ``captured`` and
+``waiting`` (task ids), ``sample`` and ``others`` (each ``{"guest", "template", "hostname"}``), ``wave_size``.
 """
 
 from __future__ import annotations

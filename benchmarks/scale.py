@@ -75,7 +75,7 @@ def run_size(given: argparse.Namespace, size: int) -> dict[str, Any]:
         def work() -> None:
             params = world.params(max_offline=given.max_offline, wave_size=given.wave_size)
             world.airflow.api.trigger(PLAN, params, run_id=f"{NAME}-{size}")
-            state.append(world.wait_run(PLAN, f"{NAME}-{size}", seconds=1200 + given.patience * size, every=1))
+            state.append(world.wait_run(PLAN, f"{NAME}-{size}", seconds=1200 + given.patience * size))
 
         used = measured(programs, work)
         calls = world.history.count()

@@ -10,8 +10,9 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from benchmarks.measuring.calls import Tail
 from benchmarks.measuring.metadata import MetadataDatabase
 from benchmarks.measuring.meter import CallMeter
 from benchmarks.measuring.processes import SANDBOX, Kept, kept
-from tools.cluster import Cluster
+from tools.cluster import Cluster, Pace
 from tools.sandbox_program import SandboxProgram
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,7 @@ class World:
     :param dags_folder: the DAGs.
     :param airflow_too: whether an Airflow is started.
     :param celery_workers: how many workers run tasks; none of them means LocalExecutor.
+    :param pace: which settings Airflow starts from: what Sealift ships, or what makes a small machine quick.
     :param switches: more switches of the sandbox.
     :param meter_triggerers: whether the triggerers' calls to the Classic API are counted apart, in ``meter``.
     :param keep: a folder that gets what the programs wrote, at the end.
@@ -77,6 +79,7 @@ class World:
     schedulers: int = 1
     triggerers: int = 1
     celery_workers: int = 0
+    pace: Pace = "shipped"
     switches: Mapping[str, Any] = field(default_factory=dict)
     meter_triggerers: bool = False
     keep: Path | None = None
@@ -115,6 +118,7 @@ class World:
     def _start(self) -> None:
         self.sandbox.start(seconds=180)
         self.history = Tail(self.sandbox.root / "history.jsonl")
+        self._told, self._happened = Tail(self.history.path), Counter[str]()
         self.guests, self._surplus = self._exportable()
         if not self.airflow_too:
             return
@@ -140,6 +144,7 @@ class World:
             celery = {"executor": "celery", "workers": self.celery_workers}
         return Cluster(
             **celery,
+            pace=self.pace,
             home=self.root / "airflow",
             project_root=PROJECT,
             schedulers=self.schedulers,
@@ -222,7 +227,7 @@ class World:
 
     def effects(self) -> Iterator[dict[str, Any]]:
         """Read all that happened in the account and the bucket, from the beginning."""
-        for event in Tail(self.sandbox.root / "history.jsonl").events():
+        for event in Tail(self.history.path).events():
             if event["kind"] == "effect":
                 yield event
 
@@ -246,33 +251,14 @@ class World:
 
     def progress(self) -> str:
         """Say how far the transactions are."""
-        running = self.sandbox.admin("GET", "state")["running"].values()
-        manifests = self.report_counts()
-        kinds = {kind: sum(one == kind for one in running) for kind in ("capture", "export")}
-        return f"{kinds['capture']} captures and {kinds['export']} exports run; ended: {manifests}"
-
-    def report_counts(self) -> dict[str, int]:
-        """Count transactions that have ended, by kind."""
-        ended = [one for one in self.sandbox.admin("GET", "transactions") if one["ended"] is not None]
-        return {kind: sum(one["kind"] == kind for one in ended) for kind in ("capture", "export")}
-
-
-@contextmanager
-def patched_dags(**changes: tuple[str, str]) -> Iterator[Path]:
-    """Give a copy of the DAGs in which, by file, one text stands for another.
-
-    :param changes: by the file's stem: what is there once, and what is to stand in its place.
-    """
-    with tempfile.TemporaryDirectory(prefix="sealift-bench-dags-") as folder:
-        for path in DAGS.glob("*.py"):
-            content = path.read_text()
-            if path.stem in changes:
-                old, new = changes[path.stem]
-                if content.count(old) != 1:
-                    raise ValueError(f"{old!r} stands {content.count(old)} times in {path.name}")
-                content = content.replace(old, new)
-            (Path(folder) / path.name).write_text(content)
-        yield Path(folder)
+        for event in self._told.events():
+            if event["kind"] == "effect":
+                self._happened[event["what"]] += 1
+        done = self._happened
+        return ", ".join(
+            f"{done[f'{kind}-ended']} of {done[f'{kind}-started']} {kind}s that began have ended"
+            for kind in ("capture", "export")
+        )
 
 
 # Options that several benchmarks have

@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 
 from sealift.provider.operators.plan import PlanExportsOperator
 from sealift.provider.operators.report import PlanReportOperator
-from sealift.provider.operators.wave import ExportWaveOperator
+from sealift.provider.operators.wave import ExportWaveOperator, WaitForWavesOperator
 from sealift.provider.params import plan_params
 from sealift.provider.retry import api_retry_policy
 from sealift.provider.settings import settings
@@ -26,8 +26,9 @@ with one **report** over all of them.
 * A server is exported when its manifest is in the bucket, and only then.
 * Bare metal servers are listed with their hardware and the reason why they are not exported.
 
-The run fails if any server failed, after all others have finished; the task `report` says which and why. To try those
-again, clear their failed tasks in the wave's run: what is done is found and not done twice.
+The run fails if any server failed, after all others have finished; the task `report` says which and why. **To try those
+again**, trigger this DAG with *Only* set to `failed` and *Plan* to the failed run's plan: what is done is found and not
+done twice. With *Only* set to `missing` it exports what has no manifest yet, slot by slot.
 
 A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__SCHEDULE`, with `AIRFLOW__SEALIFT__DEFAULT_PARAMS` for
 what a scheduled run should select.
@@ -61,14 +62,21 @@ with DAG(
         task_id="export_waves",
         map_index_template="{{ task.wave['label'] }}",
         max_active_tis_per_dagrun=_settings.active_waves,
-        # Another try only takes the run up again, or finds that it has failed: there is nothing to wait for.
+        # Another try only takes the run up again: there is nothing to wait for.
         retry_delay=timedelta(seconds=5),
         poll_interval=_settings.poll_interval,
-        doc_md="One for each wave: starts its run of `export_servers` once, and waits for its end without a worker.",
+        doc_md="One for each wave: starts its run of `export_servers` once, and waits without a worker until few of "
+        "its servers still wait for a capture: then the next wave may start.",
     ).expand(wave=make_plan.output)
+    wait_for_waves = WaitForWavesOperator(
+        task_id="wait_for_waves",
+        trigger_rule="all_done",
+        poll_interval=_settings.poll_interval,
+        doc_md="Waits for the end of all waves, without a worker.",
+    )
     report = PlanReportOperator(
         task_id="report",
         trigger_rule="all_done",
         doc_md="One report over all waves, and what they left behind. Fails if any server failed.",
     )
-    make_plan >> export_waves >> report
+    make_plan >> export_waves >> wait_for_waves >> report

@@ -360,6 +360,19 @@ class Cluster:
         """
         return self._parts[name].job
 
+    def host(self, name: str) -> str:
+        """Give the host name that a program goes by in Airflow."""
+        return self._parts[name].place.host
+
+    def folders(self, name: str) -> tuple[Path, ...]:
+        """Give what a program writes to and shares with no other.
+
+        :param name: the program.
+        :returns: its AIRFLOW_HOME and its temporary folder; nothing if the programs share everything.
+        """
+        place = self._parts[name].place
+        return (place.folder, Path(place.env["TMPDIR"])) if place.folder else ()
+
     def log(self, name: str) -> Path:
         """Give the file that a program writes its log to."""
         return self._parts[name].log

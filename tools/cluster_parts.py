@@ -7,6 +7,7 @@ writes to its disk, no other finds there.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import sys
@@ -134,7 +135,11 @@ class Apart:
         """
         self._count += 1
         folder = self._home / "parts" / name
-        copies = [(self._root / "plugins", folder / "plugins"), (self._root / "include", folder / "include")]
+        copies = [
+            (self._root / "plugins", folder / "plugins"),
+            (self._root / "include", folder / "include"),
+            (self._root / "deploy" / "airflow", folder / "settings"),
+        ]
         if kind in self._with_dags:
             copies.append((self._dags, folder / "dags"))
         return Place(
@@ -145,7 +150,7 @@ class Apart:
                 "AIRFLOW_HOME": str(folder),
                 "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
                 "AIRFLOW__CORE__PLUGINS_FOLDER": str(folder / "plugins"),
-                "PYTHONPATH": str(folder / "include"),
+                "PYTHONPATH": os.pathsep.join(str(folder / one) for one in ("include", "settings")),
                 "TMPDIR": str(self._temporary / name),
             },
             copies=tuple(copies),

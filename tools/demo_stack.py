@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 
 from sealift.cos.client import CosClient
+from tools.cluster import Cluster
 from tools.local_airflow import LocalAirflow
 from tools.processes import Program, StartFailedError, free_ports, port_is_free, running, stop, tail
 
@@ -20,6 +22,10 @@ DAGS = ("plan_exports", "export_servers")
 UI_PORT = 8080
 # The sandbox's transactions go this many times faster than in earnest: a capture takes seconds instead of minutes.
 SPEED = 20.0
+# Minutes become seconds.
+HASTE = {"AIRFLOW__SEALIFT__POLL_INTERVAL": "2", "AIRFLOW__SEALIFT__RETRY_DELAY": "5"}
+# Folders outside of the home that a stack may have made, and nobody else.
+_TEMPORARY = re.compile(r"sealift-[\w-]+")
 
 
 class DemoStack:
@@ -53,6 +59,9 @@ class DemoStack:
             return False
         ran = bool(running(note["mark"]))
         stop(note["mark"])
+        for folder in map(Path, note.get("temporary", ())):
+            if _TEMPORARY.fullmatch(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
         self.note.unlink(missing_ok=True)
         return ran
 
@@ -69,18 +78,13 @@ class DemoStack:
         self.home.chmod(0o700)
         api_port, cos_port = free_ports(2)
         self.sandbox_url = f"http://127.0.0.1:{api_port}"
-        self.airflow = LocalAirflow(
-            home=self.home / "airflow",
-            project_root=self.project_root,
-            port=UI_PORT if port_is_free(UI_PORT) else 0,
-            settings={
-                "AIRFLOW__SEALIFT__POLL_INTERVAL": "2",
-                "AIRFLOW__SEALIFT__RETRY_DELAY": "5",
-            },
-        )
-        note = {"mark": self.airflow.mark, "airflow": self.airflow.url, "sandbox": self.sandbox_url}
+        self.airflow = self._make_airflow(port=UI_PORT if port_is_free(UI_PORT) else 0)
+        note: dict[str, Any] = {"mark": self.airflow.mark, "airflow": self.airflow.url, "sandbox": self.sandbox_url}
         self.note.write_text(json.dumps(note))
         self.airflow.start()
+        if isinstance(self.airflow, Cluster):
+            note["temporary"] = [str(folder) for folder in self.airflow.temporary]
+            self.note.write_text(json.dumps(note))
         sealift = Path(sys.executable).with_name("sealift")
         command = [str(sealift), "sandbox", "up", "--scenario=demo"]
         options = {"state": self.home / "sandbox", "speed": self.speed, "api-port": api_port, "cos-port": cos_port}
@@ -92,6 +96,9 @@ class DemoStack:
             log=self.sandbox_log,
             cwd=self.home,
         )
+
+    def _make_airflow(self, *, port: int) -> LocalAirflow | Cluster:
+        return LocalAirflow(home=self.home / "airflow", project_root=self.project_root, port=port, settings=HASTE)
 
     def wait_until_ready(self, *, seconds: float = 120.0) -> None:
         """Wait until both answer and the connections are in Airflow's metadata database.

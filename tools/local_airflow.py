@@ -81,7 +81,8 @@ class LocalAirflow:
             **pace,
             # standalone starts its parts by the name "airflow"
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath))),
-            "PYTHONPATH": str(self.project_root / "include"),
+            # The second folder holds the settings file that Airflow imports as it starts.
+            "PYTHONPATH": os.pathsep.join(str(self.project_root / one) for one in ("include", "deploy/airflow")),
             "PYTHONUNBUFFERED": "1",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",

@@ -99,12 +99,14 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def main() -> int:
+def main(names: Sequence[str] = ()) -> int:
     """Check, install if possible, and say in words what is still missing.
 
+    :param names: the packages that are wanted; all of them if none is named.
     :returns: the exit status: 0 if every program is there.
     """
-    packages = missing(NEEDED, path=search_path())
+    needed = {name: NEEDED[name] for name in names or NEEDED}
+    packages = missing(needed, path=search_path())
     if not packages:
         return 0
     prefix = apt_prefix()
@@ -112,7 +114,7 @@ def main() -> int:
     if prefix is not None:
         print(f"set-up: installing {' '.join(packages)} by apt-get", file=sys.stderr, flush=True)
         trouble = install(packages, prefix)
-        packages = missing(NEEDED, path=search_path())
+        packages = missing(needed, path=search_path())
         if not packages:
             return 0
     for package in packages:
@@ -120,9 +122,9 @@ def main() -> int:
     if trouble:
         print(trouble, file=sys.stderr)
     line = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}"
-    print(f"Install what is missing as root, then run make test again:\n    {line}", file=sys.stderr)
+    print(f"Install what is missing as root, then run make again:\n    {line}", file=sys.stderr)
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,9 @@ class Tail:
         for _ in self.events():
             pass
 
-    def count(self, *, only: Callable[[Event], bool] = lambda event: True) -> Calls:
-        """Count what has come since the last time.
-
-        :param only: which events count.
-        """
+    def count(self) -> Calls:
+        """Count what has come since the last time."""
         calls = Calls()
         for event in self.events():
-            if only(event):
-                calls.add(event)
+            calls.add(event)
         return calls

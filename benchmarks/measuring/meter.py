@@ -65,7 +65,7 @@ class CallMeter:
 
             do_GET = do_POST = do_PUT = do_DELETE = _forward  # noqa: N815 - the names that http.server looks for
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *args: object) -> None:
                 """Say nothing of every call."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

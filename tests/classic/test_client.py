@@ -280,6 +280,24 @@ def test_templates_are_ours_private_parents_with_exactly_this_name(api: Api, cli
     assert sum(seen.method == "getObject" for seen in api.seen) == 1, "the account's id is asked for once"
 
 
+def test_templates_of_one_period_are_asked_for_by_the_end_of_their_name(api: Api, client: ClassicClient) -> None:
+    """A filter that the API ignores costs pages, and changes nothing."""
+    own = {"id": 307608}
+    rows = [
+        TEMPLATE | {"id": 2, "name": "sealift-1-P"},  # the API compares without regard to case
+        TEMPLATE | {"id": 3, "name": "sealift-1-p", "accountId": 999},
+        TEMPLATE | {"id": 4, "name": "sealift-1-q"},
+        TEMPLATE | {"id": 5, "name": "sealift-1-p"},
+    ]
+    api.respond = lambda seen: api.ok(own) if seen.method == "getObject" else api.ok(rows, total=len(rows))
+    (template,) = client.templates_ending("-p")
+    assert (template.id, template.name, template.children) == (5, "sealift-1-p", [])
+    conditions = api.seen[0].filter["privateBlockDeviceTemplateGroups"]
+    assert conditions["name"] == {"operation": "$= -p"}
+    assert conditions["id"]["operation"] == "orderBy"
+    assert "children" not in str(api.seen[0].mask)
+
+
 def test_template_states(api: Api, client: ClassicClient) -> None:
     child = {"id": 6, "transactionId": 77, "transaction": {"id": 77, "statusChangeDate": "2021-04-01T09:22:26-05:00"}}
     api.answers(api.ok([TEMPLATE | {"children": [child]}, {"id": 8, "children": ""}]))

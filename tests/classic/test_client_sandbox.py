@@ -177,6 +177,8 @@ def test_capture_and_export_end_to_end(connect: Connect, sandbox: Sandbox, trans
     assert child.block_devices_disk_space_total
     assert client.guest_states([db.id])[db.id].active_transaction is None
     assert [one.id for one in client.templates_with_prefix(name)] == [template.id]
+    assert [one.id for one in client.templates_ending(name[3:])] == [template.id]
+    assert client.templates_ending(f"{name}-") == []
 
     stem = f"images/{name}/disk"
     uri = f"cos://{sandbox.region}/{sandbox.bucket}/{stem}.vhd"

@@ -172,6 +172,18 @@ def test_the_trigger_form_has_fields_with_schemas(dagbag: DagBag) -> None:
     assert params["all"] is False, "nothing is selected unless somebody says so"
 
 
+def test_the_report_waits_for_all_waves_and_waves_follow_one_another(dagbag: DagBag) -> None:
+    dag = dagbag.dags["plan_exports"]
+    order = ["make_plan", "export_waves", "wait_for_waves", "report"]
+    for before, after in itertools.pairwise(order):
+        assert dag.get_task(before).downstream_task_ids == {after}
+    assert dag.get_task("wait_for_waves").trigger_rule == dag.get_task("report").trigger_rule == "all_done"
+    assert dag.get_task("export_waves").max_active_tis_per_dagrun == 1
+    params = dag.params
+    assert params.get_param("only").schema["enum"] == [None, "failed", "missing"]
+    assert [params[name] for name in ("only", "plan", "since", "slots", "wave_size")] == [None, None, None, [], None]
+
+
 def test_the_examination_is_one_task_that_looks_where_scheduled_exports_go(
     project_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sealift.classic.client import ClassicClient
 from sealift.exports import names
 from tools.local_airflow import LocalAirflow
 
@@ -52,13 +53,17 @@ def runs_of(airflow: LocalAirflow, kind: str, count: int) -> list[dict[str, Any]
         time.sleep(0.5)
 
 
+def period_of(run: dict[str, Any]) -> str:
+    return run["logical_date"].replace("-", "").replace(":", "")[:13] + "Z"
+
+
 def test_a_scheduled_run_exports_under_its_slot(house, scheduled: LocalAirflow) -> None:
     (run,) = runs_of(scheduled, "scheduled", 1)
     if run["state"] == "failed":
         # It may have begun before its connections were there: then it is cleared, as a person would.
         scheduled.api.clear("plan_exports", run["dag_run_id"], ["make_plan"])
         assert scheduled.api.wait("plan_exports", run["dag_run_id"], seconds=240) == "success"
-    period = run["logical_date"].replace("-", "").replace(":", "")[:13] + "Z"
+    period = period_of(run)
     assert period.endswith("01T0000Z")
     keys = [one.key for one in house.sandbox.store.list(house.sandbox.bucket, names.manifests_prefix(PREFIX))]
     assert len(keys) == 1
@@ -68,7 +73,43 @@ def test_a_scheduled_run_exports_under_its_slot(house, scheduled: LocalAirflow) 
     assert sum(name.endswith(period) for name in templates) == 1
 
 
-def test_a_backfill_captures_nothing_for_a_past_slot(house, scheduled: LocalAirflow) -> None:
+def periods_of(house) -> dict[str, str]:
+    """The manifests' periods, with when each was written."""
+    stored = house.sandbox.store.list(house.sandbox.bucket, names.manifests_prefix(PREFIX))
+    return {one.key.split("/")[-1].removesuffix(".json"): one.etag for one in stored}
+
+
+def report_of(house, run_id: str) -> dict[str, Any]:
+    plan_id = names.plan_id_for(dag_id="plan_exports", run_id=run_id)
+    return house.read_json(house.sandbox.bucket, names.report_key(prefix=PREFIX, plan_id=plan_id))
+
+
+def test_a_finished_slot_that_is_run_again_captures_nothing(house, scheduled: LocalAirflow) -> None:
+    (run,) = runs_of(scheduled, "scheduled", 1)
+    before, manifests = house.calls(), periods_of(house)
+    scheduled.api.clear("plan_exports", run["dag_run_id"], ["make_plan"])
+    assert scheduled.api.wait("plan_exports", run["dag_run_id"], seconds=240) == "success"
+    again = scheduled.api.trigger("plan_exports", {"only": "missing"})
+    assert scheduled.api.wait("plan_exports", again, seconds=240) == "success"
+    assert house.calls() == before, "neither the slot's own run nor one that looks for what is missing did anything"
+    assert periods_of(house) == manifests
+    (outcome,) = report_of(house, again)["outcomes"]
+    assert outcome["kind"] == "already exported"
+    assert outcome["export_id"].endswith(next(iter(manifests)))
+
+
+def test_a_backfill_adopts_what_was_captured_in_its_slot_and_captures_nothing(house, scheduled: LocalAirflow) -> None:
+    (guest,) = [one for one in house.sandbox.world.guests.values() if one["hostname"] == "win-01"]
+    slots = ("20260901T0000Z", "20261001T0000Z")
+    captured = names.export_id(guest_id=guest["id"], period=slots[1])
+    client = ClassicClient(
+        username=house.sandbox.username,
+        api_key=house.sandbox.api_key,
+        endpoint_url=house.sandbox.api_url,
+        verify=house.sandbox.connections()["ibm_classic_default"]["extra"]["verify"],
+    )
+    disks = [one.id for one in client.get_guests([guest["id"]])[guest["id"]].block_devices if not one.left_out_because]
+    client.capture(guest["id"], name=names.template_name(captured), block_device_ids=disks, note="of that time")
     before = house.calls()
     scheduled.api.request(
         "POST",
@@ -80,11 +121,12 @@ def test_a_backfill_captures_nothing_for_a_past_slot(house, scheduled: LocalAirf
             "reprocess_behavior": "none",
         },
     )
-    runs = runs_of(scheduled, "backfill", 2)
-    assert [run["state"] for run in runs] == ["success"] * 2
-    assert house.calls() == before, "nothing was captured or exported"
-    for run in runs:
-        plan_id = names.plan_id_for(dag_id="plan_exports", run_id=run["dag_run_id"])
-        report = house.read_json(house.sandbox.bucket, names.report_key(prefix=PREFIX, plan_id=plan_id))
-        (outcome,) = report["outcomes"]
-        assert (outcome["kind"], outcome["rule"]) == ("not exportable", "past-slot")
+    runs = {period_of(run): run for run in runs_of(scheduled, "backfill", 2)}
+    assert {slot: run["state"] for slot, run in runs.items()} == dict.fromkeys(slots, "success")
+    assert house.calls() - before == {"copyToIcos": 1}, "one export, and no capture"
+    (refused,) = report_of(house, runs[slots[0]]["dag_run_id"])["outcomes"]
+    assert (refused["kind"], refused["rule"]) == ("not exportable", "past-slot")
+    (adopted,) = report_of(house, runs[slots[1]]["dag_run_id"])["outcomes"]
+    assert (adopted["kind"], adopted["export_id"]) == ("exported", captured)
+    manifest = house.read_json(house.sandbox.bucket, adopted["manifest_key"])
+    assert manifest["captured_at"] > "2026-10-02", "the manifest says when the capture really was"

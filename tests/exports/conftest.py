@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from sealift.classic.errors import ClassicNotFoundError
-from sealift.classic.models import BareMetalServer, Guest, GuestState, NetworkStorage, Template
+from sealift.classic.models import BareMetalServer, Guest, GuestState, NetworkStorage, Template, Transaction
 from sealift.cos.errors import CosNotFoundError, CosPreconditionError
 from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.exports.plan import Plan, PlanItem, make_plan
@@ -125,6 +125,7 @@ class FakeClassic:
         self.guests = {one.id: one for one in guests}
         self.bare_metal = list(bare_metal)
         self.templates: dict[int, Template] = {}
+        self.last_transactions: dict[int, Transaction] = {}
         self.datacenters = {"dal10", "dal13", "fra02"}
         self.calls: list[tuple[str, Any]] = []
         self.filters: list[dict[str, Any] | None] = []
@@ -152,7 +153,10 @@ class FakeClassic:
         self.calls.append(("guest_states", list(ids)))
         return {
             one: GuestState(
-                id=one, power_state=self.guests[one].power_state, active_transaction=self.guests[one].active_transaction
+                id=one,
+                power_state=self.guests[one].power_state,
+                active_transaction=self.guests[one].active_transaction,
+                last_transaction=self.last_transactions.get(one),
             )
             for one in ids
             if one in self.guests
@@ -180,6 +184,10 @@ class FakeClassic:
         self.calls.append(("newest_templates", back_to))
         ours = self.templates_with_prefix(prefix)
         return [one for one in ours if one.create_date is None or one.create_date >= back_to]
+
+    def templates_ending(self, suffix: str) -> list[Template]:
+        self.calls.append(("templates_ending", suffix))
+        return [one for one in self.templates.values() if (one.name or "").endswith(suffix)]
 
     def capture(self, guest_id: int, *, name: str, block_device_ids: Sequence[int], note: str) -> Template:
         self.calls.append(("capture", (guest_id, name, list(block_device_ids), note)))
@@ -221,6 +229,8 @@ class FakeCos:
         self.preflights: list[dict[str, Any]] = []
         self.writes: list[str] = []
         self.heads = 0
+        self.pages: list[str] = []
+        self.reads: list[str] = []
         self.before_write: Callable[[str], None] = lambda key: None
         self.clock: Callable[[], datetime] = lambda: NOW
 
@@ -246,9 +256,16 @@ class FakeCos:
         return info.model_copy(update={"part_size": info.size}) if with_part_size else info
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        yield from (self.info(key) for key in sorted(self.objects) if key.startswith(prefix))
+        """Note each page that is asked for, as the store has them: 1,000 keys each."""
+        for number, key in enumerate(key for key in sorted(self.objects) if key.startswith(prefix)):
+            if number % 1000 == 0:
+                self.pages.append(prefix)
+            yield self.info(key)
+        if not any(key.startswith(prefix) for key in self.objects):
+            self.pages.append(prefix)
 
     def read(self, bucket: str, key: str) -> bytes | None:
+        self.reads.append(key)
         return self.objects[key][0] if key in self.objects else None
 
     def read_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str | None = None) -> bytes:
@@ -412,6 +429,7 @@ def plan_of(cos: FakeCos, make_settings: Callable[..., PlanSettings]) -> Callabl
 
     def make(classic: FakeClassic, selection: dict[str, Any] | None = None, **changes: Any) -> Plan:
         past_slot = changes.pop("past_slot", False)
+        limits = changes.pop("limits", None)
         return make_plan(
             settings=make_settings(**changes),
             selection=Selection.from_params(selection or {"all": True}),
@@ -421,6 +439,7 @@ def plan_of(cos: FakeCos, make_settings: Callable[..., PlanSettings]) -> Callabl
             period=PERIOD,
             now=NOW,
             past_slot=past_slot,
+            limits=limits,
         )
 
     return make

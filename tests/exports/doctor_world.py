@@ -229,6 +229,7 @@ class World:
         ]
         document = {
             "schema_version": 1,
+            "period": period,
             "settings": {"dry_run": dry_run},
             "items": items,
             "waves": [{"number": number, "guest_ids": list(wave)} for number, wave in enumerate(waves)],

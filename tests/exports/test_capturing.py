@@ -312,6 +312,23 @@ def test_an_error_in_the_apis_own_words_after_the_capture_began_is_adopted(
     assert capture().adopted
 
 
+def test_after_an_error_in_the_apis_own_words_the_last_look_is_for_the_template(
+    capture: Callable[..., Captured], classic: Any
+) -> None:
+    """A capture that ends while the server is asked about is no longer seen there: its template is."""
+    asked = classic.guest_states
+
+    def ends(ids: Any) -> Any:
+        if classic.count("capture"):
+            classic.add_template(NAME)
+        return asked(ids)
+
+    classic.guest_states = ends
+    classic.capture_acts = [fails(ClassicError("Could not obtain lock."))]
+    assert capture().adopted
+    assert classic.count("capture") == 1
+
+
 def test_a_slot_of_an_earlier_try_stays_while_the_server_is_busy(
     capture: Callable[..., Captured],
     classic: Any,

@@ -1,12 +1,18 @@
-"""The bucket's manifests are the ledger."""
+"""The bucket's manifests are the ledger, and asking it costs what the cheaper way costs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sealift.exports import ledger
+from sealift.exports import ledger, names
+
+from .conftest import FakeCos
+
+LISTED = "p/manifests/"
 
 
 @pytest.mark.parametrize("count", [3, 500])
@@ -18,6 +24,65 @@ def test_who_is_exported_for_a_period(cos: Any, count: int) -> None:
     done = ledger.exported_guests(cos, bucket="b", prefix="p", period="a", guest_ids=range(1, count + 1))
 
     assert done == ({1} if count == 3 else {1, 30})
+
+
+def test_nobody_is_asked_about_nobody(cos: Any) -> None:
+    assert ledger.exported_guests(cos, bucket="b", prefix="p", period="a", guest_ids=[]) == set()
+    assert (cos.pages, cos.heads) == ([], 0)
+
+
+def test_thousands_of_servers_cost_the_pages_of_the_manifests(cos: Any) -> None:
+    for guest in range(10_001, 12_501):
+        cos.store(f"p/manifests/{guest}/a.json", b"{}")
+
+    done = ledger.exported_guests(cos, bucket="b", prefix="p", period="a", guest_ids=range(10_001, 15_001))
+
+    assert len(done) == 2500
+    assert (len(cos.pages), cos.heads) == (3, 0)
+
+
+def test_a_few_servers_in_a_large_ledger_cost_no_more_than_two_calls_each(cos: Any) -> None:
+    for guest in range(10_000, 20_000):
+        cos.store(f"p/manifests/{guest}/a.json", b"{}")
+    del cos.objects["p/manifests/19999/a.json"]
+    listed: list[Any] = []
+
+    asked = [10_000, 19_998, 19_999]
+    done = ledger.exported_guests(cos, bucket="b", prefix="p", period="a", guest_ids=asked, listed=listed)
+
+    assert done == {10_000, 19_998}
+    assert len(cos.pages) == 3
+    assert cos.heads == 2, "the first was seen on a page"
+    assert len(listed) == 3000
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    stored=st.sets(st.tuples(st.integers(1, 30), st.sampled_from("ab"))),
+    asked=st.sets(st.integers(1, 30)),
+    page=st.integers(1, 4),
+)
+def test_both_ways_together_find_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, stored: set[tuple[int, str]], asked: set[int], page: int
+) -> None:
+    monkeypatch.setattr(ledger, "PAGE", page)
+    cos = FakeCos()
+    for guest, period in stored:
+        cos.store(names.manifest_key(prefix="p", guest_id=guest, period=period), b"{}")
+
+    done = ledger.exported_guests(cos, bucket="b", prefix="p", period="a", guest_ids=asked)
+
+    assert done == {guest for guest in asked if (guest, "a") in stored}
+
+
+def test_all_periods_of_some_guests(cos: Any, now: Any) -> None:
+    for key in ("p/manifests/1/a.json", "p/manifests/1/b.json", "p/manifests/2/a.json", "p/manifests/9/a.json"):
+        cos.store(key, b"{}")
+
+    periods = ledger.exported_periods(cos, bucket="b", prefix="p", guest_ids=[1, 2, 3])
+
+    assert periods == {1: {"a": now, "b": now}, 2: {"a": now}}
+    assert cos.pages == [LISTED]
 
 
 def test_manifests_are_listed_by_guest_and_period(cos: Any) -> None:

@@ -21,6 +21,21 @@ run_ids = st.text(min_size=1, max_size=120)
 guest_ids = st.integers(min_value=1, max_value=10**12)
 
 
+def test_a_period_tells_its_slot() -> None:
+    slot = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+    for one in (slot, slot.replace(second=7)):
+        assert names.slot_of_period(names.period_of_slot(one)) == one
+    for other in (names.period_of_run("manual__2026-11-23T02:00:00Z"), "20261323T0200Z", "20261123T02Z", ""):
+        assert names.slot_of_period(other) is None
+
+
+def test_the_runs_before_a_wave_s_own() -> None:
+    run = names.wave_run_id(plan_id="a.wave-b", number=3)
+    assert names.wave_runs_before(run, most=2) == ["a.wave-b.wave-0001", "a.wave-b.wave-0002"]
+    assert names.wave_runs_before(names.wave_run_id(plan_id="p", number=0), most=2) == []
+    assert names.wave_runs_before("manual__1", most=2) == []
+
+
 @given(guest_ids, st.one_of(slots.map(names.period_of_slot), run_ids.map(names.period_of_run)))
 def test_export_ids_and_template_names_come_apart_again(guest_id: int, period: str) -> None:
     export = names.export_id(guest_id=guest_id, period=period)

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sealift.exports.jsontext import canonical_json
-from sealift.exports.plan import Plan
+from sealift.exports.plan import Plan, plan_body
 from sealift.exports.report import make_run_report, make_wave_report
 from sealift.exports.schemas import MODELS, main, outdated, schema_text
 
@@ -57,6 +57,8 @@ def test_what_is_written_fits_its_schema(
         "report": make_run_report(cos=cos, plan=plan, waves={0: wave_report}, now=now),
     }
 
+    for name in ("plan", "wave"):
+        Draft202012Validator(json.loads(schema_text(name))).validate(json.loads(plan_body(written[name])))
     for name, model in written.items():
         Draft202012Validator(json.loads(schema_text(name))).validate(json.loads(canonical_json(model)))
 

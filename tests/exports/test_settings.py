@@ -18,7 +18,7 @@ def test_settings_have_defaults_and_take_none_for_not_given(make_settings: Calla
     assert settings.window is None
     assert settings.format == "vhd"
     assert settings.bucket == "sealift-exports"
-    assert settings.wave_size == 50
+    assert settings.wave_size is None
     assert PlanSettings.model_validate_json(settings.model_dump_json()) == settings
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sealift.classic.models import Transaction
 from sealift.cos.errors import CosTransientError
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen
 from sealift.exports.plan import PlanItem
@@ -69,6 +70,44 @@ def test_a_slot_is_taken_until_the_account_shows_that_the_capture_is_over(
     finish(classic, 101)
     submit(102, max_offline=1)
     assert seen(classic, cos, time) == {102}
+
+
+def test_a_server_whose_last_transaction_ended_a_moment_ago_keeps_its_slot(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    """All sizes are known and nothing is active, and yet another transaction of the capture may follow."""
+    submit(101, max_offline=1)
+    finish(classic, 101)
+    time.now += timedelta(minutes=10)
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=29)
+    with pytest.raises(OfflineCapReached):
+        submit(102, max_offline=1)
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=30)
+    assert seen(classic, cos, time) == set()
+    submit(102, max_offline=1)
+
+
+def test_a_short_capture_keeps_its_slot_for_a_tenth_of_its_time_only(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    submit(101, max_offline=1)
+    finish(classic, 101)
+    time.now += timedelta(seconds=60)
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=5)
+    assert seen(classic, cos, time) == {101}
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=6)
+    assert seen(classic, cos, time) == set()
+
+
+def test_those_who_come_at_the_same_moment_begin_at_different_slots(
+    classic: Any, cos: Any, submit: Callable[..., None]
+) -> None:
+    for guest_id in (101, 102, 103, 104):
+        submit(guest_id, max_offline=20)
+        classic.templates.clear()
+        cos.objects = {key: body for key, body in cos.objects.items() if "offline-slots" not in key}
+    tried = [key.split("/")[2] for key in cos.writes if key.startswith("offline-slots/")]
+    assert len(set(tried)) == 4
 
 
 def test_a_task_that_ends_badly_after_it_submitted_frees_nothing(
@@ -143,7 +182,7 @@ def test_another_try_of_the_export_waits_until_it_is_certain(
     assert caught.value.until == now + timedelta(minutes=15)
     time.now = caught.value.until
     submit(101)
-    assert [key for key in cos.objects if "offline-slots" in key] == ["offline-slots/307608/000/00000002.json"], (
+    assert [key for key in cos.objects if "offline-slots" in key] == ["offline-slots/307608/001/00000002.json"], (
         "the same slot"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,7 @@ from airflow.sdk.api.datamodels._generated import DagRunType
 from sealift.cos.errors import CosPermissionError
 from sealift.cos.models import PutOutcome
 from sealift.exports import plan as plans
-from sealift.exports.errors import SettingsError
+from sealift.exports.errors import InputError, SettingsError
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
@@ -25,6 +25,7 @@ from .conftest import Pushed
 
 pytestmark = pytest.mark.airflow
 
+MINUTE = timedelta(minutes=1)
 SLOT = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
 
@@ -45,6 +46,12 @@ class Bucket:
     def read(self, _bucket: str, key: str) -> bytes | None:
         return self.written.get(key)
 
+    def head(self, _bucket: str, key: str) -> bytes | None:
+        return self.written.get(key)
+
+    def list(self, _bucket: str, prefix: str) -> list[Any]:
+        return [SimpleNamespace(key=key, last_modified=SLOT) for key in sorted(self.written) if key.startswith(prefix)]
+
     def check_write(self, bucket: str, prefix: str) -> None:
         assert bucket in {"images", "own"}
         assert prefix == "offline-slots/307608"
@@ -61,6 +68,16 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.setattr(CosHook, "check_export_key", lambda _self, **_where: None)
     monkeypatch.setattr(ClassicHook, "client", SimpleNamespace(timeout=60.0, account_id=lambda: 307608))
     return one
+
+
+def item(guest_id: int, period: str) -> plans.PlanItem:
+    return plans.PlanItem(
+        guest_id=guest_id,
+        hostname=f"web{guest_id}",
+        export_id=f"{guest_id}-{period}",
+        images=f"sealift/images/web{guest_id}-{guest_id}/{guest_id}-{period}",
+        outcome=plans.Outcome.EXPORT,
+    )
 
 
 @pytest.fixture
@@ -82,11 +99,15 @@ def made(monkeypatch: pytest.MonkeyPatch, waves: list[int]) -> list[dict[str, An
             period=given["period"],
             settings=given["settings"],
             selection=given["selection"],
-            items=[],
+            items=[item(number + 1, given["period"]) for number in range(waves[0])],
             waves=[plans.Wave(number=number, guest_ids=[number + 1]) for number in range(waves[0])],
         )
 
     monkeypatch.setattr(plans, "make_plan", make_plan)
+    monkeypatch.setattr("sealift.exports.missing.make_missing", lambda **given: make_plan(**{"period": "-", **given}))
+    monkeypatch.setattr(
+        "sealift.exports.retry.make_retry", lambda **given: make_plan(**{"period": given["first"].period, **given})
+    )
     return calls
 
 
@@ -98,14 +119,20 @@ def run() -> Run:
     """Run the task as a worker does: the run's kind is the SDK's own enumeration, not text."""
 
     def execute(
-        kind: DagRunType = DagRunType.MANUAL, *, run_id: str = "r", given: dict[str, Any] | None = None, **params: Any
+        kind: DagRunType = DagRunType.MANUAL,
+        *,
+        run_id: str = "r",
+        given: dict[str, Any] | None = None,
+        schedule: str | None = None,
+        slot: datetime = SLOT,
+        **params: Any,
     ) -> tuple[Any, Pushed]:
         pushed = Pushed()
         pushed.dag_id, pushed.run_id = "plan_exports", run_id
         defaults = {name: param.value for name, param in plan_params({}).items()}
-        run = SimpleNamespace(run_type=kind, logical_date=SLOT, conf=params)
+        run = SimpleNamespace(run_type=kind, logical_date=slot, conf=params)
         context = {**pushed.context, "dag_run": run, "params": {**defaults, "tags": ["export"], **params}}
-        with DAG("plan_exports", schedule=None, params=plan_params({})):
+        with DAG("plan_exports", schedule=schedule, start_date=SLOT, params=plan_params({})):
             task = PlanExportsOperator(task_id="make_plan", **(given or {}))
         return task.execute(context), pushed
 
@@ -225,11 +252,114 @@ def test_settings_of_the_operator_s_own_need_not_name_the_connections(made: list
     assert given["selection"].ids == [1]
 
 
-@pytest.mark.usefixtures("made")
-def test_more_waves_than_airflow_maps_over_are_refused_before_anything_is_written(
-    bucket: Bucket, waves: list[int], run: Run
+@pytest.mark.usefixtures("bucket", "made")
+def test_each_wave_says_how_many_servers_it_holds_and_how_many_may_wait(waves: list[int], run: Run) -> None:
+    waves[0] = 2
+    started, pushed = run(max_offline=3)
+    assert [(one["label"], one["servers"], one["waiting_at_most"]) for one in started] == [
+        ("wave 1 of 2", 1, 3),
+        ("wave 2 of 2", 1, 3),
+    ]
+    assert pushed.values[PLAN_KEY]["waves"] == 2
+
+
+@pytest.mark.usefixtures("bucket")
+def test_the_limits_of_the_deployment_are_handed_on(
+    made: list[dict[str, Any]], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waves[0] = 1025
-    with pytest.raises(SettingsError, match=r"1025 waves, and Airflow takes 1024 .*wave_size to 2 or more"):
-        run()
+    monkeypatch.setenv("AIRFLOW__SEALIFT__MAX_OFFLINE", "7")
+    run()
+    assert made[0]["limits"] == plans.Limits(max_offline=7, waves_at_most=1024)
+
+
+def test_a_second_try_takes_up_the_plan_of_the_first_without_asking_anybody(
+    bucket: Bucket, made: list[dict[str, Any]], waves: list[int], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waves[0] = 3
+    first, _ = run()
+    monkeypatch.setattr(ClassicHook, "client", None)
+    monkeypatch.setattr(CosHook, "check_export_key", None)
+    written = dict(bucket.written)
+    assert run()[0] == first
+    assert len(made) == 1
+    assert bucket.written == written
+
+
+EVERY_MINUTE, MONTHLY = "* * * * *", "0 0 1 * *"
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_scheduled_run_whose_slot_has_passed_may_not_capture_any_more(made: list[dict[str, Any]], run: Run) -> None:
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    run(DagRunType.SCHEDULED, run_id="1", schedule=EVERY_MINUTE, slot=long_ago)
+    run(DagRunType.SCHEDULED, run_id="2", schedule=EVERY_MINUTE, slot=datetime.now(UTC).replace(second=0) + MINUTE)
+    run(DagRunType.MANUAL, run_id="3", schedule=EVERY_MINUTE, slot=long_ago)
+    assert [given["past_slot"] for given in made] == [True, False, False]
+
+
+@pytest.mark.usefixtures("bucket")
+def test_missing_looks_at_the_slots_of_the_schedule_and_captures_the_newest(
+    made: list[dict[str, Any]], run: Run
+) -> None:
+    run(run_id="m", schedule=MONTHLY, only="missing", since="2026-01-15")
+    (given,) = made
+    assert given["slots"][:3] == ["20260201T0000Z", "20260301T0000Z", "20260401T0000Z"]
+    assert given["slots"][-1] == given["present"]
+    assert given["run_period"].startswith("m-")
+    run(run_id="n", only="missing", slots=["20260105T0200Z", "2026-01-12T02:00Z"])
+    assert (made[1]["slots"], made[1]["present"]) == (["20260105T0200Z", "20260112T0200Z"], None)
+    run(DagRunType.SCHEDULED, run_id="o", only="missing", schedule=MONTHLY, slot=datetime(2026, 11, 1, tzinfo=UTC))
+    assert made[2]["slots"] == ["20261101T0000Z"], "the run's own slot, whether it is the newest or not"
+    assert made[2]["present"] == given["present"]
+
+
+@pytest.mark.usefixtures("bucket")
+def test_failed_reads_the_earlier_plan_and_keeps_where_it_lies(
+    made: list[dict[str, Any]], waves: list[int], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waves[0] = 2
+    _, pushed = run(run_id="first", prefix="weekly")
+    first = pushed.values[PLAN_KEY]
+    monkeypatch.setattr("sealift.exports.retry.failed_items", lambda _cos, plan, over: [plan.items[1], over])
+    run(run_id="again", only="failed", plan=first["key"], tags=[], plan_is_over=True)
+    given = made[1]
+    assert given["first"].plan_id == first["plan_id"]
+    assert [getattr(one, "guest_id", one) for one in given["failed"]] == [2, True]
+    assert given["settings"].prefix == "weekly"
+    assert given["plan_id"] != first["plan_id"]
+    assert given["is_past"]("20260101T0000Z") is False, "without a schedule nobody can tell"
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "says"),
+    [
+        ("manual", {"plan": "p"}, "Set only to failed"),
+        ("manual", {"plan_is_over": True}, "plan_is_over is given"),
+        ("manual", {"only": "failed"}, "needs the plan"),
+        ("manual", {"only": "missing", "plan": "p"}, "Set only to failed"),
+        ("manual", {"since": "2026-01-01"}, "Set only to missing"),
+        ("manual", {"only": "failed", "plan": "p", "slots": ["20260101T0000Z"]}, "Set only to missing"),
+        ("manual", {"only": "all"}, "is not known"),
+        ("manual", {"only": "missing", "since": "yesterday"}, "'yesterday' is no time"),
+        ("manual", {"only": "missing", "slots": ["20269901T0000Z"]}, "is no time"),
+        ("manual", {"only": "missing", "since": "2126-01-01"}, "has not come yet"),
+        ("manual", {"only": "missing", "since": "2026-01-01"}, "plan_exports has none"),
+        ("scheduled", {"only": "failed", "plan": "p"}, "for runs that somebody triggers"),
+        ("backfill", {"only": "missing"}, "A backfill adopts"),
+        ("manual", {"only": "failed", "plan": "no-such-plan"}, "there is no plan at images/sealift/plans/no-such-plan"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_the_account_is_read(
+    bucket: Bucket, made: list[dict[str, Any]], run: Run, kind: str, params: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        run(DagRunType(kind), **params)
+    assert says in error.value.message
+    assert made == []
     assert bucket.written == {}
+
+
+@pytest.mark.usefixtures("bucket", "made")
+def test_since_is_bounded(run: Run) -> None:
+    with pytest.raises(SettingsError, match="more than 400 slots since 2026-01-01"):
+        run(only="missing", since="2026-01-01", schedule=EVERY_MINUTE)

@@ -6,25 +6,25 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from airflow.sdk.module_loading import import_string
-from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
 import sealift.provider.triggers
 from sealift.provider.errors import WaitFailedForGood
 from sealift.provider.triggers import base, waits
 from sealift.provider.triggers.slots import MomentTrigger
-from sealift.provider.triggers.wave import WaveRunTrigger
+from sealift.provider.triggers.wave import WaveRunTrigger, WavesEndTrigger
 from sealift.provider.waits import FINAL_REASONS, raise_unless_done
 
 from .conftest import terms
 
 pytestmark = pytest.mark.airflow
 
-BASES = {"AccountTrigger", "AccountWaitTrigger"}
+BASES = {"AccountTrigger", "AccountWaitTrigger", "_LookingTrigger"}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     name: {
@@ -60,7 +60,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "deferred_by_worker": True,
     },
     "MomentTrigger": {"until": "2026-01-01T00:00:00+00:00"},
-    "WaveRunTrigger": {"dag_id": "export_servers", "run_id": "plan.wave-0000", "poll_interval": 15.0},
+    "WaveRunTrigger": {
+        "dag_id": "export_servers",
+        "run_id": "plan.wave-0000",
+        "servers": 20,
+        "waiting_at_most": 5,
+        "poll_interval": 15.0,
+    },
+    "WavesEndTrigger": {"dag_id": "export_servers", "plan_id": "plan", "waves": 3, "poll_interval": 15.0},
 }
 
 
@@ -94,20 +101,103 @@ def test_kwargs_name_no_secret(cls: type[BaseTrigger]) -> None:
     assert not [name for name in names if "key" in name or "password" in name or "secret" in name]
 
 
-@pytest.mark.parametrize(
-    ("state", "event"), [("success", TaskSuccessEvent), ("failed", TaskFailedEvent)], ids=["success", "failed"]
-)
-async def test_a_wave_ends_its_task_in_the_run_s_own_state(
-    state: str, event: type, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    states = iter(["queued", "running", state])
-    monkeypatch.setattr(
-        "sealift.provider.triggers.wave.RuntimeTaskInstance.get_dagrun_state",
-        staticmethod(lambda _dag_id, _run_id: next(states)),
-    )
+class Airflow:
+    """Knows the runs of waves, and the states of the captures in each; what it is asked is counted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs: dict[str, str] = {}
+        self.captures: dict[str, list[str | None]] = {}
+        self.asked: list[tuple[str, int]] = []
+        self.turns: list[Callable[[], None]] = []
+        for name in ("get_dagrun_state", "get_ti_count", "get_dr_count"):
+            path = f"sealift.provider.triggers.wave.RuntimeTaskInstance.{name}"
+            monkeypatch.setattr(path, staticmethod(getattr(self, name)))
+
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
+        assert dag_id == "export_servers"
+        if self.turns:
+            self.turns.pop(0)()
+        self.asked.append(("state", 1))
+        return self.runs[run_id]
+
+    def get_ti_count(self, *, dag_id: str, task_ids: list[str], run_ids: list[str], states: list[str]) -> int:
+        assert (dag_id, task_ids) == ("export_servers", ["export.capture"])
+        self.asked.append(("captures", len(run_ids)))
+        return sum((one or "null") in states for run in run_ids for one in self.captures.get(run, []))
+
+    def get_dr_count(self, *, dag_id: str, run_ids: list[str], states: list[str] | None = None) -> int:
+        assert dag_id == "export_servers"
+        if states and self.turns:
+            self.turns.pop(0)()
+        self.asked.append(("ended" if states else "there", len(run_ids)))
+        return sum(run in self.runs and (states is None or self.runs[run] in states) for run in run_ids)
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
+    return Airflow(monkeypatch)
+
+
+async def events_of(trigger: BaseTrigger) -> list[type]:
+    return [type(one) async for one in trigger.run()]
+
+
+@pytest.mark.parametrize("state", ["success", "failed"])
+async def test_a_run_that_has_ended_lets_the_next_wave_start_however_it_ended(airflow: Airflow, state: str) -> None:
+    airflow.runs = {"r": "queued"}
+    airflow.turns = [lambda: None, lambda: airflow.runs.update(r="running"), lambda: airflow.runs.update(r=state)]
     trigger = WaveRunTrigger(dag_id="export_servers", run_id="r", poll_interval=0.0)
-    events = [one async for one in trigger.run()]
-    assert [type(one) for one in events] == [event]
+    assert await events_of(trigger) == [TaskSuccessEvent]
+    assert airflow.asked == [("state", 1)] * 3
+
+
+async def test_the_next_wave_starts_when_few_servers_wait_for_a_capture_whatever_goes_on_after_it(
+    airflow: Airflow,
+) -> None:
+    """Two of the last captures are stuck, one server failed, and the exports of all others still run."""
+    run = "p.wave-0000"
+    airflow.runs = {run: "running"}
+    airflow.captures = {run: [None]}  # not expanded yet: one instance stands for all
+
+    def begin() -> None:
+        airflow.captures[run] = ["deferred"] * 3 + ["scheduled"] * 7
+
+    def go_on() -> None:
+        airflow.captures[run] = ["success"] * 4 + ["failed"] + ["deferred"] * 3 + ["up_for_retry", None]
+
+    def nearly() -> None:
+        airflow.captures[run] = ["success"] * 7 + ["failed"] + ["deferred"] * 2
+
+    airflow.turns = [lambda: None, begin, go_on, nearly]
+    trigger = WaveRunTrigger(dag_id="export_servers", run_id=run, servers=10, waiting_at_most=2, poll_interval=0.0)
+    assert await events_of(trigger) == [TaskSuccessEvent]
+    assert airflow.asked == [("state", 1), ("captures", 1)] * 4
+
+
+async def test_servers_of_earlier_waves_that_wait_are_counted_and_those_of_ended_runs_are_not(
+    airflow: Airflow,
+) -> None:
+    earlier, own = [f"p.wave-{number:04d}" for number in range(20)], "p.wave-0020"
+    airflow.runs = dict.fromkeys((*earlier, own), "running")
+    airflow.captures = {own: ["success"], earlier[19]: ["success", "deferred", "queued"], earlier[0]: ["deferred"] * 9}
+
+    def freed() -> None:
+        airflow.captures[earlier[19]] = ["success", "success", "queued"]
+
+    airflow.turns = [lambda: None, freed]
+    trigger = WaveRunTrigger(dag_id="export_servers", run_id=own, servers=1, waiting_at_most=1, poll_interval=0.0)
+    assert await events_of(trigger) == [TaskSuccessEvent]
+    assert airflow.asked == [("state", 1), ("captures", 1), ("captures", 12)] * 2, "the last dozen, in one call"
+
+
+async def test_all_waves_are_waited_for_in_few_calls_and_deleted_runs_are_not(airflow: Airflow) -> None:
+    airflow.runs = {f"p.wave-{number:04d}": "success" for number in range(120)}
+    airflow.runs["p.wave-0003"] = "running"
+    del airflow.runs["p.wave-0110"]
+    airflow.turns = [lambda: None, lambda: airflow.runs.update({"p.wave-0003": "failed"})]
+    trigger = WavesEndTrigger(dag_id="export_servers", plan_id="p", waves=120, poll_interval=0.0)
+    assert await events_of(trigger) == [TaskSuccessEvent]
+    assert airflow.asked == [("ended", 50), ("there", 50), ("ended", 50), ("ended", 50), ("ended", 20), ("there", 20)]
 
 
 async def test_a_wave_s_wait_survives_an_api_server_that_is_down_for_a_while_but_not_for_ever(

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import TaskDeferred
 
 from sealift.exports.plan import PlanItem, WaveSlice
 from sealift.provider.links import WaveLink
 from sealift.provider.operators.report import STEPS, WaveReportOperator
-from sealift.provider.operators.wave import ExportWaveOperator
+from sealift.provider.operators.wave import ExportWaveOperator, WaitForWavesOperator
 from sealift.provider.triggers.wave import WaveRunTrigger
 
 pytestmark = pytest.mark.airflow
@@ -77,10 +77,32 @@ def test_a_wave_that_has_succeeded_is_done_at_once(sent: list[Any]) -> None:
     assert sent == []
 
 
-def test_a_wave_that_has_failed_says_what_to_clear(sent: list[Any]) -> None:
-    with pytest.raises(AirflowFailException, match="clear their failed tasks"):
-        execute(Runs("failed"))
+def test_a_wave_that_has_failed_does_not_keep_the_next_one_from_starting(sent: list[Any]) -> None:
+    execute(Runs("failed"))
     assert sent == []
+
+
+def test_the_trigger_is_told_how_many_servers_may_wait(sent: list[Any]) -> None:
+    operator = ExportWaveOperator(task_id="w", wave={**WAVE, "servers": 20, "waiting_at_most": 5})
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute({"ti": Runs("running")})  # type: ignore[typeddict-item]
+    _, kwargs = deferred.value.trigger.serialize()
+    assert (kwargs["servers"], kwargs["waiting_at_most"]) == (20, 5)
+    assert sent == []
+
+
+@pytest.mark.parametrize("where", [None, {"plan_id": "p", "waves": 0}])
+def test_without_waves_there_is_nothing_to_wait_for(where: dict[str, Any] | None) -> None:
+    ti = SimpleNamespace(xcom_pull=lambda **_: where)
+    WaitForWavesOperator(task_id="wait").execute({"ti": ti})  # type: ignore[typeddict-item]
+
+
+def test_all_waves_are_waited_for_in_the_triggerer() -> None:
+    ti = SimpleNamespace(xcom_pull=lambda **_: {"plan_id": "p", "waves": 7})
+    with pytest.raises(TaskDeferred) as deferred:
+        WaitForWavesOperator(task_id="wait").execute({"ti": ti})  # type: ignore[typeddict-item]
+    _, kwargs = deferred.value.trigger.serialize()
+    assert (kwargs["plan_id"], kwargs["waves"]) == ("p", 7)
 
 
 class Tasks:

@@ -93,7 +93,7 @@ def test_every_module_fits_one_reading(modules: list[Path], project_root: Path) 
 def test_tests_mirror_the_package(modules: list[Path], project_root: Path) -> None:
     """A folder of tests is a room of the package, or one of the kinds of test that cross rooms."""
     rooms = {path.name for path in (project_root / "include/sealift").iterdir() if path.is_dir()}
-    crossing = {"repo", "dags", "e2e", "chaos", "conformance", "plugins"}
+    crossing = {"repo", "dags", "e2e", "chaos", "conformance", "plugins", "benchmarks"}
     tests = project_root / "tests"
     folders = {path.relative_to(tests).parts[0] for path in modules if tests in path.parents}
     strangers = {name for name in folders if not name.endswith(".py")} - rooms - crossing

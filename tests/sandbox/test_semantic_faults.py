@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import xmlrpc.client
 from typing import Any
 
 import pytest
@@ -18,6 +19,18 @@ GROUP = "SoftLayer_Virtual_Guest_Block_Device_Template_Group"
 def listed(client: Any) -> list[int]:
     """The ids of all templates that the account shows, children too."""
     return [one["id"] for one in client.get("SoftLayer_Account/getBlockDeviceTemplateGroups.json")]
+
+
+def pass_time(box: Sandbox, clock: ManualClock, seconds: float) -> None:
+    """Let enough time pass for captures and exports, and wait until their work is done as well."""
+    for step in (35, seconds - 35):
+        clock.advance(step)
+        box.tick()
+
+    def over() -> bool:
+        return not any(one["kind"] in {"capture", "export"} for one in box.world.running.values())
+
+    box.wait_until(over, what="the end of captures and exports")
 
 
 def active(client: Any, guest: int) -> Any:
@@ -92,6 +105,137 @@ def test_a_late_transaction_does_not_show_but_refuses_all_the_same(
     assert client.capture("web-01", "again")["error"] == "There is currently an active transaction."
     clock.advance(61)
     assert active(client, guest)["activeTransaction"]["id"] == active(client, guest)["lastTransaction"]["id"] != before
+
+
+# Refused in words, and done
+
+
+@pytest.mark.parametrize("transport", ["rest", "xmlrpc"])
+def test_a_capture_that_is_answered_by_an_error_is_made(still: Sandbox, rest: Any, xml: Any, transport: str) -> None:
+    client = rest(still)
+    guest = client.guest("web-01")
+    still.set_fault("refused_after", times=1, methods=["createArchiveTemplate"])
+    if transport == "rest":
+        assert client.capture("web-01") == {
+            "error": "The request could not be completed at this time.",
+            "code": "SoftLayer_Exception",
+        }
+        assert client.reply.status_code == 500
+    else:
+        init = {"id": guest["id"]}
+        with pytest.raises(xmlrpc.client.Fault, match="could not be completed"):
+            xml(
+                still,
+                "SoftLayer_Virtual_Guest",
+                "createArchiveTemplate",
+                "image",
+                client.disks(guest),
+                "a note",
+                SoftLayer_Virtual_GuestInitParameters=init,
+            )
+    assert len(still.templates()) == 1
+    assert active(client, guest["id"])["activeTransaction"]["id"]
+    (told,) = [one for one in still.history() if one["kind"] == "request" and one["method"].endswith("ArchiveTemplate")]
+    assert (told["outcome"], told["fault"]) == ("refused", "refused_after")
+    assert [one["what"] for one in still.history() if one["kind"] == "effect"] == ["capture-started", "guest-offline"]
+    assert client.capture("web-01")["error"] == "There is currently an active transaction."
+    assert still.faults.counters()["refused_after"]["hits"] == 1
+
+
+def test_an_export_that_is_answered_by_an_error_is_made(still: Sandbox, clock: ManualClock, rest: Any) -> None:
+    client = rest(still)
+    number = client.capture("web-01")["id"]
+    pass_time(still, clock, 400)
+    still.set_fault("refused_after", times=1, methods=["copyToIcos"])
+    assert "could not be completed" in client.export(number, f"cos://us-south/{still.bucket}/disk.vhd")["error"]
+    assert client.template(number)["children"][0]["transaction"]["id"]
+    pass_time(still, clock, 400)
+    assert still.store.head(still.bucket, "disk-0.vhd") is not None
+
+
+def test_what_is_refused_anyway_is_no_occasion(still: Sandbox, rest: Any) -> None:
+    client = rest(still)
+    still.set_fault("refused_after", rate=1.0)
+    client.get("SoftLayer_Account/getObject.json")
+    assert client.capture("web-01", "")["error"] == "A name for the image template is needed."
+    assert still.faults.counters()["refused_after"]["asked"] == 0
+
+
+# Once more
+
+
+def sizes(client: Any, number: int) -> list[float]:
+    return [one["blockDevicesDiskSpaceTotal"] for one in client.template(number)["children"]]
+
+
+def comings_and_goings(box: Sandbox, guest: int) -> list[str]:
+    return [one["what"] for one in box.history() if one["kind"] == "effect" and one.get("guest") == guest]
+
+
+def test_a_capture_begins_a_second_transaction_after_a_gap(make_sandbox: Any, clock: ManualClock, rest: Any) -> None:
+    box = make_sandbox(clock=clock, speed=1.0, faults={"second_transaction": 1.0})
+    box.switches.set("afterwork_gap_seconds", 20.0)
+    box.switches.set("afterwork_seconds", 50.0)
+    client = rest(box)
+    guest = client.guest("web-01")
+    number = client.capture("web-01")["id"]
+    first = active(client, guest["id"])["activeTransaction"]["id"]
+    assert fault_of(box, "createArchiveTemplate") == ["second_transaction"]
+    pass_time(box, clock, 400)
+    for _ in range(2):  # a poll, and another one: all is as after any other capture
+        seen = active(client, guest["id"])
+        assert "activeTransaction" not in seen
+        assert seen["lastTransaction"]["id"] == first
+        assert "transaction" not in client.template(number)["children"][0]
+        assert all(sizes(client, number))
+        assert guest["_power"] == "RUNNING"
+        assert box.summary()["offline_for_capture"] == []
+        clock.advance(9)
+    clock.advance(3)
+    second = active(client, guest["id"])["activeTransaction"]["id"]
+    assert second > first
+    assert client.template(number)["children"][0]["transaction"]["id"] == second
+    assert all(sizes(client, number))
+    assert client.guest("web-01")["_power"] == "HALTED"
+    assert box.summary()["offline_for_capture"] == [guest["id"]]
+    assert client.capture("web-01", "other")["error"] == "There is currently an active transaction."
+    assert "error" in client.export(number, f"cos://us-south/{box.bucket}/disk.vhd")
+    clock.advance(51)
+    assert "activeTransaction" not in active(client, guest["id"])
+    assert client.guest("web-01")["_power"] == "RUNNING"
+    assert client.export(number, f"cos://us-south/{box.bucket}/disk.vhd") is True
+    assert comings_and_goings(box, guest["id"]) == [
+        "capture-started", "guest-offline", "guest-online", "capture-ended", "guest-offline", "guest-online",
+    ]  # fmt: skip
+
+
+def test_a_second_transaction_outlives_a_restart_in_its_gap(make_sandbox: Any, clock: ManualClock, rest: Any) -> None:
+    box = make_sandbox(clock=clock, speed=1.0, faults={"second_transaction": 1.0})
+    client = rest(box)
+    guest = client.guest("web-01")["id"]
+    client.capture("web-01")
+    pass_time(box, clock, 400)
+    box.stop()
+    box.start()
+    client = rest(box)
+    assert "activeTransaction" not in active(client, guest)
+    clock.advance(21)
+    assert "activeTransaction" in active(client, guest)
+    clock.advance(61)
+    assert "activeTransaction" not in active(client, guest)
+    assert comings_and_goings(box, guest)[-2:] == ["guest-offline", "guest-online"]
+
+
+def test_a_capture_without_a_template_begins_no_second_transaction(
+    make_sandbox: Any, clock: ManualClock, rest: Any
+) -> None:
+    box = make_sandbox(clock=clock, speed=1.0, faults={"second_transaction": 1.0, "template_gone": 1.0})
+    client = rest(box)
+    guest = client.guest("web-01")["id"]
+    client.capture("web-01")
+    pass_time(box, clock, 400)
+    clock.advance(21)
+    assert "activeTransaction" not in active(client, guest)
 
 
 # Moved
@@ -220,7 +364,16 @@ def test_the_answer_to_what_was_done_twice_follows_from_the_seed(make_sandbox: A
 
 def test_every_fault_is_in_the_catalog(make_sandbox: Any, rest: Any) -> None:
     client = rest(make_sandbox())
-    names = ["template_late", "transaction_late", "moved_page", "twice", "object_replaced", "object_uploaded_again"]
+    names = [
+        "template_late",
+        "transaction_late",
+        "moved_page",
+        "twice",
+        "refused_after",
+        "second_transaction",
+        "object_replaced",
+        "object_uploaded_again",
+    ]
     client.admin("faults", dict.fromkeys(names, 0.5))
     assert set(names) <= set(client.admin("faults"))
     assert json.dumps(client.admin("faults"))

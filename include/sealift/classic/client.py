@@ -324,6 +324,19 @@ class ClassicClient:
             offset += max(1, read - _OVERLAP)
         return [found[one] for one in sorted(found) if (found[one].name or "").startswith(prefix)]
 
+    def templates_ending(self, suffix: str) -> list[Template]:
+        """The account's own private templates whose name ends so (parents only), in the order of their ids.
+
+        For whoever looks for the templates of one period: the account keeps those of all earlier ones as well, and
+        only a filter on the name's end leaves them out.
+
+        :param suffix: the end of the name; case matters.
+        :returns: the templates with id, name and creation date only.
+        """
+        condition = {filters.TEMPLATES: {"name": filters.ends_with(suffix)}}
+        found = self._own_templates(condition, mask=masks.TEMPLATE_NAME)
+        return [one for one in found if (one.name or "").endswith(suffix)]
+
     def template_states(self, ids: Collection[int]) -> dict[int, Template]:
         """These templates with their children and transactions; unknown ones are left out.
 
@@ -404,10 +417,8 @@ class ClassicClient:
         rows = [masks.prune(row, tree) for row in rows_of(self._read(call).value, call=call.name)]
         return self._own(rows), len(rows)
 
-    def _own_templates(self, object_filter: Mapping[str, Any]) -> list[Template]:
-        return self._own(
-            self._list(_LIST_TEMPLATES, root=filters.TEMPLATES, mask=masks.TEMPLATE, object_filter=object_filter)
-        )
+    def _own_templates(self, object_filter: Mapping[str, Any], *, mask: str = masks.TEMPLATE) -> list[Template]:
+        return self._own(self._list(_LIST_TEMPLATES, root=filters.TEMPLATES, mask=mask, object_filter=object_filter))
 
     def _own(self, rows: list[dict[str, Any]]) -> list[Template]:
         if any("accountId" in row for row in rows):

@@ -39,6 +39,15 @@ def starts_with(value: str) -> dict[str, Any]:
     return {"operation": f"^= {value}"}
 
 
+def ends_with(value: str) -> dict[str, Any]:
+    """A match of a text's end, without regard to case.
+
+    :param value: the end.
+    :returns: the condition for one property (SLDN "Object filters").
+    """
+    return {"operation": f"$= {value}"}
+
+
 def is_number(value: int) -> dict[str, Any]:
     """An exact match of a number.
 

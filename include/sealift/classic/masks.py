@@ -37,7 +37,9 @@ GUEST_PLANNING = (
 )
 
 # What the shared poll asks of a virtual server.
-GUEST_STATE = f"mask[id,status[keyName],powerState[keyName],activeTransaction[{TRANSACTION}]]"
+GUEST_STATE = (
+    f"mask[id,status[keyName],powerState[keyName],activeTransaction[{TRANSACTION}],lastTransaction[id,elapsedSeconds]]"
+)
 
 # What `ibmcloud sl vs detail` shows, without the passwords and the user data that other clients fetch along.
 GUEST_DETAIL = (
@@ -69,6 +71,9 @@ TEMPLATE = (
     "children[id,transactionId,blockDevicesDiskSpaceTotal,datacenter[id,name],"
     f"transaction[{TRANSACTION}],blockDevices[id,device,diskSpace,units]]]"
 )
+
+# A template's name and age: without its copies and their transactions, most of which no longer matter.
+TEMPLATE_NAME = "mask[id,accountId,parentId,name,createDate]"
 
 # A bare metal server and what is in it; it is listed, never exported.
 BARE_METAL = (

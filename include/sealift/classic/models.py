@@ -97,6 +97,7 @@ class Guest(ClassicModel):
     domain: OptionalStr = None
     global_identifier: OptionalStr = None
     fully_qualified_domain_name: OptionalStr = None
+    create_date: OptionalTime = None
     datacenter: OptionalStr = Field(default=None, validation_alias=AliasPath("datacenter", "name"))
     status: OptionalStr = Field(default=None, validation_alias=AliasPath("status", "keyName"))
     power_state: OptionalStr = Field(default=None, validation_alias=AliasPath("powerState", "keyName"))
@@ -123,6 +124,7 @@ class GuestState(ClassicModel):
     status: OptionalStr = Field(default=None, validation_alias=AliasPath("status", "keyName"))
     power_state: OptionalStr = Field(default=None, validation_alias=AliasPath("powerState", "keyName"))
     active_transaction: OptionalTransaction = None
+    last_transaction: OptionalTransaction = None
 
 
 class TemplateDisk(ClassicModel):

@@ -39,7 +39,7 @@ def _state_option(function: Callable[..., None]) -> Callable[..., None]:
 
 def _world_options(function: Callable[..., None]) -> Callable[..., None]:
     options: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
-        click.option("--servers", type=click.IntRange(0, 5000), default=6, show_default=True, help="Virtual servers."),
+        click.option("--servers", type=click.IntRange(0, 10000), default=6, show_default=True, help="Virtual servers."),
         click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same world."),
         click.option("--scenario", type=click.Choice(["demo"]), help="demo: the six servers of the demo."),
         _state_option,

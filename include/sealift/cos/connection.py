@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import logging
 import os
@@ -170,7 +171,9 @@ class Connection:
         }
         # A session of its own: ibm_boto3's default session hands the last client's instance id to all clients. And one
         # that reads neither AWS_PROFILE nor the files of another cloud's tools.
-        session = ibm_boto3.session.Session(botocore_session=ibm_botocore.session.Session(session_vars=nowhere))
+        under = ibm_botocore.session.Session(session_vars=nowhere)
+        under.register_component("data_loader", service_models())
+        session = ibm_boto3.session.Session(botocore_session=under)
         host = urlsplit(self._endpoint_url).hostname or ""
         config = Config(
             signature_version="oauth" if self._tokens else "s3v4",
@@ -198,6 +201,14 @@ class Connection:
         s3.meta.events.register("before-parameter-build.s3.PutObject", _take_condition)
         s3.meta.events.register("before-call.s3.PutObject", _send_condition)
         return s3
+
+
+@functools.cache
+def service_models() -> Any:
+    """The SDK's descriptions of its services, parsed once in a process and in those that it forks: nothing secret."""
+    from ibm_botocore.loaders import Loader
+
+    return Loader()
 
 
 _NAMED: Final[Mapping[str, tuple[str, ...]]] = {

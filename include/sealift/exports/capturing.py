@@ -299,7 +299,11 @@ def _submit(
         if found is None:
             guest = classic.guest_states([item.guest_id]).get(item.guest_id)
             if guest is not None and guest.active_transaction is None:
-                admission.refused()
+                # A capture that ended between the two looks, or showed late: its template is there by now.
+                found = find_template(classic, item)
+                if found is None:
+                    admission.refused()
+        if found is None:
             raise
         return found, True
 

@@ -41,7 +41,7 @@ class LeanItem(_Lean):
     export_id: str
     images: str
     outcome: Outcome
-    disks: list[LeanDisk]
+    disks: list[LeanDisk] = []
 
     @property
     def disk_keys(self) -> list[str]:
@@ -52,6 +52,7 @@ class LeanItem(_Lean):
 class _LeanWave(_Lean):
     number: int
     guest_ids: list[int]
+    period: str | None = None
 
 
 class _LeanSettings(_Lean):
@@ -60,6 +61,7 @@ class _LeanSettings(_Lean):
 
 class _LeanPlan(_Lean):
     schema_version: Literal[1]
+    period: str
     settings: _LeanSettings
     items: list[LeanItem]
     waves: list[_LeanWave]
@@ -215,9 +217,13 @@ class Plans:
             if plan is not None:
                 if plan.settings.dry_run:
                     return set()
-                by_id = {item.guest_id: item.export_id for item in plan.items}
+                known = {item.export_id for item in plan.items}
                 waves = [wave for wave in plan.waves if every or wave.number not in files.wave_reports]
-                return {by_id[one] for wave in waves for one in wave.guest_ids if one in by_id}
+                return known & {
+                    names.export_id(guest_id=one, period=wave.period or plan.period)
+                    for wave in waves
+                    for one in wave.guest_ids
+                }
         exports: set[str] = set()
         for number in sorted(files.waves if every else files.waves - files.wave_reports):
             key = names.wave_key(prefix=self._prefix, plan_id=files.plan_id, number=number)

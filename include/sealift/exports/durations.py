@@ -26,7 +26,7 @@ import itertools
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -120,7 +120,7 @@ def pace_of(figures: Sequence[Figure]) -> Pace | None:
     )
 
 
-def read_history(cos: CosApi, *, bucket: str, prefix: str) -> History:
+def read_history(cos: CosApi, *, bucket: str, prefix: str, listed: Collection[ObjectInfo] | None = None) -> History:
     """Read how long the exports of a bucket took, from a bounded sample of its manifests.
 
     The newest manifest of every server comes first, then the second newest of every server, and so on: many servers
@@ -129,13 +129,15 @@ def read_history(cos: CosApi, *, bucket: str, prefix: str) -> History:
     :param cos: the object store.
     :param bucket: the bucket.
     :param prefix: what all keys begin with; may be empty.
+    :param listed: the manifests to choose from, where they were listed already; no more are listed then.
     :returns: the paces, where there is enough to tell.
     """
     captures: list[Figure] = []
     exports: list[Figure] = []
     read = 0
     try:
-        for key in _sample(cos, bucket, prefix):
+        infos = cos.list(bucket, names.manifests_prefix(prefix)) if listed is None else listed
+        for key in _sample(infos):
             try:
                 manifest = read_manifest(cos, bucket=bucket, key=key)
             except LedgerError as error:
@@ -205,9 +207,9 @@ def rate_words(bytes_per_second: float) -> str:
     return f"{megabytes:.0f} MB/s" if megabytes >= 10 else f"{megabytes:.1f} MB/s"
 
 
-def _sample(cos: CosApi, bucket: str, prefix: str) -> Iterator[str]:
+def _sample(infos: Iterable[ObjectInfo]) -> Iterator[str]:
     by_guest: dict[int, list[ObjectInfo]] = defaultdict(list)
-    for info in itertools.islice(cos.list(bucket, names.manifests_prefix(prefix)), LISTED_AT_MOST):
+    for info in itertools.islice(infos, LISTED_AT_MOST):
         parsed = names.parse_manifest_key(info.key)
         if parsed is not None:
             by_guest[parsed[0]].append(info)

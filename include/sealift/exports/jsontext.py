@@ -26,6 +26,16 @@ def canonical_json(value: Any) -> bytes:
     return text.encode() + b"\n"
 
 
+def compact_json(value: Any) -> bytes:
+    """Write a value as JSON on one line: for what is large and read by programs.
+
+    :param value: made of what JSON knows; keys keep their order.
+    :returns: the text in UTF-8, with a line end.
+    :raises ValueError: the value holds NaN or an infinity.
+    """
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
 def digest(body: bytes) -> str:
     """Return ``sha256:<64 hexadecimal digits>`` of some bytes.
 

@@ -38,6 +38,7 @@ _PLAN_FILE = re.compile(
     r"(?P<plan>[A-Za-z0-9][A-Za-z0-9._-]*)"
     r"(?:\.json|/(?P<run>report)\.json|/wave-(?P<wave>\d{4,})(?P<report>\.report)?\.json)"
 )
+_SLOT = re.compile(r"(\d{8}T\d{4})(\d{2})?Z")
 _CLAIM_FILE = re.compile(rf"(?P<guest>[1-9]\d*)/(?P<period>{_PERIOD})/\d{{8}}\.json")
 _EXAMINATION_FILE = re.compile(rf"examinations/{_PERIOD}\.json")
 
@@ -56,6 +57,21 @@ def period_of_slot(slot: datetime) -> str:
         raise SettingsError(f"The slot {slot.isoformat()} has no time zone; give it one, for example +00:00.")
     utc = slot.astimezone(UTC)
     return utc.strftime("%Y%m%dT%H%M%SZ" if utc.second else "%Y%m%dT%H%MZ")
+
+
+def slot_of_period(period: str) -> datetime | None:
+    """Say which scheduled slot a period names.
+
+    :param period: any period.
+    :returns: the slot in UTC, or None where the period names a manual run.
+    """
+    match = _SLOT.fullmatch(period)
+    if match is None:
+        return None
+    try:
+        return datetime.strptime(match[1] + (match[2] or "00"), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def period_of_run(run_id: str) -> str:
@@ -135,6 +151,15 @@ def parse_export_id(value: str) -> tuple[int, str]:
 
 
 # Templates
+
+
+def template_suffix(period: str) -> str:
+    """Return what the names of all templates of a period end in.
+
+    :param period: the scheduled slot or manual run.
+    :returns: as ``-20261123T0200Z``.
+    """
+    return f"-{period}"
 
 
 def template_name(export: str) -> str:
@@ -315,6 +340,14 @@ def wave_key(*, prefix: str, plan_id: str, number: int) -> str:
     return _join(prefix, f"plans/{plan_id}/wave-{number:04d}.json")
 
 
+def waves_prefix(prefix: str, plan_id: str) -> str:
+    """Return what the keys of all waves of a plan begin with; parameters as for :func:`wave_key`.
+
+    :returns: as ``plans/<plan id>/wave-``.
+    """
+    return _join(prefix, f"plans/{plan_id}/wave-")
+
+
 def wave_report_key(*, prefix: str, plan_id: str, number: int) -> str:
     """Return the key of one wave's report; parameters as for :func:`wave_key`.
 
@@ -370,6 +403,19 @@ def wave_run_id(*, plan_id: str, number: int) -> str:
     :returns: as ``<plan id>.wave-0000``.
     """
     return f"{plan_id}.wave-{number:04d}"
+
+
+def wave_runs_before(run_id: str, *, most: int) -> list[str]:
+    """Name the runs of the waves right before one.
+
+    :param run_id: the wave's run, see :func:`wave_run_id`.
+    :param most: how many.
+    :returns: their ids; fewer for the first waves, and none where it is no wave's run.
+    """
+    plan_id, found, number = run_id.rpartition(".wave-")
+    if not found or not number.isdigit():
+        return []
+    return [wave_run_id(plan_id=plan_id, number=one) for one in range(max(0, int(number) - most), int(number))]
 
 
 # What lies at a key
@@ -440,6 +486,21 @@ def parse_plan_file(rest: str) -> PlanFile | None:
         return None
     wave = None if match["wave"] is None else int(match["wave"])
     return PlanFile(match["plan"], wave, bool(match["run"] or match["report"]))
+
+
+def parse_plan_place(text: str) -> tuple[str | None, str] | None:
+    """Say which plan a person means: by its id, or by the key of any object that belongs to it.
+
+    :param text: as ``manual-20261123T020000Z-1b9f0c3d``, or ``nightly/plans/<plan id>.json``, or a wave's or a
+        report's key.
+    :returns: the prefix (None where only the id was given) and the plan's id; None where it can be no plan.
+    """
+    text = text.strip().strip("/")
+    if _TOKEN.fullmatch(text) and not text.endswith(".json"):
+        return None, text
+    before, found, rest = f"/{text}".rpartition("/plans/")
+    file = parse_plan_file(rest) if found else None
+    return None if file is None else (before.strip("/"), file.plan_id)
 
 
 def parse_claim_file(rest: str) -> str | None:

@@ -1,10 +1,10 @@
 """Who is offline for a capture, as the account shows it, without reading all templates of all time again and again.
 
 A look reads the templates of ours that are new since an earlier look, newest first, and asks again for those that were
-not over then. A template is over once two looks in a row have seen it with sizes and its server idle: a transaction can
-follow another with a gap between (terraform-provider-softlayer #47), and a server in such a gap counts as offline. The
-first look reads back as far as the longest capture; what is older and unfinished is then found by the offline slot that
-its export holds, if it has one.
+not over then. The first look reads back as far as the longest capture; what is older and unfinished is then found by
+the offline slot that its export holds, if it has one. A server counts as back once its last transaction has been over
+for a while: a transaction can follow another with a gap between (terraform-provider-softlayer #47), in which all looks
+done.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sealift.exports.ports import ClassicApi
 UNSETTLED: Final = timedelta(hours=1)
 """A template without children and without transactions counts as a capture in flight for so long, then as broken."""
 
-LOOKS: Final = 2
-"""How many looks in a row must see a capture over before it is."""
+QUIET_PART: Final = 60
+"""A server counts as back when its last transaction has been over for this part of the slack (half a minute) …"""
 
-LOOKS_APART: Final = timedelta(seconds=2)
-"""Two looks nearer than this are one: a page that is read twice says nothing new."""
+QUIET_SHARE: Final = 0.1
+"""… or for this share of the capture's age, where that is less: a short capture has no long gaps."""
 
 
 class Account(BaseModel):
@@ -35,7 +35,7 @@ class Account(BaseModel):
     :param taken_at: when the look began (UTC).
     :param offline: guests that are offline for a capture of ours.
     :param exports: exports of which a template shows, as far back as looks went that this one builds on.
-    :param watched: templates that are not over, with how many looks in a row saw them idle and whole.
+    :param watched: templates that are not over.
     :param busy: guests asked about that have an active transaction.
     """
 
@@ -44,7 +44,7 @@ class Account(BaseModel):
     taken_at: AwareDatetime
     offline: frozenset[int] = frozenset()
     exports: frozenset[str] = frozenset()
-    watched: dict[int, int] = {}
+    watched: frozenset[int] = frozenset()
     busy: frozenset[int] = frozenset()
 
     def kept_for(self, holders: Collection[str]) -> Account:
@@ -75,8 +75,9 @@ def look_at_account(
     """
     back_to = now - deadlines.CAPTURE_MOST if earlier is None else min(earlier.taken_at, now) - slack
     recent = [one for one in classic.newest_templates(names.TEMPLATE_PREFIX, back_to=back_to) if _is_ours(one)]
-    watched = {} if earlier is None else earlier.watched
-    again = classic.template_states(set(watched) - {one.id for one in recent}) if watched else {}
+    watched = frozenset[int]() if earlier is None else earlier.watched
+    gone_by = watched - {one.id for one in recent}
+    again = classic.template_states(gone_by) if gone_by else {}
     known = [*recent, *(one for one in again.values() if _is_ours(one))]
     shown = {_export_of(one): one for one in known}
     over = {} if earlier is None else dict.fromkeys(earlier.exports - shown.keys())
@@ -84,23 +85,13 @@ def look_at_account(
     fresh = [one for one in known if one.id in watched or _export_of(one) not in (earlier.exports if earlier else ())]
     asked = {*(_guest_of(one) for one in fresh), *holders}
     states = classic.guest_states(sorted(asked)) if asked else {}
-    offline: set[int] = set()
-    still: dict[int, int] = {}
-    apart = earlier is None or now - earlier.taken_at >= LOOKS_APART
-    for template in fresh:
-        guest = states.get(_guest_of(template))
-        before = watched.get(template.id, 0)
-        looks = 0 if _offline(template, guest, now) else before + (1 if apart else 0)
-        # Only what was seen under way has to be seen over twice: nothing is known of a gap in what is new.
-        if looks >= (LOOKS if template.id in watched else 1):
-            continue
-        still[template.id] = looks
-        offline.add(_guest_of(template))
+    quiet = slack / QUIET_PART
+    still = [one for one in fresh if _offline(one, states.get(_guest_of(one)), now=now, quiet=quiet)]
     return Account(
         taken_at=now,
-        offline=frozenset(offline),
+        offline=frozenset(_guest_of(one) for one in still),
         exports=frozenset({*shown, *over}),
-        watched=still,
+        watched=frozenset(one.id for one in still),
         busy=frozenset(one.id for one in states.values() if one.active_transaction is not None),
     )
 
@@ -119,14 +110,25 @@ def _guest_of(template: Template) -> int:
     return names.parse_export_id(_export_of(template))[0]
 
 
-def _offline(template: Template, guest: GuestState | None, now: datetime) -> bool:
+def _offline(template: Template, guest: GuestState | None, *, now: datetime, quiet: timedelta) -> bool:
     if guest is not None and guest.active_transaction is not None:
         return True
     if _has_sizes(template):
-        return False
+        if template.create_date is not None:
+            quiet = min(quiet, (now - template.create_date) * QUIET_SHARE)
+        return _just_ended(guest, quiet)
     if template.transactions_left:
         return True
     return template.create_date is None or now - template.create_date < UNSETTLED
+
+
+def _just_ended(guest: GuestState | None, quiet: timedelta) -> bool:
+    """Say whether a server's last transaction ended a moment ago, by the account's own clock.
+
+    Source: a transaction's ``elapsedSeconds`` counts since it was last modified, and goes on after its end (recorded).
+    """
+    last = None if guest is None else guest.last_transaction
+    return last is not None and last.elapsed_seconds is not None and last.elapsed_seconds < quiet.total_seconds()
 
 
 def _has_sizes(template: Template) -> bool:

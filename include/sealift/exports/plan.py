@@ -1,4 +1,5 @@
-"""The plan: what a run will do, made and written to the bucket before it does anything.
+"""The plan: what a run will do, made and written to the bucket before it does anything. Its models are in
+:mod:`sealift.exports.plan_models`.
 
 A plan is data. The whole plan is one object; each wave has a slice of its own, so that a task reads at most 100
 servers.
@@ -6,214 +7,70 @@ servers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from sealift import __version__
 from sealift.classic.models import BareMetalServer, Guest
-from sealift.cos.models import PutOutcome
-from sealift.exports import deadlines, ledger, names, rules
-from sealift.exports.disks import LeftOutDisk, PlannedDisk, left_out_disks, planned_disks
+from sealift.cos.models import ObjectInfo, PutOutcome
+from sealift.exports import deadlines, ledger, names, rules, waves
+from sealift.exports.disks import left_out_disks, planned_disks
 from sealift.exports.durations import History, read_history
 from sealift.exports.errors import PlanError
-from sealift.exports.jsontext import canonical_json
+from sealift.exports.jsontext import compact_json
+from sealift.exports.plan_models import BareMetalItem, MissedSlot, Outcome, Plan, PlanItem, Wave, WaveSlice
 from sealift.exports.ports import ClassicApi, CosApi
 from sealift.exports.redact import redact_text
-from sealift.exports.rules import Finding, Severity
+from sealift.exports.rules import Severity
 from sealift.exports.selection import Selection, resolve
 from sealift.exports.settings import PlanSettings
 
-SCHEMA_VERSION: Literal[1] = 1
+__all__ = [
+    "BareMetalItem",
+    "Limits",
+    "MissedSlot",
+    "Outcome",
+    "Plan",
+    "PlanItem",
+    "Wave",
+    "WaveSlice",
+    "assemble",
+    "check_bucket",
+    "complete_plan",
+    "guests_with_template",
+    "keep_plan",
+    "kept_plan",
+    "make_plan",
+    "plan_body",
+    "plan_item",
+    "plan_summary",
+    "read_plan",
+    "read_wave",
+    "wave_keys",
+    "write_plan",
+]
+
+_WRITERS: Final = 8
+"""So many slices are written at the same time."""
 
 
-class Outcome(StrEnum):
-    """What a plan says about a server."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the deployment bounds the waves of a plan by.
 
-    EXPORT = "export"
-    ALREADY_EXPORTED = "already exported"
-    NOT_EXPORTABLE = "not exportable"
-
-
-class PlanModel(BaseModel):
-    """Base of what is written to the bucket: frozen, and strict about fields, so that a foreign file is noticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PlanItem(PlanModel):
-    """One virtual server of a plan.
-
-    :param images: the key prefix of the export's objects; fixed here, so that a server that is renamed between two
-        tries keeps its keys.
-    :param adopt_only: the run is for a past slot: the template exists and is adopted; nothing is captured.
+    :param max_offline: most servers offline at once, whatever a run asks for; None where only the run says.
+    :param waves_at_most: how many waves Airflow can start for one plan.
     """
 
-    guest_id: int = Field(description="The virtual server's id")
-    hostname: str = Field(description="Its host name when the plan was made")
-    domain: str | None = Field(default=None, description="Its domain")
-    datacenter: str | None = Field(default=None, description="Its data center")
-    dedicated_host_id: int | None = Field(default=None, description="Id of the dedicated host that it runs on")
-    dedicated_host_name: str | None = Field(default=None, description="Name of the dedicated host that it runs on")
-    power_state: str | None = Field(default=None, description="Its power state when the plan was made")
-    export_id: str = Field(description="<guest id>-<period>")
-    images: str = Field(description="Key prefix of the export's objects, without a slash at the end")
-    outcome: Outcome = Field(description="What the run does with the server")
-    findings: list[Finding] = Field(default_factory=list, description="What the rules found, refusals first")
-    disks: list[PlannedDisk] = Field(default_factory=list, description="Disks that are captured, in object order")
-    left_out: list[LeftOutDisk] = Field(default_factory=list, description="Devices that are not captured, and why")
-    capacity_bytes: int = Field(default=0, ge=0, description="Capacity of all captured disks, 1 GB read as 10^9 bytes")
-    conversion: Literal["vmdk"] | None = Field(default=None, description="Format to convert to, where that is needed")
-    adopt_only: bool = Field(default=False, description="Only an existing template may be exported")
-    capture_expected_seconds: float | None = Field(
-        default=None, gt=0, description="How long the capture should take by the account's history, where it tells"
-    )
-    export_expected_seconds: float | None = Field(
-        default=None, gt=0, description="How long the export should take by the account's history, where it tells"
-    )
-    capture_deadline_seconds: float | None = Field(
-        default=None, gt=0, description="Longest wait for the template, worked out when the plan was made"
-    )
-    export_deadline_seconds: float | None = Field(
-        default=None, gt=0, description="Longest wait for the export, worked out when the plan was made"
-    )
-
-    @property
-    def name(self) -> str:
-        """The server as people know it."""
-        return f"{self.hostname} (virtual server {self.guest_id})"
-
-    @property
-    def period(self) -> str:
-        """The period that the export is for."""
-        return names.parse_export_id(self.export_id)[1]
-
-    @property
-    def template_name(self) -> str:
-        """The exact name of the export's template."""
-        return names.template_name(self.export_id)
-
-    @property
-    def refusals(self) -> list[Finding]:
-        """The findings that keep the server out of the run."""
-        return [one for one in self.findings if one.severity is Severity.REFUSE]
-
-    @property
-    def disk_keys(self) -> list[str]:
-        """The keys of the objects that the export must leave, in order. A template leaves the API as VHD."""
-        return [names.disk_key(images=self.images, index=disk.index) for disk in self.disks]
-
-    def capture_deadline(self, settings: PlanSettings) -> timedelta:
-        """How long to wait for the template.
-
-        :param settings: the plan's; their minutes replace what is worked out.
-        :returns: what the plan holds, or :func:`sealift.exports.deadlines.capture_deadline` where it holds nothing.
-        """
-        minutes = settings.capture_deadline_minutes
-        if minutes is None and self.capture_deadline_seconds is not None:
-            return timedelta(seconds=self.capture_deadline_seconds)
-        return deadlines.capture_deadline(self.capacity_bytes, minutes)
-
-    def export_deadline(self, settings: PlanSettings) -> timedelta:
-        """How long to wait for the export.
-
-        :param settings: the plan's; their minutes replace what is worked out.
-        :returns: what the plan holds, or :func:`sealift.exports.deadlines.export_deadline` where it holds nothing.
-        """
-        minutes = settings.export_deadline_minutes
-        if minutes is None and self.export_deadline_seconds is not None:
-            return timedelta(seconds=self.export_deadline_seconds)
-        return deadlines.export_deadline(self.capacity_bytes, minutes)
+    max_offline: int | None = None
+    waves_at_most: int = 1024
 
 
-class BareMetalItem(PlanModel):
-    """A bare metal server of the selection: listed with its inventory, never exported."""
-
-    hardware_id: int = Field(description="The server's id")
-    hostname: str = Field(description="Its host name")
-    domain: str | None = Field(default=None, description="Its domain")
-    datacenter: str | None = Field(default=None, description="Its data center")
-    outcome: Literal[Outcome.NOT_EXPORTABLE] = Field(default=Outcome.NOT_EXPORTABLE, description="Never exported")
-    findings: list[Finding] = Field(description="Why it is not exported")
-    inventory: dict[str, Any] = Field(default_factory=dict, description="Hardware inventory, without secrets")
-
-
-class Wave(PlanModel):
-    """A slice of the plan that one DAG run carries."""
-
-    number: int = Field(ge=0, description="The wave's number, from 0")
-    guest_ids: list[int] = Field(min_length=1, max_length=100, description="The servers that it exports")
-
-
-class Plan(PlanModel):
-    """What a run will do."""
-
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
-    plan_id: str = Field(description="Derived from the run: the same run makes the same plan")
-    created_at: AwareDatetime = Field(description="When the plan was made")
-    sealift_version: str = Field(default=__version__, description="Version that made the plan")
-    period: str = Field(description="Scheduled slot or manual run that the exports are for")
-    settings: PlanSettings = Field(description="How the run exports")
-    selection: Selection = Field(description="What was selected")
-    findings: list[Finding] = Field(default_factory=list, description="What the rules found about the settings")
-    notes: list[str] = Field(default_factory=list, description="Criteria that fit no server")
-    items: list[PlanItem] = Field(description="Every selected virtual server, by id")
-    bare_metal: list[BareMetalItem] = Field(default_factory=list, description="Every selected bare metal server")
-    unknown_ids: list[int] = Field(default_factory=list, description="Selected ids that the account does not know")
-    waves: list[Wave] = Field(default_factory=list, description="The servers to export, cut into waves")
-    history: History = Field(
-        default_factory=History, description="How long captures and exports took so far: what the deadlines come from"
-    )
-
-    def items_with(self, outcome: Outcome) -> list[PlanItem]:
-        """Return the virtual servers with an outcome.
-
-        :param outcome: which.
-        :returns: the items, in the plan's order.
-        """
-        return [item for item in self.items if item.outcome is outcome]
-
-    def slice(self, number: int) -> WaveSlice:
-        """Return one wave's slice.
-
-        :param number: the wave's number, from 0.
-        :returns: the slice, with the plan's settings.
-        :raises IndexError: the plan has no such wave.
-        """
-        by_id = {item.guest_id: item for item in self.items}
-        return WaveSlice(
-            plan_id=self.plan_id,
-            period=self.period,
-            number=number,
-            settings=self.settings,
-            items=[by_id[guest_id] for guest_id in self.waves[number].guest_ids],
-        )
-
-
-class WaveSlice(PlanModel):
-    """One wave of a plan, as its DAG run reads it."""
-
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
-    plan_id: str = Field(description="The plan that it belongs to")
-    period: str = Field(description="Scheduled slot or manual run that the exports are for")
-    number: int = Field(ge=0, description="The wave's number, from 0")
-    settings: PlanSettings = Field(description="How the run exports")
-    items: list[PlanItem] = Field(max_length=100, description="The servers to export")
-
-    def item(self, guest_id: int) -> PlanItem:
-        """Return one server's item.
-
-        :param guest_id: the virtual server.
-        :returns: the item.
-        :raises PlanError: the wave does not hold the server.
-        """
-        for item in self.items:
-            if item.guest_id == guest_id:
-                return item
-        raise PlanError(f"Wave {self.number} of the plan {self.plan_id} holds no virtual server {guest_id}.")
+Stored = TypeVar("Stored", Plan, WaveSlice)
 
 
 def make_plan(
@@ -226,8 +83,13 @@ def make_plan(
     period: str,
     now: datetime,
     past_slot: bool = False,
+    limits: Limits | None = None,
 ) -> Plan:
     """Make a plan; captures nothing.
+
+    It costs the account a page for 100 selected servers and one for 100 templates of the period, and the store the
+    pages of the manifests, and 64 manifests. Where everything is exported already, neither templates nor manifests
+    are read.
 
     :param settings: how the run exports.
     :param selection: which servers it is about.
@@ -236,26 +98,30 @@ def make_plan(
     :param plan_id: see :func:`names.plan_id_for`.
     :param period: see :func:`names.period_for`.
     :param now: the present time, with a time zone.
-    :param past_slot: the run is a backfill of a slot that has passed: only templates captured then are exported.
+    :param past_slot: the run is for a slot that has passed: only templates captured then are exported.
+    :param limits: what the deployment bounds waves by.
     :returns: the plan, with a finding for whatever keeps a server out of it.
     :raises InputError: the selection or a setting cannot be used.
     :raises sealift.cos.errors.CosError: the bucket is missing, in another region, or may not be written.
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
     """
     names.check_period(period)
-    cos.preflight(bucket=settings.bucket, region=settings.region, prefix=settings.prefix, create=settings.bucket_create)
+    check_bucket(cos, settings)
     resolved = resolve(selection, classic)
+    listed: list[ObjectInfo] = []
     done = ledger.exported_guests(
         cos,
         bucket=settings.bucket,
         prefix=settings.prefix,
         period=period,
         guest_ids=[guest.id for guest in resolved.guests],
+        listed=listed,
     )
-    templates = _exports_with_template(classic, resolved.guests, period)
-    history = read_history(cos, bucket=settings.bucket, prefix=settings.prefix)
+    left = [guest.id for guest in resolved.guests if guest.id not in done]
+    templates = guests_with_template(classic, left, period)
+    history = read_history(cos, bucket=settings.bucket, prefix=settings.prefix, listed=listed) if left else History()
     items = [
-        _item(
+        plan_item(
             guest,
             settings=settings,
             period=period,
@@ -266,53 +132,221 @@ def make_plan(
         )
         for guest in resolved.guests
     ]
-    to_export = [item.guest_id for item in items if item.outcome is Outcome.EXPORT]
-    size = settings.wave_size
-    return Plan(
+    return assemble(
         plan_id=plan_id,
         created_at=now,
         period=period,
         settings=settings,
         selection=selection,
-        findings=rules.settings_findings(settings),
         notes=resolved.notes,
         items=items,
-        bare_metal=[_bare_metal(server) for server in resolved.bare_metal],
+        bare_metal=resolved.bare_metal,
         unknown_ids=resolved.unknown_ids,
+        history=history,
+        limits=limits,
+    )
+
+
+def check_bucket(cos: CosApi, settings: PlanSettings) -> None:
+    """Make sure that the bucket is there and can be written.
+
+    :param cos: the object store.
+    :param settings: they name the bucket, and say whether it may be created.
+    :raises sealift.cos.errors.CosError: the bucket is missing, in another region, or may not be written.
+    """
+    cos.preflight(bucket=settings.bucket, region=settings.region, prefix=settings.prefix, create=settings.bucket_create)
+
+
+def guests_with_template(classic: ClassicApi, guest_ids: Collection[int], period: str) -> set[int]:
+    """Return the guests whose export of a period has a template already: of a past slot, or of an earlier try.
+
+    :param classic: the account; asked for the templates of this period only.
+    :param guest_ids: the guests to ask about; nothing is asked where there are none.
+    :param period: the scheduled slot or manual run.
+    :returns: those of them that have one.
+    """
+    wanted = {names.export_id(guest_id=one, period=period): one for one in guest_ids}
+    if not wanted:
+        return set()
+    found = (names.parse_template_name(one.name) for one in classic.templates_ending(names.template_suffix(period)))
+    return {wanted[export] for export in found if export in wanted}
+
+
+def assemble(
+    *,
+    plan_id: str,
+    created_at: datetime,
+    period: str,
+    settings: PlanSettings,
+    selection: Selection,
+    notes: Sequence[str],
+    items: Sequence[PlanItem],
+    history: History,
+    bare_metal: Sequence[BareMetalServer] = (),
+    unknown_ids: Sequence[int] = (),
+    missed: Sequence[MissedSlot] = (),
+    retry_of: str | None = None,
+    limits: Limits | None = None,
+) -> Plan:
+    """Cut the waves and put a plan together.
+
+    :param plan_id: see :class:`Plan`, as for all that is not said here.
+    :param created_at: with a time zone.
+    :param period: the period of most of its exports.
+    :param settings: how the run exports.
+    :param selection: what was selected.
+    :param notes: sentences for people.
+    :param items: the virtual servers; waves follow their order.
+    :param history: where the deadlines come from.
+    :param bare_metal: selected bare metal servers.
+    :param unknown_ids: selected ids that the account does not know.
+    :param missed: past slots that cannot be captured any more.
+    :param retry_of: the plan whose failed servers these are.
+    :param limits: what the deployment bounds waves by.
+    :returns: the plan. What only needs a template to be adopted comes before what takes servers offline.
+    :raises SettingsError: there would be more waves than Airflow can start.
+    """
+    limits = limits or Limits()
+    exports = [(item.period, item.guest_id) for item in items if item.outcome is Outcome.EXPORT]
+    most_offline = min(settings.max_offline, limits.max_offline or settings.max_offline)
+    size = waves.wave_size_for(
+        asked=settings.wave_size,
+        max_offline=most_offline,
+        servers=len(exports),
+        waves_at_most=limits.waves_at_most,
+    )
+    slices = waves.cut(exports, size=size)
+    waves.check_count(len(slices), servers=len(exports), waves_at_most=limits.waves_at_most)
+    return Plan(
+        plan_id=plan_id,
+        created_at=created_at,
+        period=period,
+        settings=settings,
+        selection=selection,
+        findings=rules.settings_findings(settings),
+        notes=list(notes),
+        retry_of=retry_of,
+        items=sorted(items, key=lambda item: item.guest_id),
+        bare_metal=[_bare_metal(server) for server in bare_metal],
+        unknown_ids=list(unknown_ids),
+        missed=list(missed),
         waves=[
-            Wave(number=number, guest_ids=to_export[start : start + size])
-            for number, start in enumerate(range(0, len(to_export), size))
+            Wave(number=number, guest_ids=guests, period=None if one == period else one)
+            for number, (one, guests) in enumerate(slices)
         ],
         history=history,
     )
 
 
 def write_plan(cos: CosApi, plan: Plan) -> list[str]:
-    """Write a plan and its waves' slices; writing it again is fine, and the first plan of a run stays.
-
-    A retry of the planning task sees a later state of the account (a server just exported, say). The waves may have
-    started from the first plan, so that one holds; use :func:`read_plan` for what holds.
+    """Write a plan as :func:`keep_plan` does.
 
     :param cos: the object store.
     :param plan: the plan; its settings name bucket and prefix.
     :returns: the keys of the waves' slices, in order.
     :raises PlanError: something else lies at one of the keys.
     """
+    return wave_keys(keep_plan(cos, plan))
+
+
+def wave_keys(plan: Plan) -> list[str]:
+    """Return the keys of a plan's slices.
+
+    :param plan: the plan.
+    :returns: the keys, in order.
+    """
+    return [
+        names.wave_key(prefix=plan.settings.prefix, plan_id=plan.plan_id, number=wave.number) for wave in plan.waves
+    ]
+
+
+def keep_plan(cos: CosApi, plan: Plan) -> Plan:
+    """Write a plan and its waves' slices; writing it again is fine, and the first plan of a run stays.
+
+    A retry of the planning task sees a later state of the account (a server just exported, say). The waves may have
+    started from the first plan, so that one holds.
+
+    :param cos: the object store.
+    :param plan: the plan; its settings name bucket and prefix.
+    :returns: the plan that holds.
+    :raises PlanError: something else lies at one of the keys.
+    """
     settings = plan.settings
     key = names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)
-    if cos.put_if_absent(settings.bucket, key, canonical_json(plan)) is PutOutcome.EXISTS_DIFFERENT:
+    outcome = cos.put_if_absent(settings.bucket, key, plan_body(plan))
+    if outcome is PutOutcome.EXISTS_DIFFERENT:
         plan = read_plan(cos, bucket=settings.bucket, key=key)
-    keys = []
-    for wave in plan.waves:
-        wave_key = names.wave_key(prefix=settings.prefix, plan_id=plan.plan_id, number=wave.number)
-        body = canonical_json(plan.slice(wave.number))
-        if cos.put_if_absent(settings.bucket, wave_key, body) is PutOutcome.EXISTS_DIFFERENT:
+    if outcome is PutOutcome.CREATED:
+        _write_slices(cos, plan, plan.waves)
+    else:
+        complete_plan(cos, plan)
+    return plan
+
+
+def kept_plan(cos: CosApi, *, bucket: str, prefix: str, plan_id: str) -> Plan | None:
+    """Return the plan that an earlier try of a run wrote, with all of its slices in the bucket.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param prefix: what all keys begin with; may be empty.
+    :param plan_id: the plan.
+    :returns: the plan, or None where none was written yet.
+    :raises PlanError: something else lies at one of the keys.
+    """
+    key = names.plan_key(prefix=prefix, plan_id=plan_id)
+    body = cos.read(bucket, key)
+    if body is None:
+        return None
+    plan = _parsed(Plan, body, f"{bucket}/{key}")
+    complete_plan(cos, plan)
+    return plan
+
+
+def complete_plan(cos: CosApi, plan: Plan) -> None:
+    """Write the slices of a plan that are missing, as an earlier try may have been killed among them.
+
+    :param cos: the object store.
+    :param plan: the plan that holds.
+    :raises PlanError: something else lies at one of the keys.
+    """
+    if not plan.waves:
+        return
+    settings = plan.settings
+    there = {info.key for info in cos.list(settings.bucket, names.waves_prefix(settings.prefix, plan.plan_id))}
+    _write_slices(cos, plan, [wave for wave, key in zip(plan.waves, wave_keys(plan), strict=True) if key not in there])
+
+
+def _write_slices(cos: CosApi, plan: Plan, wanted: Sequence[Wave]) -> None:
+    def write(wave: WaveSlice) -> None:
+        settings = plan.settings
+        key = names.wave_key(prefix=settings.prefix, plan_id=plan.plan_id, number=wave.number)
+        if cos.put_if_absent(settings.bucket, key, plan_body(wave)) is PutOutcome.EXISTS_DIFFERENT:
             raise PlanError(
-                f"{settings.bucket}/{wave_key} exists and does not belong to the plan {key}. Something else wrote it; "
-                "start a new run, which makes a plan of its own."
+                f"{settings.bucket}/{key} exists and does not belong to the plan "
+                f"{names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)}. Something else wrote it; start a new "
+                "run, which makes a plan of its own."
             )
-        keys.append(wave_key)
-    return keys
+
+    if len(wanted) <= _WRITERS:  # few: not worth the threads
+        for wave in plan.slices(wanted):
+            write(wave)
+        return
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        for _ in pool.map(write, plan.slices(wanted)):
+            pass
+
+
+def plan_body(model: Plan | WaveSlice) -> bytes:
+    """Write a plan, or a slice of it, as it lies in the bucket: items without what is empty, and no indentation.
+
+    A plan of thousands of servers is read by programs, and half of it would be blanks and nulls.
+
+    :param model: the plan or the slice.
+    :returns: the bytes; the same for what is read back.
+    """
+    head = model.model_dump(mode="json", exclude={"items"})
+    items = [item.model_dump(mode="json", exclude_defaults=True) for item in model.items]
+    return compact_json({**head, "items": items})
 
 
 def read_plan(cos: CosApi, *, bucket: str, key: str) -> Plan:
@@ -324,7 +358,7 @@ def read_plan(cos: CosApi, *, bucket: str, key: str) -> Plan:
     :returns: the plan.
     :raises PlanError: there is none, or it cannot be read.
     """
-    return Plan.model_validate(_read(cos, bucket, key, Plan))
+    return _read(cos, bucket, key, Plan)
 
 
 def read_wave(cos: CosApi, *, bucket: str, key: str) -> WaveSlice:
@@ -336,34 +370,27 @@ def read_wave(cos: CosApi, *, bucket: str, key: str) -> WaveSlice:
     :returns: the slice.
     :raises PlanError: there is none, or it cannot be read.
     """
-    return WaveSlice.model_validate(_read(cos, bucket, key, WaveSlice))
+    return _read(cos, bucket, key, WaveSlice)
 
 
-def _read(cos: CosApi, bucket: str, key: str, model: type[BaseModel]) -> BaseModel:
+def _read(cos: CosApi, bucket: str, key: str, model: type[Stored]) -> Stored:
     body = cos.read(bucket, key)
     if body is None:
         raise PlanError(f"There is no plan at {bucket}/{key}. Start plan_exports, which writes one.")
+    return _parsed(model, body, f"{bucket}/{key}")
+
+
+def _parsed(model: type[Stored], body: bytes, where: str) -> Stored:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise PlanError(
-            f"{bucket}/{key} is not a plan of this version of Sealift ({error.error_count()} problems, the first: "
+            f"{where} is not a plan of this version of Sealift ({error.error_count()} problems, the first: "
             f"{error.errors(include_url=False)[0]['msg']}). Start a new run."
         ) from error
 
 
-def _exports_with_template(classic: ClassicApi, guests: list[Guest], period: str) -> set[int]:
-    """Return the guests whose export of the period has a template already: of a past slot, or of an earlier try."""
-    wanted = {names.export_id(guest_id=guest.id, period=period): guest.id for guest in guests}
-    found = set()
-    for template in classic.templates_with_prefix(names.TEMPLATE_PREFIX):
-        export = names.parse_template_name(template.name)
-        if export in wanted:
-            found.add(wanted[export])
-    return found
-
-
-def _item(
+def plan_item(
     guest: Guest,
     *,
     settings: PlanSettings,
@@ -372,10 +399,29 @@ def _item(
     past_slot: bool,
     template_exists: bool,
     history: History,
+    first: PlanItem | None = None,
 ) -> PlanItem:
+    """Decide about one virtual server.
+
+    :param guest: the server, as the account shows it.
+    :param settings: how the run exports.
+    :param period: what the export is for.
+    :param done: its manifest exists.
+    :param past_slot: the period has passed: only what was captured then is exported.
+    :param template_exists: the export has a template, which the run will adopt.
+    :param history: what deadlines come from.
+    :param first: what an earlier plan decided about the same export. Its keys stay, and its disks where they have been
+        captured by now.
+    :returns: the item.
+    """
     export = names.export_id(guest_id=guest.id, period=period)
     images = names.image_prefix(prefix=settings.prefix, hostname=guest.hostname, guest_id=guest.id, export=export)
-    disks = planned_disks(guest)
+    disks = [] if done else planned_disks(guest)
+    left_out = [] if done else left_out_disks(guest)
+    if first is not None:
+        images = first.images
+        if template_exists and not done:
+            disks, left_out = first.disks, first.left_out
     context = rules.Context(
         settings=settings, images=images, past_slot=past_slot, template_exists=template_exists, disks=disks
     )
@@ -396,7 +442,7 @@ def _item(
         outcome=outcome,
         findings=findings,
         disks=disks,
-        left_out=left_out_disks(guest),
+        left_out=left_out,
         capacity_bytes=size,
         conversion="vmdk" if settings.format == "vmdk" else None,
         adopt_only=past_slot and not settings.capture_now,

@@ -7,7 +7,7 @@ selected server stands in it exactly once, in exactly one outcome: a report that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Self, TypeVar
@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from sealift.exports import names
 from sealift.exports.errors import PlanError
 from sealift.exports.jsontext import canonical_json
+from sealift.exports.ledger import exported_guests, exported_periods
 from sealift.exports.manifest import Manifest, read_manifest
 from sealift.exports.plan import BareMetalItem, Outcome, Plan, PlanItem, WaveSlice
 from sealift.exports.ports import CosApi
@@ -99,13 +100,16 @@ class RunReport(ReportModel):
     bucket: str = Field(description="The bucket")
     reported_at: AwareDatetime = Field(description="When the report was made")
     findings: list[Finding] = Field(default_factory=list, description="What the rules found about the settings")
-    notes: list[str] = Field(default_factory=list, description="Criteria that fit no server")
-    outcomes: list[ServerOutcome] = Field(description="Every selected server, exactly once")
+    retry_of: str | None = Field(default=None, description="The plan whose failed servers this run tried again")
+    notes: list[str] = Field(
+        default_factory=list, description="Criteria that fit no server, and past slots that cannot be captured any more"
+    )
+    outcomes: list[ServerOutcome] = Field(description="Every export of every selected server, exactly once")
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        seen = Counter((one.server, one.id) for one in self.outcomes)
-        twice = [f"{server} {id_}" for (server, id_), times in seen.items() if times > 1]
+        seen = Counter((one.server, one.id, one.export_id) for one in self.outcomes)
+        twice = [f"{server} {id_}" for (server, id_, _), times in seen.items() if times > 1]
         if twice:
             raise ValueError(f"these servers stand in the report more than once: {', '.join(twice)}")
         return self
@@ -164,7 +168,7 @@ def make_wave_report(
         key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=item.period)
         manifest = read_manifest(cos, bucket=settings.bucket, key=key)
         if manifest is not None:
-            outcomes.append(_exported(item, manifest, key, OutcomeKind.EXPORTED))
+            outcomes.append(_exported(item, manifest, key))
         else:
             failure = failures.get(item.guest_id) or TaskFailure(
                 task="export_servers",
@@ -182,23 +186,14 @@ def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport],
     :param plan: the plan.
     :param waves: the waves' reports, by number.
     :param now: the present time, with a time zone.
-    :returns: the report, with every selected server exactly once.
+    :returns: the report, with every export of every selected server exactly once. What was exported before the plan was
+        made is looked for in the ledger, and its manifest not read: the report of the run that exported it tells more.
     :raises PlanError: a wave's report does not hold the servers that the plan gave it.
     """
     settings = plan.settings
-    by_id = {item.guest_id: item for item in plan.items}
-    outcomes: list[ServerOutcome] = []
-    for item in plan.items:
-        if item.outcome is Outcome.NOT_EXPORTABLE:
-            outcomes.append(_refused(item))
-        elif item.outcome is Outcome.ALREADY_EXPORTED:
-            key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=plan.period)
-            manifest = read_manifest(cos, bucket=settings.bucket, key=key)
-            if manifest is None:
-                words = f"The manifest {settings.bucket}/{key} was there when the plan was made, and is gone."
-                outcomes.append(_not_exported(item, TaskFailure(task="report", words=words)))
-            else:
-                outcomes.append(_exported(item, manifest, key, OutcomeKind.ALREADY_EXPORTED))
+    by_export = {item.export_id: item for item in plan.items}
+    outcomes = [_refused(item) for item in plan.items_with(Outcome.NOT_EXPORTABLE)]
+    outcomes += _already_exported(cos, settings, plan.items_with(Outcome.ALREADY_EXPORTED))
     for wave in plan.waves:
         report = waves.get(wave.number)
         if report is None:
@@ -220,7 +215,11 @@ def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport],
                 f"The report of wave {wave.number} does not hold the servers that the plan {plan.plan_id} gave it. "
                 "Clear the wave's report task, which writes it anew."
             )
-        outcomes.extend(_looked_up_again(cos, settings, by_id[one.id], one) for one in report.outcomes)
+        period = wave.period or plan.period
+        outcomes.extend(
+            _looked_up_again(cos, settings, by_export[names.export_id(guest_id=one.id, period=period)], one)
+            for one in report.outcomes
+        )
     outcomes.extend(_bare_metal(one) for one in plan.bare_metal)
     outcomes.extend(_unknown(one) for one in plan.unknown_ids)
     return RunReport(
@@ -229,8 +228,9 @@ def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport],
         bucket=settings.bucket,
         reported_at=now,
         findings=plan.findings,
-        notes=plan.notes,
-        outcomes=sorted(outcomes, key=lambda one: (one.server != "virtual", one.server, one.id)),
+        retry_of=plan.retry_of,
+        notes=[*plan.notes, *(one.sentence for one in plan.missed)],
+        outcomes=sorted(outcomes, key=lambda one: (one.server != "virtual", one.server, one.id, one.export_id or "")),
     )
 
 
@@ -301,9 +301,45 @@ def _parse(model: type[Report], body: bytes, where: str) -> Report:
         ) from error
 
 
-def _exported(item: PlanItem, manifest: Manifest, key: str, kind: OutcomeKind) -> ServerOutcome:
+def _already_exported(cos: CosApi, settings: PlanSettings, items: Sequence[PlanItem]) -> list[ServerOutcome]:
+    """Look for the manifests of what the plan found exported: one listing for thousands of them."""
+    by_period: dict[str, list[PlanItem]] = {}
+    for item in items:
+        by_period.setdefault(item.period, []).append(item)
+    found: set[str] = set()
+    if len(by_period) == 1:
+        ((period, guest_ids),) = ((one, [item.guest_id for item in its]) for one, its in by_period.items())
+        done = exported_guests(cos, bucket=settings.bucket, prefix=settings.prefix, period=period, guest_ids=guest_ids)
+        found = {item.export_id for item in items if item.guest_id in done}
+    elif by_period:
+        periods = exported_periods(
+            cos, bucket=settings.bucket, prefix=settings.prefix, guest_ids=[item.guest_id for item in items]
+        )
+        found = {item.export_id for item in items if item.period in periods.get(item.guest_id, {})}
+    outcomes = []
+    for item in items:
+        key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=item.period)
+        if item.export_id in found:
+            outcomes.append(
+                ServerOutcome(
+                    kind=OutcomeKind.ALREADY_EXPORTED,
+                    server="virtual",
+                    id=item.guest_id,
+                    hostname=item.hostname,
+                    domain=item.domain,
+                    export_id=item.export_id,
+                    manifest_key=key,
+                )
+            )
+        else:
+            words = f"The manifest {settings.bucket}/{key} was there when the plan was made, and is gone."
+            outcomes.append(_not_exported(item, TaskFailure(task="report", words=words)))
+    return outcomes
+
+
+def _exported(item: PlanItem, manifest: Manifest, key: str) -> ServerOutcome:
     return ServerOutcome(
-        kind=kind,
+        kind=OutcomeKind.EXPORTED,
         server="virtual",
         id=item.guest_id,
         hostname=item.hostname,
@@ -324,7 +360,7 @@ def _looked_up_again(cos: CosApi, settings: PlanSettings, item: PlanItem, outcom
         return outcome
     key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=item.period)
     manifest = read_manifest(cos, bucket=settings.bucket, key=key)
-    return outcome if manifest is None else _exported(item, manifest, key, OutcomeKind.EXPORTED)
+    return outcome if manifest is None else _exported(item, manifest, key)
 
 
 def _not_exported(item: PlanItem, failure: TaskFailure) -> ServerOutcome:

@@ -186,12 +186,6 @@ def _no_disk(_: Guest, context: Context) -> Iterable[str]:
         yield "The server has no disk that can be captured: nothing but swap, metadata or CD devices."
 
 
-def _left_out(guest: Guest, _: Context) -> Iterable[str]:
-    for device in guest.block_devices:
-        if device.left_out_because:
-            yield f"Device {device.device} is left out of the capture: {device.left_out_because}."
-
-
 def _not_active(guest: Guest, _: Context) -> Iterable[str]:
     if guest.status != "ACTIVE":
         yield (
@@ -404,6 +398,5 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("cos-name", Severity.WARN, "The host name holds characters that COS dislikes; keys replace them.", _cos_name),
     REGION_UNLISTED,
     Rule("stopped", Severity.INFO, "The server is not running; its power state is left as it is found.", _stopped),
-    Rule("disk-left-out", Severity.INFO, "Swap, metadata and CD devices are left out of the capture.", _left_out),
 )
 """Every rule, in the order in which the documentation lists them."""

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel
 
@@ -32,6 +32,8 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "examination": (Examination, "Report of the doctor"),
 }
 
+_LEFT_OUT_WHERE_EMPTY: Final = ("plan", "wave")
+
 
 def schema_text(name: str) -> str:
     """Return the text of one schema's file.
@@ -41,7 +43,9 @@ def schema_text(name: str) -> str:
     :raises KeyError: there is no such schema.
     """
     model, title = MODELS[name]
-    schema = {"$schema": DIALECT, **model.model_json_schema(mode="serialization"), "title": title}
+    # Plans and waves leave out what is empty, and so hold what it takes to read them, not all that there is.
+    mode: Literal["validation", "serialization"] = "validation" if name in _LEFT_OUT_WHERE_EMPTY else "serialization"
+    schema = {"$schema": DIALECT, **model.model_json_schema(mode=mode), "title": title}
     return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 

@@ -116,10 +116,11 @@ class Selection(Criteria):
     ignore_unknown_ids: bool = Field(default=False, description="Report unknown ids instead of refusing the plan")
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any] | None) -> Self:
+    def from_params(cls, params: Mapping[str, Any] | None, *, may_be_empty: bool = False) -> Self:
         """Read a selection from a DAG's params or a JSON document.
 
         :param params: the fields of the selection; lists may be written as text with commas, blanks or line ends.
+        :param may_be_empty: the selection only narrows what is chosen otherwise.
         :returns: the selection, checked by :meth:`check`.
         :raises SelectionError: a field is unknown or malformed, or nothing is selected.
         """
@@ -127,7 +128,8 @@ class Selection(Criteria):
             selection = cls.model_validate(dict(params or {}))
         except ValidationError as error:
             raise SelectionError(_explain(error)) from error
-        selection.check()
+        if not may_be_empty or selection.all:
+            selection.check()
         return selection
 
     def check(self) -> None:

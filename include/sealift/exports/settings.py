@@ -43,7 +43,9 @@ class PlanSettings(BaseModel):
     format: Annotated[Literal["vhd", "vmdk"], BeforeValidator(_lower)] = Field(
         default="vhd", description="Format of the exported images"
     )
-    wave_size: int = Field(default=50, ge=1, le=100, description="Most servers in one wave (one DAG run)")
+    wave_size: int | None = Field(
+        default=None, ge=1, le=100, description="Most servers in one wave (one DAG run); none: it follows from the caps"
+    )
     max_offline: int = Field(default=5, ge=1, description="Most servers of the account offline for capture at once")
     window: Annotated[Window | None, BeforeValidator(_blank)] = Field(
         default=None, description="Times in which captures may start; none means any time"

@@ -227,13 +227,14 @@ class OfflineSlots:
 
     def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
         for _ in range(_TRIES):
-            seen = survey(classic, self._cos, self._place, now=self._clock(), earlier=self._seen)
+            seen = self._seen = survey(classic, self._cos, self._place, now=self._clock(), earlier=self._seen)
             mine = self._earlier(seen, item)
             others = seen.guests(but=item.guest_id)
             if len(others) >= self._max_offline:
                 raise self._full(item, len(others))
-            free = (number for number in range(self._max_offline) if number not in seen.live)
-            number = mine if mine is not None else next(free, None)
+            free = [number for number in range(self._max_offline) if number not in seen.live]
+            # Who comes at the same moment sees the same slots free: each begins somewhere else.
+            number = mine if mine is not None else free[item.guest_id % len(free)] if free else None
             if number is None:
                 # One server holds two slots, for two periods: what is counted is servers, so there is room beyond.
                 number = next(one for one in itertools.count(self._max_offline) if one not in seen.live)

@@ -240,7 +240,12 @@ def get_provider_info() -> dict[str, Any]:
                         "integer",
                         "20",
                     ),
-                    "active_waves": _option("How many waves of one plan run at the same time.", "integer", "2"),
+                    "active_waves": _option(
+                        "How many waves of one plan may have servers that wait for their capture. The next wave starts "
+                        "when no more servers wait than may be offline at once, so that one suffices.",
+                        "integer",
+                        "1",
+                    ),
                     "retries": _option("How often a step is tried again after a fault that may pass.", "integer", "3"),
                     "retry_delay": _option("Seconds before a step is tried again.", "float", "60"),
                     "slots_bucket": _option(

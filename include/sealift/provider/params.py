@@ -10,6 +10,7 @@ from airflow.sdk import Param
 _SERVERS: Final = "More on which servers"
 _LEFT_OUT: Final = "Which servers to leave out"
 _TARGET: Final = "Where to"
+_EARLIER: Final = "After earlier runs"
 _HOW: Final = "How"
 _WAITING: Final = "How long to wait"
 _CONNECTIONS: Final = "Connections"
@@ -68,6 +69,38 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
         "exclude_tags": _texts("Not these tags", "One a line; a server with any of them is left out.", _LEFT_OUT),
         "exclude_datacenters": _texts("Not these data centers", "One a line, as dal13.", _LEFT_OUT),
         "exclude_dedicated_hosts": _texts("Not these dedicated hosts", "Ids or names, one a line.", _LEFT_OUT),
+        "only": Param(
+            None,
+            "failed: try the servers again that failed in an earlier plan, under their own export ids. missing: export "
+            "what has no manifest, slot by slot. Empty: every selected server, under this run's own period.",
+            type=["string", "null"],
+            enum=[None, "failed", "missing"],
+            title="Only",
+            section=_EARLIER,
+        ),
+        "plan": Param(
+            None,
+            "With only=failed: the plan whose failed servers are tried again, by its id or its key in the bucket. The "
+            "selection may stay empty; what it says narrows the failed servers.",
+            type=["string", "null"],
+            title="Plan",
+            section=_EARLIER,
+        ),
+        "plan_is_over": Param(
+            False,
+            "With only=failed: the plan's run is over, though it left no report (it was deleted, for example).",
+            type="boolean",
+            title="That plan is over",
+            section=_EARLIER,
+        ),
+        "since": Param(
+            None,
+            "With only=missing: look at every slot of the schedule since then, as 2026-11-01 or 2026-11-01T02:00Z.",
+            type=["string", "null"],
+            title="Slots since",
+            section=_EARLIER,
+        ),
+        "slots": _texts("Slots", "With only=missing: look at these slots, one a line, as 20261123T0200Z.", _EARLIER),
         "bucket": Param(
             None,
             "Bucket of the images. Empty: the bucket that the connection names.",
@@ -121,9 +154,10 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             section=_HOW,
         ),
         "wave_size": Param(
-            50,
-            "Servers in one wave; each wave is one run of export_servers.",
-            type="integer",
+            None,
+            "Servers in one wave; each wave is one run of export_servers. Empty: twice as many as may be offline at "
+            "once, from 20 to 100.",
+            type=["integer", "null"],
             minimum=1,
             maximum=100,
             title="Wave size",

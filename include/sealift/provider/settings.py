@@ -49,7 +49,7 @@ def settings() -> Settings:
         owner=conf.get(SECTION, "owner", fallback="data-platform"),
         poll_interval=conf.getfloat(SECTION, "poll_interval", fallback=15.0),
         max_offline=conf.getint(SECTION, "max_offline", fallback=20),
-        active_waves=conf.getint(SECTION, "active_waves", fallback=2),
+        active_waves=conf.getint(SECTION, "active_waves", fallback=1),
         retries=conf.getint(SECTION, "retries", fallback=3),
         retry_delay=conf.getfloat(SECTION, "retry_delay", fallback=60.0),
         slots_bucket=(conf.get(SECTION, "slots_bucket", fallback="") or "").strip(),

@@ -16,6 +16,7 @@ from sealift.sandbox.admin import PREFIX, answer_admin
 from sealift.sandbox.catching_up import catch_up
 from sealift.sandbox.classic import rest, xmlrpc
 from sealift.sandbox.classic.api import ClassicApi
+from sealift.sandbox.classic.events import TAKES_OFFLINE
 from sealift.sandbox.classic.services import Services
 from sealift.sandbox.classic.transaction_views import transaction_view
 from sealift.sandbox.classic.transactions import Engine
@@ -395,7 +396,9 @@ class Sandbox:
                 "templates": len(self.templates()),
                 "running": {str(one["id"]): one["kind"] for one in running},
                 "offline_for_capture": [
-                    one["guestId"] for one in running if one["kind"] == "capture" and not one["guestFree"]
+                    one["guestId"]
+                    for one in running
+                    if one["kind"] in TAKES_OFFLINE and one["guestId"] and not one["guestFree"]
                 ],
                 "objects": {one.name: sum(1 for _ in self.store.list(one.name)) for one in self.store.buckets()},
                 "failures": self.engine.failures,

@@ -65,7 +65,7 @@ def catch_up(*, history: History, world: World, store: ObjectStore) -> None:
 
 
 def _of_account(world: World, told: _Told) -> Iterator[Event]:
-    known = [one for one in world.transactions.values() if one["kind"] in {"capture", "export"}]
+    known = [one for one in world.transactions.values() if one["kind"] in {"capture", "export", "afterwork"}]
     for entry in sorted(known, key=lambda one: (one["ended"] is None, one["ended"] or 0.0, one["id"])):
         for event in _should_be_told(entry):
             if not told.tells(event):
@@ -81,8 +81,9 @@ def _should_be_told(entry: Doc) -> Iterator[Event]:
     over = entry["ended"] is not None
     if entry["kind"] == "export":
         yield events.export_started(entry)
-    else:
-        yield events.capture_started(entry)
+    elif entry["guestId"] is not None:
+        if entry["kind"] == "capture":
+            yield events.capture_started(entry)
         yield events.guest_offline(entry)
         if over or entry["guestFree"]:
             yield events.guest_online(entry)

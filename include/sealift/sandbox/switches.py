@@ -34,6 +34,10 @@ class Switches:
         60.0,
         "How long a late template or transaction (faults template_late, transaction_late) stays unseen at speed 1.",
     )
+    afterwork_gap_seconds: float = _switch(
+        20.0, "How long after a capture's end its second transaction (fault second_transaction) begins at speed 1."
+    )
+    afterwork_seconds: float = _switch(60.0, "How long a capture's second transaction takes at speed 1.")
     archive_transaction_returns: str = _switch(
         "template", "What the deprecated createArchiveTransaction returns.", ("template", "transaction")
     )

@@ -15,6 +15,10 @@ WAVE_ASKED = Edge(
 )
 
 SLOT_TAKEN = Edge("capture: its offline slot is taken", "cos", "PutObject", "answered", CAPTURE, _SLOT)
+# Whoever stands here cannot have gone on: the answer to their note has not come back yet.
+SLOT_WRITTEN = Edge(
+    "capture: its offline slot is written, not answered", "cos", "PutObject", "forwarded", CAPTURE, _SLOT
+)
 CAPTURE_ARRIVED = Edge(
     "capture: createArchiveTemplate arrived", "classic", "*createArchiveTemplate", "arrived", CAPTURE
 )
@@ -34,6 +38,7 @@ CAPTURE_SUCCESS = Edge("capture: state:success arrived", "airflow", "state:succe
 CAPTURE_SUCCEEDED = Edge("capture: state:success carried out", "airflow", "state:success", "forwarded", CAPTURE)
 
 EXPORT_CLAIMED = Edge("export: its claim is taken", "cos", "PutObject", "answered", EXPORT, _CLAIM)
+CLAIM_WRITTEN = Edge("export: its claim is written, not answered", "cos", "PutObject", "forwarded", EXPORT, _CLAIM)
 EXPORT_ARRIVED = Edge("export: copyToIcos arrived", "classic", _COPY, "arrived", EXPORT)
 EXPORT_DONE = Edge("export: copyToIcos carried out, not answered", "classic", _COPY, "forwarded", EXPORT)
 EXPORT_PUSHED = Edge("export: XCom pushed", "airflow", "xcoms:set", "forwarded", EXPORT, "return_value")

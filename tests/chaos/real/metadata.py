@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,8 @@ SELECT task_instance.state, task_instance.try_number, trigger.triggerer_id, trig
  WHERE dag_id = :dag_id AND run_id = :run_id AND task_id = :task_id AND map_index = :map_index
 """
 _WAITING = """
-SELECT count(*) FROM task_instance JOIN trigger ON trigger.id = task_instance.trigger_id
- WHERE run_id = :run_id AND task_id = :task_id AND task_instance.state = 'deferred' AND triggerer_id IS NOT NULL
+SELECT triggerer_id, map_index FROM task_instance JOIN trigger ON trigger.id = task_instance.trigger_id
+ WHERE run_id = :run_id AND map_index >= 0 AND task_instance.state = 'deferred' AND triggerer_id IS NOT NULL
 """
 
 _TEXTS = (
@@ -90,9 +91,15 @@ class Metadata:
         rows = self._rows(_STATE, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
         return TaskState(*rows[0]) if rows else None
 
-    def waiting(self, run_id: str, task_id: str) -> int:
-        """Count the task instances of a run that wait in a triggerer."""
-        return int(self._rows(_WAITING, run_id=run_id, task_id=task_id)[0][0])
+    def waiting(self, run_id: str) -> dict[int, set[int]]:
+        """Tell which servers of a wave wait in a triggerer, in whichever of their tasks.
+
+        :returns: their map indices, by the triggerer's job.
+        """
+        found: defaultdict[int, set[int]] = defaultdict(set)
+        for triggerer, index in self._rows(_WAITING, run_id=run_id):
+            found[triggerer].add(index)
+        return dict(found)
 
     def texts(self) -> dict[str, str]:
         """Read what the tasks left: XComs, rendered fields, the state store and the conf of runs, by table."""

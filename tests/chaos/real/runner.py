@@ -83,25 +83,30 @@ def _play(played: Played, progress: Progress) -> None:
     except Exception as error:  # noqa: BLE001 - the other scenarios go on, and this one is reported
         where = traceback.extract_tb(error.__traceback__)[-1]
         played.trouble = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-    finally:
+    try:
         played.stage.close()
-        played.seconds = time.monotonic() - began
-        progress(played.line() + (f"\n    {played.trouble}" if played.trouble else ""))
+    except Exception as error:  # noqa: BLE001 - as above: what does not come back is this scenario's trouble
+        played.trouble += f" {type(error).__name__} while it was put away: {error}"
+    played.seconds = time.monotonic() - began
+    progress(played.line() + (f"\n    {played.trouble}" if played.trouble else ""))
 
 
 def judge(world: World, played: Sequence[Played]) -> Tally:
     """Judge what was played, by the sandbox's history and what is in the buckets.
+
+    A server without an outcome is lost, whether its run has not ended, left no report, or one that cannot be read.
 
     :param world: where.
     :param played: what was played there, all of it.
     """
     runs = [run for one in played for run in one.stage.runs]
     outcomes: dict[str, str] = {}
+    unread: list[str] = []
     for run in runs:
         try:
             outcomes |= run.outcomes()
-        except AssertionError:
-            continue  # no report: its servers are lost, and the checker says so
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            unread.append(f"the report of {run.run_id} cannot be read ({type(error).__name__}: {error})")
     findings = check(
         history=world.history(),
         store=world.store,
@@ -112,6 +117,7 @@ def judge(world: World, played: Sequence[Played]) -> Tally:
         texts=world.texts(),
         images=true_images(world.sandbox.root),
     )
+    findings.lost += unread
     for one in played:
         if one.trouble:
             findings.lost.append(f"the scenario {one.scenario.name!r} did not end well: {one.trouble}")

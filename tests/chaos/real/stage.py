@@ -101,11 +101,17 @@ class Run:
         :param beyond: and has a later try than this.
         """
 
-        def there() -> TaskState | None:
-            found = self.state(task, index)
-            return found if found is not None and found.state in states and found.try_number > beyond else None
+        what, last = f"{task}[{index}] of {self.wave} as {' or '.join(states)}", None
 
-        found: TaskState = wait_for(there, f"{task}[{index}] of {self.wave} as {' or '.join(states)}", seconds=seconds)
+        def there() -> TaskState | None:
+            nonlocal last
+            last = self.state(task, index)
+            return last if last is not None and last.state in states and last.try_number > beyond else None
+
+        try:
+            found: TaskState = wait_for(there, what, seconds=seconds)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: it is {last}") from None
         return found
 
     def wait_waiting(self, task: str, index: int = 0, seconds: float = PATIENCE) -> TaskState:
@@ -163,15 +169,19 @@ class Run:
         return state
 
     def outcomes(self) -> dict[str, str]:
-        """Read what the run's report says of each server, in the checker's words; after clearing, the wave's."""
+        """Read what the run's report says of each server, in the checker's words; after clearing, the wave's.
+
+        :returns: by export id; nothing of a server without an outcome, and nothing at all where there is no report.
+        """
         key = names.report_key(prefix=self.prefix, plan_id=self.plan_id)
         if self.cleared:
             key = names.wave_report_key(prefix=self.prefix, plan_id=self.plan_id, number=0)
-        report = self.read(key)
+        if self.world.store.path_of(BUCKET, key) is None:
+            return {}
         return {
-            self.export_id(int(one["id"])): one["kind"].replace(" ", "-")
-            for one in report["outcomes"]
-            if one["server"] == "virtual"
+            self.export_id(int(one["id"])): str(one.get("kind", "no outcome")).replace(" ", "-")
+            for one in self.read(key).get("outcomes", [])
+            if one.get("server") == "virtual"
         }
 
     def tries(self, task: str, index: int = 0) -> int:
@@ -319,6 +329,8 @@ class Stage:
             trap.wait(seconds)
         state = run.end(seconds=seconds)
         outcomes = run.outcomes()
+        without = sorted(set(run.exports) - outcomes.keys())
+        assert not without, f"{run.run_id} ended as {state} and left these exports without an outcome: {without}"
         if not run.cleared:
             assert state == "success", f"{run.run_id} ended as {state}: {outcomes} {self.trouble(run)}"
         assert outcomes == dict.fromkeys(run.exports, "exported")
@@ -372,6 +384,26 @@ class Stage:
         found: int = wait_for(there, f"one of {guests} offline", seconds=self.patience)
         return found
 
+    def wait_all_waiting(self, run: Run, *, but: int | None = None, seconds: float = PATIENCE) -> dict[int, set[int]]:
+        """Wait until all servers of a run are offline for their captures, and each waits in a triggerer.
+
+        :param but: a triggerer's job that none of them may be in.
+        :returns: the servers' map indices, by the triggerer's job.
+        """
+        everybody, guests = set(range(len(run.guests))), set(run.guests)
+
+        def there() -> dict[int, set[int]] | None:
+            waits = self.world.metadata.waiting(run.wave)
+            if but in waits or set().union(*waits.values()) != everybody:
+                return None
+            return waits if self.offline().keys() >= guests else None
+
+        what = f"{len(guests)} servers of {run.wave} offline and waiting" + (
+            "" if but is None else f", not in job {but}"
+        )
+        found: dict[int, set[int]] = wait_for(there, what, seconds=seconds, pause=0.5)
+        return found
+
     def wait_transaction(self, guest: int, kind: str) -> None:
         """Wait until a server's capture or export runs."""
 
@@ -401,9 +433,12 @@ class Stage:
         finally:
             self.world.sandbox.admin("POST", "switches", {"capture_seconds": usual})
 
-    def end_capture(self, guest: int) -> None:
-        """Let a capture end that would last."""
-        self.world.sandbox.admin("POST", f"transactions/{self.offline()[guest]}/end", {})
+    def end_capture(self, *guests: int) -> None:
+        """Let captures end that would last; the servers must be offline."""
+        offline = self.offline()
+        assert offline.keys() >= set(guests), f"servers {sorted(set(guests) - offline.keys())} are not offline"
+        for guest in guests:
+            self.world.sandbox.admin("POST", f"transactions/{offline[guest]}/end", {})
 
     def wait_polls(self, count: int) -> None:
         """Wait until the account has been polled so many times more."""

@@ -153,8 +153,9 @@ def _own_caps(play: Play, history: list[dict[str, Any]]) -> list[str]:
     """Each run keeps to its own cap, where another run has a larger one.
 
     A capture was decided on at most half of ``settle`` before it began: who was offline by then counts. The larger cap
-    of another run excuses the rest, which the checker looks after.
+    of another run excuses the rest, which the checker looks after. Nobody decides on a second transaction of a capture.
     """
+    decided = {event["transaction"] for event in history if event.get("what") == "capture-started"}
     caps: dict[int, int] = {}
     for running in play.plans:
         for item in running.plan.items:
@@ -164,13 +165,14 @@ def _own_caps(play: Play, history: list[dict[str, Any]]) -> list[str]:
     for event in history:
         if event["kind"] != "effect":
             continue
-        if event["what"] == "guest-offline" and event["guest"] in caps:
+        if event["what"] == "guest-offline" and event["guest"] in caps and event["transaction"] in decided:
             before = [one for one, since in offline.items() if since < event["at"] - play.settle / 2]
             if len(before) >= caps[event["guest"]]:
                 found.append(
                     f"server {event['guest']} of a run with the cap {caps[event['guest']]} went offline at "
                     f"{_clock(event['at'])}, while {', '.join(map(str, before))} had been offline for long"
                 )
+        if event["what"] == "guest-offline" and event["guest"] in caps:
             offline[event["guest"]] = event["at"]
         elif event["what"] == "guest-online":
             offline.pop(event["guest"], None)

@@ -96,6 +96,15 @@ def _account_only() -> None:
     slots.OfflineSlots.admit = admit
 
 
+def _one_look() -> None:
+    """Takes a server for back as soon as one look shows all sizes and no transaction."""
+
+    def just_ended(guest: Any, quiet: Any) -> bool:
+        return False
+
+    slots._just_ended = just_ended
+
+
 def _early_manifest() -> None:
     """Writes the manifest first, from what the listing shows, and proves the images afterwards."""
     prove_disk, prove_and_record = proving._prove_disk, proving.prove_and_record
@@ -228,6 +237,7 @@ _PLANTS: Final[dict[str, Callable[[], None]]] = {
     "blind": _blind,
     "pool-only": _pool_only,
     "account-only": _account_only,
+    "one-look": _one_look,
     "early-manifest": _early_manifest,
     "trusting": _trusting,
     "impatient": _impatient,

@@ -126,6 +126,7 @@ def scenario(seed: int) -> Scenario:
     _PROFILES[made.profile](made, draw)
     if not made.plans:
         made.plans = _plans(made, draw)
+    _surprise(made, random.Random(f"{seed}:surprises"))
     return made
 
 
@@ -179,6 +180,20 @@ def _plans(made: Scenario, draw: random.Random) -> list[PlanSpec]:
             settings=_settings(draw),
         )
     ]
+
+
+def _surprise(made: Scenario, draw: random.Random) -> None:
+    """What the service does without a word: refuse what it has done, begin again what seemed to be over."""
+    if made.profile == "lost":
+        made.account_faults["refused_after"] = {
+            "rate": draw.choice((0.0, 0.5, 1.0)),
+            "methods": ["createArchiveTemplate", "copyToIcos"],
+        }
+    if made.profile in {"cap", "everything"}:
+        made.account_faults["second_transaction"] = {"rate": draw.choice((0.0, 0.5, 1.0))}
+        # Less than the product takes a server for offline after a transaction's end: a longer one nobody can tell.
+        made.switches["afterwork_gap_seconds"] = draw.choice((0.1, 0.5, 0.95)) * made.settle / 30
+        made.switches["afterwork_seconds"] = draw.choice((20.0, 60.0, 600.0))
 
 
 def _some(names: Sequence[str], rate: float, draw: random.Random) -> dict[str, float]:

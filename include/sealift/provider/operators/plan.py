@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
+from sealift.provider.earlier import Earlier
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, PlanLink
 from sealift.provider.params import selection_of
+from sealift.provider.schedule import Slots
+from sealift.provider.settings import settings as deployment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sealift.exports.plan import Plan
+    from sealift.exports.ports import ClassicApi, CosApi
     from sealift.exports.settings import PlanSettings
 
 PLAN_KEY: Final = "plan"
 """XCom key under which the plan's place is handed to the report."""
 
 _SLOT_RUNS: Final = ("scheduled", "backfill")
-"""Kinds of runs that stand for a slot. Compared with ``==``: in a worker the kind is an enumeration whose ``str()`` is
-``DagRunType.SCHEDULED``."""
+"""Kinds of runs that stand for a slot."""
 
 
 class PlanExportsOperator(BaseOperator, Linked):
@@ -53,45 +56,40 @@ class PlanExportsOperator(BaseOperator, Linked):
         self.plan_settings = plan_settings
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Make and write the plan.
+        """Make and write the plan, or take up the one that an earlier try of this run has written.
 
         :param context: the task's context.
         :returns: one dictionary for each wave: the id of its run, the run's conf, and a label. Empty in a dry run.
         """
         from sealift.exports import names
-        from sealift.exports.plan import make_plan, read_plan, write_plan
-        from sealift.exports.selection import Selection
+        from sealift.exports.plan import keep_plan, kept_plan
+        from sealift.exports.retry import find_first, settings_like
         from sealift.provider.slots import slots_kept
 
-        run = context["dag_run"]
         ti = context["ti"]
         params = dict(context["params"])
-        self._check_conf(run.conf)
-        now = datetime.now(UTC)
-        slot = run.logical_date if run.run_type in _SLOT_RUNS else None
+        self._check_conf(context["dag_run"].conf)
+        earlier = Earlier.from_params(params, run_type=_kind(context), now=datetime.now(UTC))
         settings = self._settings(params)
-        cos, classic = (
-            CosHook(settings.cos_conn_id, region=settings.region),
-            ClassicHook(settings.classic_conn_id).client,
-        )
+        cos = CosHook(settings.cos_conn_id, region=settings.region)
         _ = cos.export_api_key  # a connection without one is refused before the account is read
-        plan = make_plan(
-            settings=settings,
-            selection=Selection.from_params(self.selection or selection_of(params)),
-            classic=classic,
-            cos=cos.client,
-            plan_id=names.plan_id_for(dag_id=ti.dag_id, run_id=ti.run_id),
-            period=names.period_for(slot=slot, run_id=ti.run_id),
-            now=now,
-            past_slot=run.run_type == "backfill",
-        )
-        _check_waves(plan)
-        cos.check_export_key(bucket=settings.bucket, prefix=settings.prefix)
-        slots_kept(classic, settings).check_write()
-        keys = write_plan(cos.client, plan)
+        first = None
+        if earlier.only == "failed":
+            first = find_first(cos.client, earlier.plan, settings)
+            settings = settings_like(first, settings)
+        plan_id = names.plan_id_for(dag_id=ti.dag_id, run_id=ti.run_id)
+        # The plan of an earlier try is the one that holds: its waves may have started.
+        plan = kept_plan(cos.client, bucket=settings.bucket, prefix=settings.prefix, plan_id=plan_id)
+        if plan is None:
+            classic = ClassicHook(settings.classic_conn_id).client
+            made = self._make(context, earlier, first, settings, plan_id, classic=classic, cos=cos.client)
+            cos.check_export_key(bucket=settings.bucket, prefix=settings.prefix)
+            slots_kept(classic, settings).check_write()
+            plan = keep_plan(cos.client, made)
+        else:
+            self.log.info("An earlier try has written the plan of this run: it holds.")
+        settings = plan.settings
         key = names.plan_key(prefix=settings.prefix, plan_id=plan.plan_id)
-        # A second try finds the plan of the first, which is the one that holds.
-        plan = read_plan(cos.client, bucket=settings.bucket, key=key)
         self._tell(plan)
         self.remember_link(PlanLink, cos.url_of(settings.bucket, key))
         ti.xcom_push(
@@ -102,25 +100,79 @@ class PlanExportsOperator(BaseOperator, Linked):
                 "bucket": settings.bucket,
                 "region": settings.region,
                 "cos_conn_id": settings.cos_conn_id,
+                "waves": 0 if settings.dry_run else len(plan.waves),
             },
         )
         if settings.dry_run:
             self.log.info("This is a dry run: the plan is written, and nothing else happens.")
             return []
-        return [
-            {
-                "run_id": names.wave_run_id(plan_id=plan.plan_id, number=wave.number),
-                "label": f"wave {wave.number + 1} of {len(plan.waves)}",
-                "conf": {
-                    "wave_key": wave_key,
-                    "bucket": settings.bucket,
-                    "region": settings.region,
-                    "classic_conn_id": settings.classic_conn_id,
-                    "cos_conn_id": settings.cos_conn_id,
-                },
-            }
-            for wave, wave_key in zip(plan.waves, keys, strict=True)
-        ]
+        return _waves(plan)
+
+    def _make(
+        self,
+        context: Context,
+        earlier: Earlier,
+        first: Plan | None,
+        settings: PlanSettings,
+        plan_id: str,
+        *,
+        classic: ClassicApi,
+        cos: CosApi,
+    ) -> Plan:
+        """Make the plan that the run's parameters ask for."""
+        from sealift.exports import names, plan, retry
+        from sealift.exports.missing import make_missing
+        from sealift.exports.selection import Selection
+
+        run, now = context["dag_run"], datetime.now(UTC)
+        chosen = self.selection or selection_of(context["params"])
+        selection = Selection.from_params(chosen, may_be_empty=first is not None)
+        limits = plan.Limits(max_offline=deployment().max_offline, waves_at_most=conf.getint("core", "max_map_length"))
+        dag = self.get_dag()
+        schedule = Slots(dag.schedule if dag else None)
+        if first is not None:
+            return retry.make_retry(
+                first=first,
+                failed=retry.failed_items(cos, first, over=earlier.plan_is_over),
+                settings=settings,
+                selection=selection,
+                classic=classic,
+                cos=cos,
+                plan_id=plan_id,
+                now=now,
+                is_past=lambda period: schedule.is_past(names.slot_of_period(period)),
+                limits=limits,
+            )
+        kind = _kind(context)
+        slot = run.logical_date if kind in _SLOT_RUNS else None
+        period = names.period_for(slot=slot, run_id=context["ti"].run_id)
+        if earlier.only == "missing":
+            newest = schedule.newest() or slot
+            own = [names.period_of_slot(slot)] if slot else []
+            return make_missing(
+                settings=settings,
+                selection=selection,
+                classic=classic,
+                cos=cos,
+                plan_id=plan_id,
+                slots=[*earlier.past_periods(schedule), *own],
+                present=None if newest is None else names.period_of_slot(newest),
+                run_period=period,
+                now=now,
+                limits=limits,
+            )
+        return plan.make_plan(
+            settings=settings,
+            selection=selection,
+            classic=classic,
+            cos=cos,
+            plan_id=plan_id,
+            period=period,
+            now=now,
+            # A scheduled run that is cleared when the next slot has come may capture as little as a backfill.
+            past_slot=kind == "backfill" or schedule.is_past(slot),
+            limits=limits,
+        )
 
     def _check_conf(self, given: Mapping[str, Any] | None) -> None:
         """Refuse names that no parameter of the DAG has: Airflow lets them through, and a misspelt limit or exclusion
@@ -160,7 +212,8 @@ class PlanExportsOperator(BaseOperator, Linked):
         from sealift.exports.rules import Severity
 
         for item in plan.items:
-            self.log.info("%s: %s", item.name, item.outcome.value)
+            slot = "" if item.period == plan.period else f" in {item.period}"
+            self.log.info("%s%s: %s", item.name, slot, item.outcome.value)
             for finding in item.findings:
                 if finding.severity is not Severity.INFO:
                     self.log.info("    %s (%s): %s", finding.severity.value, finding.rule, finding.sentence)
@@ -171,24 +224,44 @@ class PlanExportsOperator(BaseOperator, Linked):
                 server.hardware_id,
                 " ".join(one.sentence for one in server.findings),
             )
-        for note in plan.notes:
+        if plan.retry_of:
+            self.log.info("This plan tries the failed servers of the plan %s again.", plan.retry_of)
+        for note in (*plan.notes, *(one.sentence for one in plan.missed)):
             self.log.warning("%s", note)
         self.log.info("Deadlines: %s", plan.history.says)
         counts = plan_summary(plan).items()
         self.log.info("The plan: %s", ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts))
 
 
-def _check_waves(plan: Plan) -> None:
-    """Airflow refuses a longer list to map over, and would fail the task after the plan is written."""
-    from sealift.exports.errors import SettingsError
+def _kind(context: Context) -> str:
+    """Say what kind of run it is, as text: in a worker it is an enumeration."""
+    kind: Any = context["dag_run"].run_type
+    return str(getattr(kind, "value", kind))
 
-    most = conf.getint("core", "max_map_length")
-    if len(plan.waves) > most:
-        servers = sum(len(wave.guest_ids) for wave in plan.waves)
-        raise SettingsError(
-            f"The plan would have {len(plan.waves)} waves, and Airflow takes {most} ([core] max_map_length). Set "
-            f"wave_size to {-(-servers // most)} or more (at most 100), or select fewer servers."
-        )
+
+def _waves(plan: Plan) -> list[dict[str, Any]]:
+    """Say what is started for each wave, and when the next may follow."""
+    from sealift.exports import names
+    from sealift.exports.plan import wave_keys
+
+    settings = plan.settings
+    most_waiting = min(settings.max_offline, deployment().max_offline)
+    return [
+        {
+            "run_id": names.wave_run_id(plan_id=plan.plan_id, number=wave.number),
+            "label": f"wave {wave.number + 1} of {len(plan.waves)}",
+            "servers": len(wave.guest_ids),
+            "waiting_at_most": most_waiting,
+            "conf": {
+                "wave_key": wave_key,
+                "bucket": settings.bucket,
+                "region": settings.region,
+                "classic_conn_id": settings.classic_conn_id,
+                "cos_conn_id": settings.cos_conn_id,
+            },
+        }
+        for wave, wave_key in zip(plan.waves, wave_keys(plan), strict=True)
+    ]
 
 
 def _settings_of(params: Mapping[str, Any]) -> dict[str, Any]:

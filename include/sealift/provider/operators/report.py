@@ -132,8 +132,17 @@ class PlanReportOperator(BaseOperator, Linked):
             key = write_run_report(hook.client, report, prefix=plan.settings.prefix)
             for one in report.outcomes:
                 self.log.info("%s", line_of(one))
+            for note in report.notes:
+                self.log.warning("%s", note)
+            if plan.retry_of:
+                self.log.info("These were the failed servers of the plan %s.", plan.retry_of)
             self.log.info("%s", report.summary)
-            left = self._left_behind(hook, plan, report)
+            # A run that exported nothing can have left nothing behind.
+            left = self._left_behind(hook, plan, report) if plan.waves else ""
+            if report.failed:
+                self.log.info(
+                    "To try the failed servers again: trigger plan_exports with only=failed and plan=%s.", plan.plan_id
+                )
         self.remember_link(ReportLink, hook.url_of(plan.settings.bucket, key))
         if not plan.settings.dry_run and report.failed:
             raise ServersFailed(f"{_failed_words(report.failed, f'{plan.settings.bucket}/{key}')} {left}".strip())

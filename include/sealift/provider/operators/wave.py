@@ -1,4 +1,4 @@
-"""Starting the DAG run of a wave once, however often it is tried, and waiting for it without a worker."""
+"""Starting the DAG runs of waves once, however often it is tried, and waiting for them without a worker."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.helpers import build_airflow_dagrun_url
 
 from sealift.provider.links import Linked, WaveLink
-from sealift.provider.triggers.wave import ENDED, WaveRunTrigger
+from sealift.provider.operators.plan import PLAN_KEY
+from sealift.provider.triggers.wave import ENDED, WaveRunTrigger, WavesEndTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class ExportWaveOperator(BaseOperator, Linked):
-    """Runs one wave of a plan: starts its DAG run, or takes up the one that was started before.
+    """Starts one wave of a plan, or takes up the run that was started before, and ends when the next wave may start.
 
     Airflow's own operator fails where the run exists already, so that a second try could never succeed.
 
     :param trigger_dag_id: the DAG that carries out waves.
     :param wave: ``{"run_id": …, "conf": {…}, "label": …}``; the run id follows from the plan and the wave's number.
+        With ``servers`` and ``waiting_at_most`` the next wave may start before this one's end: see
+        :class:`sealift.provider.triggers.wave.WaveRunTrigger`.
     :param poll_interval: seconds between two looks at the run.
     """
 
@@ -44,10 +47,9 @@ class ExportWaveOperator(BaseOperator, Linked):
         self.poll_interval = poll_interval
 
     def execute(self, context: Context) -> None:
-        """Start the wave's run where there is none, then wait for its end.
+        """Start the wave's run where there is none, then wait until the next wave may start.
 
         :param context: the task's context.
-        :raises AirflowFailException: if the run has failed already, for example when this task is cleared alone.
         """
         ti = context["ti"]
         run_id = str(self.wave["run_id"])
@@ -55,16 +57,19 @@ class ExportWaveOperator(BaseOperator, Linked):
         if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id]) == 0:
             self._start(run_id)
         state = ti.get_dagrun_state(dag_id=self.trigger_dag_id, run_id=run_id)
-        if state == "success":
-            return
         if state in ENDED:
-            raise AirflowFailException(
-                f"The run {run_id} of {self.trigger_dag_id} has failed. Its report says which servers and why; to try "
-                "those again, clear their failed tasks in that run, then clear this task."
-            )
+            # How it ended is the report's business: this task only says when the next wave may start.
+            self.log.info("The run %s of %s has ended: %s.", run_id, self.trigger_dag_id, state)
+            return
         self.log.info("Waiting for the run %s of %s.", run_id, self.trigger_dag_id)
         self.defer(
-            trigger=WaveRunTrigger(dag_id=self.trigger_dag_id, run_id=run_id, poll_interval=self.poll_interval),
+            trigger=WaveRunTrigger(
+                dag_id=self.trigger_dag_id,
+                run_id=run_id,
+                servers=int(self.wave.get("servers") or 0),
+                waiting_at_most=self.wave.get("waiting_at_most"),
+                poll_interval=self.poll_interval,
+            ),
             method_name="execute",
         )
 
@@ -91,3 +96,46 @@ class ExportWaveOperator(BaseOperator, Linked):
                 f"Airflow would not start the run {run_id} of {self.trigger_dag_id} ({answer.error}). Is that DAG "
                 "there, and does it take the wave's parameters?"
             )
+
+
+class WaitForWavesOperator(BaseOperator):
+    """Waits until all waves of a plan have ended, without a worker; how they ended is the report's business.
+
+    :param plan_task_id: the task that made the plan.
+    :param trigger_dag_id: the DAG that carries out waves.
+    :param poll_interval: seconds between two looks.
+    """
+
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        plan_task_id: str = "make_plan",
+        trigger_dag_id: str = "export_servers",
+        poll_interval: float = 15.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.plan_task_id = plan_task_id
+        self.trigger_dag_id = trigger_dag_id
+        self.poll_interval = poll_interval
+
+    def execute(self, context: Context) -> None:
+        """Wait, if there is anything to wait for.
+
+        :param context: the task's context.
+        """
+        where = context["ti"].xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY) or {}
+        if not where.get("waves"):
+            self.log.info("There is no wave to wait for.")
+            return
+        self.defer(
+            trigger=WavesEndTrigger(
+                dag_id=self.trigger_dag_id,
+                plan_id=str(where["plan_id"]),
+                waves=int(where["waves"]),
+                poll_interval=self.poll_interval,
+            ),
+            method_name="execute",
+        )

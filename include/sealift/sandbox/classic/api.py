@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sealift.sandbox.classic.calls import Call, Reply
-from sealift.sandbox.classic.errors import ApiError, expired_token, internal, rate_limited, unauthenticated
+from sealift.sandbox.classic.errors import (
+    ApiError,
+    expired_token,
+    internal,
+    rate_limited,
+    refused_after,
+    unauthenticated,
+)
 from sealift.sandbox.classic.services import WRITES, Services
 from sealift.sandbox.classic.values import api_time, whole
 from sealift.sandbox.history import OFF, History, Outcome, without_secrets
@@ -121,6 +128,8 @@ class ClassicApi:
             return Reply(wire="drop")
         if faults.hit("empty_200", method=method):
             return Reply(wire="empty")
+        if method in WRITES and faults.hit("refused_after", method=method):
+            raise refused_after()
         if reply.total is not None and faults.hit("missing_total", method=method):
             reply.total = None
         if isinstance(reply.value, list) and len(reply.value) == 1 and faults.hit("unwrapped_single", method=method):

@@ -56,6 +56,11 @@ def active_transaction() -> ApiError:
     return ApiError("There is currently an active transaction.")
 
 
+def refused_after() -> ApiError:
+    """What is said of a call that was carried out all the same. Text and code are invented."""
+    return ApiError("The request could not be completed at this time.", code="SoftLayer_Exception")
+
+
 def internal() -> ApiError:
     """What the API says when it says nothing."""
     return ApiError("Internal Error")

@@ -7,6 +7,10 @@ from typing import Any
 Doc = dict[str, Any]
 
 
+TAKES_OFFLINE = frozenset({"capture", "afterwork"})
+"""The kinds of transactions that keep their guest offline."""
+
+
 def capture_started(entry: Doc) -> Doc:
     """A capture was accepted."""
     return {
@@ -51,6 +55,8 @@ def ended(entry: Doc, *, was_offline: bool) -> list[Doc]:
 
     :param was_offline: its guest was offline up to now.
     """
+    if entry["kind"] == "afterwork":
+        return [guest_online(entry)] if was_offline else []
     if entry["kind"] not in {"capture", "export"}:
         return []
     end: Doc = {"what": f"{entry['kind']}-ended", "template": entry["groupId"], "transaction": entry["id"]}

@@ -17,6 +17,7 @@ Doc = dict[str, Any]
 
 _GROUPS = {
     "capture": "Sandbox Image Capture",
+    "afterwork": "Sandbox Image Afterwork",
     "export": "Sandbox Image Export",
     "delete": "Sandbox Image Removal",
     "transfer": "Transfer Cloud Disk Template",
@@ -25,6 +26,7 @@ _GROUPS = {
 _STEPS: dict[str, tuple[tuple[float, str], ...]] = {
     "capture": ((0.0, "PREPARE"), (0.05, "COPY_DISKS"), (0.35, "COPY_DISKS_MORE"), (0.65, "STORE"), (0.9, "FINISH")),
     "export": ((0.0, "PREPARE"), (0.05, "UPLOAD"), (0.35, "UPLOAD_MORE"), (0.65, "UPLOAD_REST"), (0.9, "FINISH")),
+    "afterwork": ((0.0, "TIDY_UP"),),
     "delete": ((0.0, "PREPARE"), (0.5, "REMOVE")),
     "transfer": ((0.0, "PREPARE"), (0.2, "COPY_DISKS"), (0.8, "FINISH")),
     "hold": ((0.0, "WORK"),),

@@ -89,6 +89,7 @@ class Engine:
             "disks": devices,
             "power": guest["_power"],
             "damage": self._one_of("empty_template", "template_gone"),
+            "afterwork": self._faults.hit("second_transaction"),
         }
         group = self._group(group_id, None, name=name, note=note, guest=guest, user=user, now=now)
         entry = self._new(number, "capture", switches.capture_seconds * draw.uniform(0.9, 1.1), guest=guest["id"])
@@ -198,6 +199,9 @@ class Engine:
             self._advance_capture(entry, elapsed)
         elif entry["kind"] == "export":
             self._advance_export(entry, elapsed)
+        elif entry["kind"] == "afterwork" and entry["guestId"] is None:
+            if elapsed >= 0:
+                self._begin_afterwork(entry)
         elif not entry["stuck"] and elapsed >= entry["nominal"]:
             if entry["kind"] == "delete":
                 self._remove(entry["groupId"])
@@ -271,6 +275,31 @@ class Engine:
             child["transactionId"] = None
             world.save("group", group, child)
         self._finish(entry)
+        if damage is None and entry["work"].get("afterwork"):
+            self._plan_afterwork(entry)
+
+    def _plan_afterwork(self, capture: Doc) -> None:
+        """See to it that after a while another transaction of a capture begins; nothing of it shows until then."""
+        world, switches = self._world, self._world.switches
+        entry = self._new(world.new_id("transaction"), "afterwork", switches.afterwork_seconds)
+        entry["started"] += switches.afterwork_gap_seconds / world.speed
+        entry.update(groupId=capture["groupId"], childId=capture["childId"], work={"guest": capture["guestId"]})
+        world.save("transaction", entry)
+
+    def _begin_afterwork(self, entry: Doc) -> None:
+        """The server goes offline once more, and the template is busy, unless something else is done with it."""
+        world = self._world
+        guest, child = world.guests[entry["work"]["guest"]], world.groups.get(entry["childId"])
+        entry["guestId"], entry["started"] = guest["id"], world.clock.now()
+        entry["work"]["power"] = guest["_power"]
+        if world.switches.capture_halts_guest:
+            guest["_power"] = "HALTED"
+        changed = [("guest", guest), ("transaction", entry)]
+        if child is not None and child["transactionId"] is None:
+            child["transactionId"] = entry["id"]
+            changed.append(("group", child))
+        world.save_all(changed)
+        self._history.effects([events.guest_offline(entry)])
 
     def _finish_transfer(self, entry: Doc) -> None:
         world = self._world
@@ -302,7 +331,7 @@ class Engine:
             if group is not None and group["transactionId"] == entry["id"]:
                 group["transactionId"] = None
                 changed.append(("group", group))
-        held = entry["kind"] == "capture" and not entry["guestFree"]
+        held = entry["kind"] in events.TAKES_OFFLINE and not entry["guestFree"]
         if held:
             guest = world.guests[entry["guestId"]]
             guest["_power"] = entry["work"]["power"]

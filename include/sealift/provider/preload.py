@@ -1,0 +1,88 @@
+"""Has the process that workers fork from import what every task needs, once, instead of each task for itself.
+
+Airflow's task processes are forks: of the scheduler with LocalExecutor, of the Celery worker with CeleryExecutor. What
+their parent has imported costs them nothing. Without this, the two SDKs, Sealift itself and the SDK's service models
+take a third of a CPU-second in each task; ``deploy/airflow/airflow_local_settings.py`` calls it.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+MODULES: Final = (
+    "SoftLayer",
+    "SoftLayer.transports",
+    "ibm_boto3",
+    "ibm_boto3.session",
+    "ibm_botocore.client",
+    "ibm_botocore.config",
+    "ibm_botocore.handlers",
+    "ibm_botocore.httpsession",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.dag_processing.dagbag",
+    "sealift.classic.transport",
+    "sealift.cos.client",
+    "sealift.exports.doctor",
+    "sealift.exports.report",
+    "sealift.exports.steps",
+    "sealift.exports.waiting",
+    "sealift.provider.operators.capture",
+    "sealift.provider.operators.plan",
+    "sealift.provider.operators.report",
+    "sealift.provider.operators.wave",
+    "sealift.provider.operators.wave_servers",
+    "sealift.provider.params",
+    "sealift.provider.retry",
+    "sealift.provider.sensors.export_when_ready",
+    "sealift.provider.sensors.prove_when_exported",
+    "sealift.provider.slots",
+    "sealift.provider.triggers.slots",
+    "sealift.provider.triggers.wave",
+)
+"""What tasks import sooner or later; a test holds it against what a run of all tasks imports."""
+
+PARENTS: Final = (("scheduler",), ("celery", "worker"))
+"""The commands of ``airflow`` whose processes tasks are forked from."""
+
+
+def forks_tasks(arguments: Sequence[str]) -> bool:
+    """Tell whether a process is one that tasks are forked from.
+
+    :param arguments: its command line, as ``sys.argv``.
+    :returns: True for ``airflow scheduler`` and ``airflow celery worker``.
+    """
+    words = tuple(one for one in arguments[1:] if not one.startswith("-"))
+    return any(words[: len(command)] == command for command in PARENTS)
+
+
+def preload(arguments: Sequence[str] | None = None) -> bool:
+    """Import everything, where this is a process that tasks are forked from.
+
+    :param arguments: the process's command line; its own if None.
+    :returns: whether it was one.
+    """
+    if not forks_tasks(sys.argv if arguments is None else arguments):
+        return False
+    for name in MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            # A task that needs it says so itself, with its server's name: no reason to keep a scheduler from starting.
+            log.warning("Sealift could not import %s ahead of its tasks: %s", name, error)
+    from sealift.cos.connection import service_models
+
+    loader = service_models()
+    for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
+        loader.load_service_model("s3", kind)
+    # What is there now is never garbage: the collector of a fork need not go through it, nor copy pages by doing so.
+    gc.collect()
+    gc.freeze()
+    return True

@@ -1,0 +1,80 @@
+"""Each benchmark runs end to end with a few servers; nothing is said of how long anything takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import fleet, scale, wait
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.airflow, pytest.mark.timeout(900)]
+SOON = ["--set", "AIRFLOW__SEALIFT__POLL_INTERVAL=1", "--set", "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME=0.5"]
+
+
+def read(path: Path) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    """Read figures and runs, whose shape is the agreed one."""
+    content = json.loads(path.read_text())
+    assert set(content) == {"figures", "settings", "runs"}
+    assert all(isinstance(value, int | float) for value in content["figures"].values())
+    return content["figures"], {run["name"]: run for run in content["runs"]}
+
+
+def test_the_procedure_beside_sealift(tmp_path: Path) -> None:
+    out = tmp_path / "fleet.json"
+    options = ["--servers=2", "--seconds=2", "--poll-interval=1", "--procedure-poll=1", "--xargs-servers=2"]
+    parts = ["--parts", "sealift", "procedure-xargs"]
+    assert fleet.main([*options, "--database=sqlite", f"--out={out}", *SOON, *parts]) == 0
+    figures, runs = read(out)
+    assert figures["failed"] == 0
+    assert figures["wall_vs_longest_chain"] > 1
+    sealift, procedure = runs["sealift"], runs["procedure-xargs"]
+    assert sealift["by_method"]["classic"]["SoftLayer_Virtual_Guest::createArchiveTemplate"] == 2
+    assert sealift["effects"]["export-ended"] == procedure["effects"]["export-ended"] == 2
+    assert sum(sealift["by_method"]["classic"].values()) == sealift["classic_calls"]
+    assert 0 < sealift["classic_calls_waiting"] < sealift["classic_calls"]
+    assert 0 < procedure["classic_calls_waiting"] < procedure["classic_calls"]
+    assert sealift["cpu_s_compared"] == pytest.approx(
+        sum(value for name, value in sealift["cpu_s"].items() if name != "sandbox"), abs=0.01
+    )
+    assert procedure["cpu_s_compared"] == procedure["cpu_s"]["procedure"] > 0
+    assert procedure["scaled"]["servers"] == 2
+    assert sealift["captured_twice"] == procedure["captured_twice"] == 0
+
+
+def test_what_one_server_costs(tmp_path: Path) -> None:
+    out = tmp_path / "scale.json"
+    options = ["--seconds=2", "--idle=2", "--workers=0", "--schedulers=1", "--triggerers=1", "--poll-interval=1"]
+    assert scale.main(["--sizes=2", *options, "--database=sqlite", f"--out={out}", *SOON]) == 0
+    figures, runs = read(out)
+    (run,) = runs.values()
+    per_server = run["per_server"]
+    assert figures["failed"] == 0
+    assert figures["cpu_s_per_server_2"] == pytest.approx(
+        sum(value for name, value in per_server["cpu_s_by_component"].items() if name != "sandbox"), abs=0.01
+    )
+    assert figures["cpu_s_per_server_2_net"] < figures["cpu_s_per_server_2"]
+    # Three tasks of a server on workers, and those of the plan and the wave, shared out among two.
+    assert 3 <= per_server["worker_processes"] <= 8
+    assert per_server["database"]["task_instance"]["rows"] >= 3
+    assert sum(per_server["classic_calls_by_method"].values()) == pytest.approx(per_server["classic_calls"], abs=0.1)
+    assert run["peak_pss_mb"]["airflow"] > 100
+
+
+def test_what_waiting_costs(tmp_path: Path) -> None:
+    out = tmp_path / "wait.json"
+    options = ["--servers=2", "--triggers=5", "--delays=2", "--gap=0.1", "--minutes=0.1", "--settle=0"]
+    assert wait.main([*options, "--poll-interval=1", f"--out={out}", *SOON]) == 0
+    figures, runs = read(out)
+    assert figures["failed"] == figures["rate_limit_errors"] == 0
+    assert figures["cores_2_waiting"] > 0
+    assert 0 < figures["delay_p50_s"] <= figures["delay_p99_s"]
+    waiting, triggers = runs["waiting"], runs["triggers"]
+    assert len(waiting["delays_after_capture_s"]) == len(waiting["delays_after_export_s"]) == 2
+    assert triggers["still_waiting_at_the_end"] == 5
+    # One poll for all, of templates and of servers.
+    assert 0 < figures["api_calls_per_interval"] < 5
+    assert figures["triggerer_rss_mb"] > 50
+    assert "scheduler" not in triggers["cores"] or triggers["cores"]["scheduler"] == 0
