@@ -235,6 +235,10 @@ def usual(key: Hashable, kind: str) -> float | None:
     return seen[len(seen) // 4] if seen else None
 
 
+_Known = tuple[Mapping[int, "Template"], Mapping[int, "GuestState"]]
+"""The templates and the virtual servers that a look has read so far."""
+
+
 class AccountPoll:
     """The loop that looks.
 
@@ -315,7 +319,8 @@ class AccountPoll:
                 lambda ids: self._ask(classic.guest_states, ids, limit=limit), guest_ids, apart=self._guests_apart
             )
         objects, unlisted = await self._list_all(wanted, templates)
-        in_flight, problem = await self._slots(classic, wanted, taken_at) if down is None else ({}, down)
+        known = (templates.found, guests.found)
+        in_flight, problem = await self._slots(classic, wanted, taken_at, known) if down is None else ({}, down)
         snapshot = Snapshot(
             taken_at=taken_at,
             asked=frozenset(wanted),
@@ -332,14 +337,14 @@ class AccountPoll:
         return snapshot, templates.problem or guests.problem or problem
 
     async def _slots(
-        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
+        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime, known: _Known
     ) -> tuple[dict[SlotsAt, frozenset[int]], Exception | None]:
         """Count what keeps slots taken; where that fails, nobody gets one now, and the other waits go on."""
         places = {one.slots for one in wanted if one.slots is not None}
         problem: Exception | None = None
         found: dict[SlotsAt, frozenset[int]] = {}
         try:
-            found = await self._in_flight(classic, wanted, now)
+            found = await self._in_flight(classic, wanted, now, known)
         except Exception as error:  # noqa: BLE001 - as in _snapshot; it is logged by _note
             problem = error
         for at in places - found.keys():
@@ -382,14 +387,14 @@ class AccountPoll:
         return objects, unlisted
 
     async def _in_flight(
-        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
+        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime, known: _Known
     ) -> dict[SlotsAt, frozenset[int]]:
         """Count the captures that run or are about to, where somebody waits for a slot."""
         found: dict[SlotsAt, frozenset[int]] = {}
         for at in dict.fromkeys(one.slots for one in wanted if one.slots is not None):
             try:
                 store = await self._store(at.cos_conn_id, at.region)
-                seen = await self._ask(_surveyed, classic, store, at, now, self._surveys.get(at))
+                seen = await self._ask(_surveyed, classic, store, at, now, self._surveys.get(at), known)
                 self._surveys[at] = seen
                 found[at] = frozenset(seen.guests())
             except (CosError, ConnectionProblem, ExportsError) as error:
@@ -502,11 +507,14 @@ def _admitted(wanted: tuple[Interest, ...], in_flight: Mapping[SlotsAt, frozense
     return frozenset(admitted)
 
 
-def _surveyed(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime, earlier: Survey | None) -> Survey:
-    from sealift.exports.steps import SlotsPlace, survey
+def _surveyed(
+    classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime, earlier: Survey | None, known: _Known
+) -> Survey:
+    from sealift.exports.steps import JustRead, SlotsPlace, survey
 
     place = SlotsPlace(bucket=at.bucket, root=at.root, settle=timedelta(seconds=at.settle_seconds))
-    return survey(classic, store, place, now=now, earlier=earlier)
+    just_read = JustRead(templates=known[0], guests=known[1])
+    return survey(classic, store, place, now=now, earlier=earlier, just_read=just_read)
 
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:
