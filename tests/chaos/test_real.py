@@ -20,7 +20,7 @@ from tests.chaos.tally import Tally
 pytestmark = [pytest.mark.e2e, pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(600)]
 
 LOST_WORKER = "worker killed at capture: createArchiveTemplate carried out, not answered"
-LOST_TRIGGERER = "triggerer killed while a capture waits, the other takes over"
+LOST_TRIGGERER = "triggerer killed while a server is captured, the other takes over"
 TWO_WORKERS = "worker held between its slot and its capture, goes on while another try waits to be certain"
 
 

@@ -13,8 +13,7 @@ from sealift.sandbox.disks import build_raw
 from sealift.sandbox.imaging import disk_spec
 
 EXPORTED = {"web-01": 1, "db-01": 4, "win-01": 1, "batch-01": 1, "files-01": 1}
-STEPS = {"capture", "wait_for_template", "export", "wait_for_export", "prove_and_record"}
-WAITS = {"wait_for_template", "wait_for_export"}
+STEPS = {"capture", "wait_for_template", "wait_for_export"}
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +102,19 @@ def test_every_step_of_every_server_is_a_mapped_task_with_its_name(exported, tas
     assert set(tasks) == {(step, index) for step in STEPS for index in range(len(EXPORTED))}
     assert {one["state"] for one in tasks.values()} == {"success"}
     for index in range(len(EXPORTED)):
-        shown = {tasks[step, index]["rendered_map_index"] for step in STEPS - WAITS}
+        shown = {tasks[step, index]["rendered_map_index"] for step in STEPS}
         assert len(shown) == 1
         assert shown <= set(EXPORTED)
 
 
-def test_the_waits_never_started_a_worker(tasks: dict[Any, Any]) -> None:
+def test_each_task_started_one_worker_and_only_once_its_wait_was_over(exported, tasks: dict[Any, Any]) -> None:
     for (step, index), one in tasks.items():
-        # Airflow sets these three when a worker takes a task up.
-        worker = (one["pid"], one["hostname"] or None, one["queued_when"])
-        if step in WAITS:
-            assert worker == (None, None, None), f"{step} of {index} ran in a worker"
-        else:
-            assert None not in worker
+        log = exported.house.api.log(
+            "export_servers", exported.wave_run_id, one["task_id"], try_number=1, map_index=index
+        )
+        assert one["pid"] is not None
+        assert log.count("Trigger fired event") == 1, f"{step} of {index} waited once, in the triggerer:\n{log}"
+        assert log.count("::group::Pre Execute") <= 1 or "look-again" in log, f"{step} of {index} in one worker"
 
 
 def test_nothing_was_tried_twice(exported, tasks: dict[Any, Any]) -> None:
@@ -145,8 +144,11 @@ def test_the_links_lead_to_the_template_the_object_and_the_manifest(exported, ta
         return api.request("GET", path, params={"map_index": index})["extra_links"]
 
     assert any(str(manifest["template"]["id"]) in (link or "") for link in links("export.capture").values())
-    proven = list(links("export.prove_and_record").values())
-    assert any((link or "").endswith(manifest["disks"][0]["key"]) for link in proven)
+    proven = list(links("export.wait_for_export").values())
+    started = list(links("export.wait_for_template").values())
+    assert any(str(manifest["template"]["id"]) in (link or "") for link in started)
+    for found in (started, proven):
+        assert any((link or "").endswith(manifest["disks"][0]["key"]) for link in found)
     assert any(f"manifests/{manifest['guest']['id']}/" in (link or "") for link in proven)
 
 

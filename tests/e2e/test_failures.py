@@ -21,7 +21,7 @@ def test_a_damaged_image_fails_alone(house) -> None:
     outcomes = ran.outcomes()
     assert Counter(one["kind"] for one in outcomes.values()) == {"exported": 2, "failed": 1}
     (failed,) = [one for one in outcomes.values() if one["kind"] == "failed"]
-    assert failed["task"] == "prove_and_record"
+    assert failed["task"] == "wait_for_export"
     assert "header" in failed["words"]
     assert failed["hostname"] not in ran.manifests(), "nothing half recorded"
     assert len(ran.manifests()) == 2

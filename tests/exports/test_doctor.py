@@ -249,7 +249,7 @@ def test_what_make_plan_and_the_reports_write_can_be_read(
 ) -> None:
     plan = plan_of(make_classic(guests=[make_guest(1, data_disks=1), make_guest(2)]), prefix=PREFIX, wave_size=1)
     write_plan(cos, plan)
-    failures = {1: TaskFailure(task="export", words="no"), 2: TaskFailure(task="capture", words="no")}
+    failures = {1: TaskFailure(task="wait_for_template", words="no"), 2: TaskFailure(task="capture", words="no")}
     waves = {n: make_wave_report(cos=cos, wave=plan.slice(n), failures=failures, run_id="w", now=now) for n in range(2)}
     write_wave_report(cos, waves[0], bucket=BUCKET, prefix=PREFIX)
     world.cos.objects = dict(cos.objects)
@@ -260,7 +260,7 @@ def test_what_make_plan_and_the_reports_write_can_be_read(
     found = world.examine(rules=Rules(settled=timedelta(0)), now=now + timedelta(days=1))
     assert [(plan.plan_id, plan.exports) for plan in found.at_work] == [("plan-1", 1)]
     assert kinds(found) == [("orphan-template", first.export_id), ("half-export", first.export_id)]
-    assert "reported it as failed at export" in found.findings[0].what
+    assert "reported it as failed at wait_for_template" in found.findings[0].what
     assert found.findings[1].missing == [first.disk_keys[0]]
     assert "1 of 2 disks" in found.findings[1].what
 

@@ -187,7 +187,7 @@ def test_a_wave_without_report_is_looked_up_in_the_bucket(
 def test_a_server_that_was_exported_after_its_wave_s_report_counts_as_exported(
     plan: Plan, finish: Callable[..., None], cos: Any, now: Any
 ) -> None:
-    failures = {guest_id: TaskFailure(task="export", words="x") for guest_id in (1, 2)}
+    failures = {guest_id: TaskFailure(task="wait_for_template", words="x") for guest_id in (1, 2)}
     wave = make_wave_report(cos=cos, wave=plan.slice(0), failures=failures, run_id="w", now=now)
     assert {one.kind for one in wave.outcomes} == {OutcomeKind.FAILED}
     finish(plan, 1)

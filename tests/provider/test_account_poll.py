@@ -315,7 +315,9 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     afterwards["captures"] = 0
     events = await finished(*waits)
     payloads = [event.payload for one in events for event in one]
-    assert payloads == [{"status": "look-again", "seen": f"{count} offline"} for count in (2, 0, 0)]
+    assert payloads == [{"status": "look-again", "seen": f"{count} offline"} for count in (2, 0, 0)], (
+        "and what was seen"
+    )
     assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == ()
 
 

@@ -69,7 +69,8 @@ from sealift.exports.slots import SlotsPlace
 _READERS: Final = 8
 _BATCH: Final = 64
 _TOLD: Final = frozenset({OutcomeKind.EXPORTED, OutcomeKind.ALREADY_EXPORTED, OutcomeKind.FAILED})
-_WITHOUT_OBJECTS: Final = frozenset({"capture", "wait_for_template"})
+_WITHOUT_OBJECTS: Final = frozenset({"capture"})
+"""The tasks at which a server fails before anything is asked into the bucket."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,7 +250,8 @@ class ManifestCheck:
                 what=f"The manifest of {manifest.export_id} names {len(expected)} objects, of which {len(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not there.{where}",
                 do="Bring them back from a copy, if there is one; else delete the manifest and clear the server's task "
-                f"export in export_servers: it exports template {template} again, if the account still has it.",
+                f"wait_for_template in export_servers: it exports template {template} again, if the account still has "
+                "it.",
                 template_ids=[template],
                 keys=[self.key(manifest.export_id)],
                 objects=1,
@@ -273,7 +274,7 @@ class ManifestCheck:
                 f"{'is' if len(changed) == 1 else 'are'} not what was proven: another size, ETag or digest than the "
                 "manifest names.",
                 do="Do not restore from it. Bring the old versions back, if the bucket keeps versions; else delete the "
-                "manifest and clear the server's task prove_and_record in export_servers, which proves what is there.",
+                "manifest and clear the server's task wait_for_export in export_servers, which proves what is there.",
                 template_ids=[manifest.template.id],
                 keys=changed,
                 objects=len(changed),
@@ -289,7 +290,7 @@ class ManifestCheck:
             kind=Kind.UNREADABLE,
             what=words.partition(" Look at who wrote it")[0],
             do="Look at who wrote it. A newer version of Sealift writes manifests of its own; if nothing else explains "
-            "it, delete it, and clear the server's task prove_and_record in export_servers.",
+            "it, delete it, and clear the server's task wait_for_export in export_servers.",
             keys=[key],
             objects=1,
             **server_of(export),
@@ -332,8 +333,8 @@ def half_export(
     gone = outcome is not None and outcome[1].disks > 0
     if templates or gone:
         do = (
-            "Clear the server's task export in export_servers, with what follows it: it goes on from here, without "
-            "another capture. Where the run is gone or the export not wanted, delete the objects."
+            "Clear the server's task wait_for_template in export_servers, with what follows it: it goes on from here, "
+            "without another capture. Where the run is gone or the export not wanted, delete the objects."
         )
     else:
         do = "Their template is gone, so that nothing can be added. Start a new run for the server; delete the objects."

@@ -227,8 +227,8 @@ def _look(cos: CosApi, item: PlanItem, bucket: str, *, with_part_size: bool = Fa
         if info is None or info.size <= 0:
             state = "is missing" if info is None else "is empty"
             raise ProofError(
-                f"{bucket}/{key} of {item.name} {state}: the export is not whole. Clear the export task, which "
-                "submits the same template again, without a new capture.",
+                f"{bucket}/{key} of {item.name} {state}: the export is not whole. Clear the task "
+                "wait_for_template, which submits the same template again, without a new capture.",
                 check_id="object-present",
                 key=key,
             )
@@ -256,7 +256,8 @@ def _prove_disk(
     except ProofFailed as error:
         raise ProofError(
             f"{bucket}/{info.key}, disk {planned.device} of {item.name}, is not a sound image: {error.detail}. No "
-            "manifest was written. Delete the object and clear the export task to export the same template again.",
+            "manifest was written. Delete the object and clear the task wait_for_template, which exports the same "
+            "template again.",
             check_id=error.check_id,
             key=info.key,
         ) from error

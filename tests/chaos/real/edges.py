@@ -34,8 +34,8 @@ CAPTURE_ANSWERED = Edge(
 )
 CAPTURE_STORED = Edge("capture: task state store set", "airflow", "store:set", "forwarded", CAPTURE)
 CAPTURE_PUSHED = Edge("capture: XCom pushed", "airflow", "xcoms:set", "forwarded", CAPTURE, "return_value")
-CAPTURE_DEFERS = Edge("capture: state:deferred arrived", "airflow", "state:deferred", "arrived", CAPTURE)
-CAPTURE_DEFERRED = Edge("capture: state:deferred carried out", "airflow", "state:deferred", "forwarded", CAPTURE)
+CAPTURE_SUCCESS = Edge("capture: state:success arrived", "airflow", "state:success", "arrived", CAPTURE)
+CAPTURE_SUCCEEDED = Edge("capture: state:success carried out", "airflow", "state:success", "forwarded", CAPTURE)
 
 EXPORT_CLAIMED = Edge("export: its claim is taken", "cos", "PutObject", "answered", EXPORT, _CLAIM)
 CLAIM_WRITTEN = Edge("export: its claim is written, not answered", "cos", "PutObject", "forwarded", EXPORT, _CLAIM)
@@ -61,8 +61,8 @@ WORKER_EDGES = (
     CAPTURE_ANSWERED,
     CAPTURE_STORED,
     CAPTURE_PUSHED,
-    CAPTURE_DEFERS,
-    CAPTURE_DEFERRED,
+    CAPTURE_SUCCESS,
+    CAPTURE_SUCCEEDED,
     EXPORT_CLAIMED,
     EXPORT_ARRIVED,
     EXPORT_DONE,

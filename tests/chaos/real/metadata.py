@@ -20,7 +20,7 @@ SELECT dag_id, run_id, task_id, map_index, try_number FROM task_instance_history
  WHERE replace(CAST(task_instance_id AS text), '-', '') = :id
 """
 _STATE = """
-SELECT task_instance.state, task_instance.try_number, trigger.triggerer_id
+SELECT task_instance.state, task_instance.try_number, trigger.triggerer_id, trigger.classpath
   FROM task_instance LEFT JOIN trigger ON trigger.id = task_instance.trigger_id
  WHERE dag_id = :dag_id AND run_id = :run_id AND task_id = :task_id AND map_index = :map_index
 """
@@ -54,11 +54,13 @@ class TaskState:
     """How a task instance stands now.
 
     :param triggerer: the id of the triggerer's job that has its trigger, or None.
+    :param trigger: the class of its trigger, by its path, or None.
     """
 
     state: str | None
     try_number: int
     triggerer: int | None
+    trigger: str | None
 
 
 class Metadata:

@@ -57,18 +57,21 @@ def _triggerer(wait: str, *, service: str, method: str, held: bool = False) -> P
     return play
 
 
-scenario("triggerer killed while a capture waits, the other takes over")(
+scenario("triggerer killed while a capture waits for an offline slot, the other takes over")(
     _triggerer(CAPTURE, service="classic", method="*")
 )
-scenario("triggerer killed at its first poll for wait_for_template, the other takes over")(
+scenario("triggerer killed while a server is captured, the other takes over")(
     _triggerer(WAIT_TEMPLATE, service="classic", method="*")
 )
 scenario("triggerer killed while it lists an export's objects, the other takes over")(
     _triggerer(WAIT_EXPORT, service="cos", method="ListObjectsV2")
 )
 
-scenario("triggerer held while a capture waits, goes on when the other has taken over")(
+scenario("triggerer held while a capture waits for an offline slot, goes on when the other has taken over")(
     _triggerer(CAPTURE, service="classic", method="*", held=True)
+)
+scenario("triggerer held while a server is captured, goes on when the other has taken over")(
+    _triggerer(WAIT_TEMPLATE, service="classic", method="*", held=True)
 )
 
 
@@ -123,7 +126,7 @@ scenario("both schedulers killed with all workers while a manifest is written, a
 # The API server
 
 
-for _edge in (edges.CAPTURE_PUSHED, edges.CAPTURE_DEFERS, edges.PROVE_SUCCESS):
+for _edge in (edges.CAPTURE_PUSHED, edges.CAPTURE_SUCCESS, edges.PROVE_SUCCESS):
     scenario(f"API server killed at {_edge.name}")(_killed_at(_edge, "api-server"))
 
 

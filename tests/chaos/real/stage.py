@@ -18,8 +18,9 @@ from tests.chaos.real.worker import Worker, title
 from tests.chaos.real.world import BUCKET, GRACE_MINUTES, PATIENCE, UNCAPPED, World
 from tools.keeper import signal_all
 
-CAPTURE, EXPORT, PROVE = "export.capture", "export.export", "export.prove_and_record"
-WAIT_TEMPLATE, WAIT_EXPORT = "export.wait_for_template", "export.wait_for_export"
+CAPTURE, WAIT_TEMPLATE, WAIT_EXPORT = "export.capture", "export.wait_for_template", "export.wait_for_export"
+EXPORT, PROVE = WAIT_TEMPLATE, WAIT_EXPORT
+"""What a worker does of the two: it starts only once their wait is over."""
 PLAN, WAVES, READ = "make_plan", "export_waves", "read_wave"
 
 
@@ -122,6 +123,19 @@ class Run:
 
         found: TaskState = wait_for(there, f"{task}[{index}] of {self.wave} in a triggerer", seconds=seconds)
         return found
+
+    def wait_uncertain(self, task: str, *, index: int = 0, beyond: int) -> None:
+        """Wait until a later try waits to be certain of what an earlier one did, or needed not to."""
+
+        def there() -> bool:
+            found = self.state(task, index)
+            if found is None or found.try_number <= beyond:
+                return False
+            return found.state == "success" or (
+                found.state == "deferred" and (found.trigger or "").endswith(".MomentTrigger")
+            )
+
+        wait_for(there, f"a later try of {task}[{index}] of {self.wave} that waits to be certain", seconds=PATIENCE)
 
     def wait_other_try(self, task: str, ti_id: UUID, index: int = 0) -> None:
         """Wait until Airflow has given up a try and another one runs."""

@@ -61,7 +61,7 @@ class _Admitted:
 
 
 def _pool_only() -> None:
-    """Counts the capture tasks that Airflow has running or waiting, as a pool with deferred tasks in it does."""
+    """Counts the tasks of captures that Airflow has running or waiting, as a pool with deferred tasks in it does."""
 
     @contextmanager
     def admit(self: Any, classic: Any, item: Any) -> Iterator[Any]:
@@ -70,10 +70,10 @@ def _pool_only() -> None:
         busy = [
             one
             for one in playing.airflow.tasks()
-            if one.step == "capture"
+            if one.step in {"capture", "wait_for_template"}
             and one.state in {"running", "deferred"}
             and one.run.servers[one.index]["guest_id"] != item.guest_id
-            and "template_id" in one.store
+            and (one.step == "wait_for_template" or "template_id" in one.store)
         ]
         if len(busy) >= self._max_offline:
             raise OfflineCapReached("The pool is full.", in_flight=len(busy), max_offline=self._max_offline)

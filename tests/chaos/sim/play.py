@@ -415,7 +415,7 @@ class Play:
             for info in list(self.cos.list(self.world.sandbox.bucket, f"{images}/disk-")):
                 self.sim.say(f"a person deletes {info.key}")
                 self.cos.delete(self.world.sandbox.bucket, info.key)
-            task.run.tasks[f"{GROUP}.export", task.index].state = "failed"
+            task.run.tasks[f"{GROUP}.wait_for_template", task.index].state = "failed"
 
     def _item(self, run: Run, index: int) -> Any:
         running = next(one for one in self.plans if run in one.runs)

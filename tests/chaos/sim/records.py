@@ -9,7 +9,7 @@ from tests.chaos.sim.engine import Actor
 
 GROUP: Final = "export"
 ENDED: Final = frozenset({"success", "failed", "upstream_failed", "skipped"})
-STEPS: Final = ("capture", "wait_for_template", "export", "wait_for_export", "prove_and_record")
+STEPS: Final = ("capture", "wait_for_template", "wait_for_export")
 
 
 @dataclass(eq=False)

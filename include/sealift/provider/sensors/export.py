@@ -12,7 +12,8 @@ class ImageExportSensor(AccountSensor):
 
     Tells a slow export from a stuck one and from a failed one, and says which in words.
 
-    :param started: what :class:`~sealift.provider.operators.export.ExportImageOperator` returned, as JSON, templated.
+    :param started: what :class:`~sealift.provider.sensors.export_when_ready.ExportWhenReadySensor` returned, as JSON,
+        templated.
     """
 
     trigger_path = "sealift.provider.triggers.waits.ExportWaitTrigger"
