@@ -10,7 +10,7 @@ from tests.chaos.real.points import Hit
 from tests.chaos.real.scenario import SCENARIOS, Play, Scenario, scenario
 from tests.chaos.real.stage import CAPTURE, EXPORT, Edge, Stage
 
-LONG_GRACE_MINUTES = 1.0
+LONG_GRACE_MINUTES = 1.5
 
 
 def _kills_at(edge: Edge) -> Play:

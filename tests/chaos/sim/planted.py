@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sealift.classic.errors import ClassicOutcomeUnknownError
 from sealift.cos.models import ObjectInfo
-from sealift.exports import capturing, names, proving, slots, steps, waiting
+from sealift.exports import capturing, names, offline, proving, slots, steps, waiting
 from sealift.exports.capturing import Captured
 from sealift.exports.errors import OfflineCapReached
 from sealift.exports.jsontext import canonical_json
@@ -102,7 +102,7 @@ def _one_look() -> None:
     def just_ended(guest: Any, quiet: Any) -> bool:
         return False
 
-    slots._just_ended = just_ended
+    offline._just_ended = just_ended
 
 
 def _early_manifest() -> None:
