@@ -218,7 +218,7 @@ class MemoryWatch:
     """
 
     programs: Sequence[Kept]
-    interval: float = 5.0
+    interval: float = 10.0
     peaks: dict[str, int] = field(default_factory=dict)
     resident: dict[str, int] = field(default_factory=dict)
     samples: int = 0
@@ -288,7 +288,7 @@ class Used:
         return of_airflow(self.cpu)
 
 
-def measured(programs: Sequence[Kept], work: Callable[[], object], *, memory_interval: float = 5.0) -> Used:
+def measured(programs: Sequence[Kept], work: Callable[[], object], *, memory_interval: float = 10.0) -> Used:
     """Do some work and tell what programs used meanwhile.
 
     :param programs: the keepers.
