@@ -12,7 +12,8 @@ task has *started* earlier.
 
 **5,000 triggers.** One triggerer holds as many waits as servers: one server gets there by real programs, the others'
 rows are copied from its (benchmarks/deferred_rows.py), their captures really run in the sandbox. Scheduler and DAG
-processor are stopped, so that what is measured is the triggerer alone.
+processor are stopped, so that what is measured is the triggerer alone. Calls per interval are the most in any stretch
+of one poll interval, since polls that come less often than that are no smaller.
 """
 
 from __future__ import annotations
@@ -253,13 +254,14 @@ def run_triggers(given: argparse.Namespace) -> dict[str, Any]:
         ((_, run_id),) = world.metadata.rows(_STARTED, dag=WAVE, task=WAIT_FOR_TEMPLATE)
         copy_waits(world, sample, others, run_id=run_id, wave_size=given.wave_size)
         say("  rows are written; starting the triggerer")
+        world.history.skip()
         world.airflow.start("triggerer-0")
         world.airflow.wait_until_lives("triggerer-0", seconds=120)
         waiting.reach(WAIT_FOR_TEMPLATE, n, seconds=300 + n / 2)
         say(f"  it has all {n}; {given.settle:.0f} s until it is measured")
         # Taking up is not waiting: each trigger asks for its XCom, and looks at its template for the first time.
         time.sleep(given.settle + 2 * given.poll_interval)
-        world.history.skip()
+        taking_up = world.history.count()
         programs = world.programs()
         memory = MemoryWatch([one for one in programs if one.component == TRIGGERER])
         used = measured(programs, lambda: time.sleep(given.minutes * 60))
@@ -274,9 +276,11 @@ def run_triggers(given: argparse.Namespace) -> dict[str, Any]:
             "cores": {name: round(value / used.wall, 4) for name, value in used.cpu.items()},
             "triggerer_rss_mb": round(memory.resident[TRIGGERER] / 1e6, 1),
             "peak_pss_mb": used.memory,
+            "classic_calls_while_taking_up": taking_up.total("classic"),
             "classic_calls": calls.total("classic"),
+            "classic_calls_in_an_interval_at_most": calls.most_within(given.poll_interval),
             "classic_calls_per_interval": round(calls.total("classic") * given.poll_interval / used.wall, 2),
-            "rate_limit_errors": calls.refused,
+            "rate_limit_errors": taking_up.refused + calls.refused,
             "calls": calls.as_dict(),
         }
 
@@ -345,7 +349,7 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     if triggers is not None:
         found["triggerer_core_share"] = triggers["cores"][TRIGGERER]
         found["triggerer_rss_mb"] = triggers["triggerer_rss_mb"]
-        found["api_calls_per_interval"] = triggers["classic_calls_per_interval"]
+        found["api_calls_per_interval"] = triggers["classic_calls_in_an_interval_at_most"]
     return found
 
 

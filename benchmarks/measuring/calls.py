@@ -6,6 +6,7 @@ The file is read as it grows, a stretch at a time, and only counted: nothing of 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Calls:
     :param by_method: by service: how often each method was called.
     :param refused: how many calls were refused for their rate.
     :param effects: what happened, by kind.
+    :param classic_at: when the Classic API was called.
     :param thinned: the history left reading calls out, since it had grown too long: what is counted is a lower bound.
     """
 
@@ -32,11 +34,14 @@ class Calls:
     refused: int = 0
     effects: Counter[str] = field(default_factory=Counter)
     thinned: bool = False
+    classic_at: list[float] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
         """Count one event."""
         if event["kind"] == "request":
             self.by_method[event["service"]][event["method"]] += 1
+            if event["service"] == "classic":
+                self.classic_at.append(event["at"])
             self.refused += _RATE in (event.get("error") or "")
         elif event["kind"] == "effect":
             self.effects[event["what"]] += 1
@@ -46,6 +51,11 @@ class Calls:
     def total(self, service: str) -> int:
         """Tell how often a service was called."""
         return sum(self.by_method[service].values())
+
+    def most_within(self, seconds: float) -> int:
+        """Tell the most calls to the Classic API in any stretch of so many seconds."""
+        times = sorted(self.classic_at)
+        return max((number - bisect_left(times, at - seconds) for number, at in enumerate(times, 1)), default=0)
 
     def as_dict(self) -> dict[str, Any]:
         """Give the counts as JSON takes them."""

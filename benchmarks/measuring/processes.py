@@ -206,7 +206,7 @@ def cpu(programs: Sequence[Kept]) -> dict[str, float]:
 
 def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
     """Subtract what was used before from what was used after, by component."""
-    return {name: round(value - before.get(name, 0.0), 3) for name, value in sorted(after.items())}
+    return {name: round(value - before.get(name, 0.0), 3) + 0.0 for name, value in sorted(after.items())}
 
 
 def of_airflow(by_component: Mapping[str, float]) -> float:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
-from benchmarks.measuring.calls import Tail
+from benchmarks.measuring.calls import Calls, Tail
 from benchmarks.measuring.chains import Way, longest_chain, percentile, ways
 from benchmarks.measuring.metadata import MetadataDatabase, grown
 from benchmarks.measuring.meter import CallMeter
@@ -165,7 +165,13 @@ def test_calls_are_counted_as_the_sandbox_got_them(tmp_path: Path) -> None:
     assert calls.by_method["classic"] == {"SoftLayer_Account::getObject": 5}
     assert calls.total("classic") == 5
     assert calls.refused == 2
-    assert tail.count().total("classic") == 0
+    assert calls.most_within(60) == 5
+    assert tail.count().most_within(60) == 0
+
+
+def test_the_most_calls_of_a_stretch_may_begin_anywhere() -> None:
+    calls = Calls(classic_at=[0.0, 9.0, 10.0, 11.0, 12.0, 30.0])
+    assert [calls.most_within(seconds) for seconds in (0.5, 1, 3, 12)] == [1, 2, 4, 5]
 
 
 def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:

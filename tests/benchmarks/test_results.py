@@ -73,7 +73,7 @@ TRIGGERS = {
     "name": "triggers",
     "cores": {"triggerer": 0.22, "scheduler": 0.0},
     "triggerer_rss_mb": 450.5,
-    "classic_calls_per_interval": 104.2,
+    "classic_calls_in_an_interval_at_most": 104,
     "rate_limit_errors": 2,
 }
 
@@ -135,7 +135,7 @@ def test_figures_of_waiting() -> None:
         "failed": 0,
         "triggerer_core_share": 0.22,
         "triggerer_rss_mb": 450.5,
-        "api_calls_per_interval": 104.2,
+        "api_calls_per_interval": 104,
         "rate_limit_errors": 3,
     }
 
