@@ -63,6 +63,7 @@ def run_size(given: argparse.Namespace, size: int) -> dict[str, Any]:
         schedulers=given.schedulers,
         triggerers=given.triggerers,
         celery_workers=given.workers,
+        meter_triggerers=True,
         keep=given.keep,
     ) as world:
         programs = world.programs()
@@ -84,6 +85,7 @@ def run_size(given: argparse.Namespace, size: int) -> dict[str, Any]:
         per_server = {
             "cpu_s_by_component": {name: round(value / size, 4) for name, value in used.cpu.items()},
             "classic_calls": round(calls.total("classic") / size, 3),
+            "classic_calls_waiting": round(world.meter.calls / size, 3),
             "classic_calls_by_method": {
                 name: round(count / size, 3) for name, count in calls.by_method["classic"].most_common()
             },

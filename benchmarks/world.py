@@ -91,7 +91,7 @@ class World:
         self._stack = ExitStack()
         self.sandbox = SandboxProgram(
             root=self.root / "sandbox",
-            servers=self.servers + self.servers // 25 + DEMO_SERVERS + 10,
+            servers=size_of_account(self.servers),
             seed=self.seed,
             speed=1.0,
             switches={
@@ -119,7 +119,7 @@ class World:
         self.sandbox.start(seconds=180)
         self.history = Tail(self.sandbox.root / "history.jsonl")
         self._told, self._happened = Tail(self.history.path), Counter[str]()
-        self.guests, self._surplus = self._exportable()
+        self.guests, self._surplus = choose(self.sandbox.root / "world.sqlite", self.servers)
         if not self.airflow_too:
             return
         self._airflow = self._cluster()
@@ -133,7 +133,7 @@ class World:
             self._airflow.env[_CONNECTION] = json.dumps(metered)
         self._airflow.start(*triggerers)
         self._airflow.env.pop(_CONNECTION, None)
-        self._airflow.wait_until_ready(dags=self.dags, seconds=300)
+        self._airflow.wait_until_ready(dags=self.dags, seconds=600)
         for connection_id, fields in connections.items():
             self._airflow.add_connection(connection_id, **fields)
         self.metadata = MetadataDatabase(self._airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
@@ -184,24 +184,6 @@ class World:
         return [*of_airflow, *kept(self.sandbox.mark, component=SANDBOX)]
 
     # The account
-
-    def _exportable(self) -> tuple[list[int], list[int]]:
-        """Choose the servers to export, and name those that have to be left out of "all" to have just these.
-
-        Servers that cannot be exported stay in: a plan over all of an account meets them as well.
-        """
-        with closing(sqlite3.connect(f"file:{self.sandbox.root / 'world.sqlite'}?mode=ro", uri=True)) as world:
-            guests = [json.loads(row[0]) for row in world.execute("SELECT doc FROM docs WHERE kind = 'guest'")]
-        guests.sort(key=lambda one: int(one["_n"]))
-        demo = [guest["id"] for guest in guests if guest["_n"] < DEMO_SERVERS]
-        good = [
-            guest["id"]
-            for guest in guests
-            if guest["_n"] >= DEMO_SERVERS and guest["_status"] == "ACTIVE" and not guest["_software"]
-        ]
-        if len(good) < self.servers:
-            raise ValueError(f"The account has {len(good)} servers that can be exported, not {self.servers}.")
-        return good[: self.servers], [*demo, *good[self.servers :]]
 
     def params(self, **more: Any) -> dict[str, Any]:
         """Make the parameters of plan_exports for all servers but the surplus."""
@@ -259,6 +241,33 @@ class World:
             f"{done[f'{kind}-ended']} of {done[f'{kind}-started']} {kind}s that began have ended"
             for kind in ("capture", "export")
         )
+
+
+def size_of_account(servers: int) -> int:
+    """Say how many servers an account must have for so many to be exportable."""
+    return servers + servers // 25 + DEMO_SERVERS + 10
+
+
+def choose(world: Path, servers: int) -> tuple[list[int], list[int]]:
+    """Choose the servers to export, and name those that have to be left out of "all" to have just these.
+
+    Servers that a plan refuses stay in: a plan over all of an account meets them as well.
+
+    :param world: the sandbox's account.
+    :param servers: how many.
+    :returns: ids of both.
+    :raises ValueError: if the account has not so many.
+    """
+    with closing(sqlite3.connect(f"file:{world}?mode=ro", uri=True)) as account:
+        guests = [json.loads(row[0]) for row in account.execute("SELECT doc FROM docs WHERE kind = 'guest'")]
+    guests.sort(key=lambda one: int(one["_n"]))
+    # What is not active is only warned of: its capture would be tried, and the sandbox refuses it.
+    active = [guest for guest in guests if guest["_n"] >= DEMO_SERVERS and guest["_status"] == "ACTIVE"]
+    good = [guest["id"] for guest in active if not guest["_software"]]
+    if len(good) < servers:
+        raise ValueError(f"The account has {len(good)} servers that can be exported, not {servers}.")
+    kept_in = {*good[:servers], *(guest["id"] for guest in active if guest["_software"])}
+    return good[:servers], [guest["id"] for guest in guests if guest["id"] not in kept_in]
 
 
 # Options that several benchmarks have

@@ -102,7 +102,7 @@ class Apart:
     """Each program has its own folders and its own address.
 
     :param home: the cluster's folder.
-    :param project_root: the folder with ``plugins/`` and ``include/``.
+    :param project_root: the folder with ``plugins/``, ``include/`` and ``deploy/``.
     :param dags: the folder of DAGs.
     :param with_dags: which kinds of program have a copy of the DAGs.
     """

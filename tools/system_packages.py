@@ -18,6 +18,7 @@ NEEDED: Mapping[str, tuple[str, str]] = {
     "qemu-utils": ("qemu-img", "judges the disk images that Sealift writes"),
     "e2fsprogs": ("mke2fs", "makes and checks the file systems inside them"),
     "chromium": ("chromium", "shows Airflow's pages as a person sees them"),
+    "curl": ("curl", "asks the store in IBM's procedure, beside which Sealift is measured"),
     "postgresql": ("initdb", "holds the metadata of an Airflow with two schedulers"),
     "redis-server": ("redis-server", "holds the tasks that wait for one of Celery's workers"),
 }

@@ -174,12 +174,19 @@ def kept(mark: str, *, component: str | None = None) -> list[Kept]:
     return sorted(found, key=lambda one: (one.component, one.keeper))
 
 
+def _program(tree: Sequence[Process]) -> Process | None:
+    """The program that a keeper was told to run: the oldest of its children, of which orphans are others."""
+    children = [one for one in tree[1:] if one.parent == tree[0].pid]
+    return min(children, key=lambda one: (one.began, one.pid), default=None)
+
+
 def _by_component(one: Kept, tree: Sequence[Process]) -> dict[str, float]:
     """Tell a LocalExecutor's workers, which descend from the scheduler, from the scheduler itself."""
     whole = cpu_of(tree)
     if one.component != SCHEDULER:
         return {one.component: whole}
-    itself = next((process.own for process in tree if process.parent == one.keeper), 0) / _TICKS
+    program = _program(tree)
+    itself = program.own / _TICKS if program else 0.0
     return {SCHEDULER: itself, WORKERS: whole - itself}
 
 
@@ -218,7 +225,7 @@ class MemoryWatch:
     """
 
     programs: Sequence[Kept]
-    interval: float = 5.0
+    interval: float = 10.0
     peaks: dict[str, int] = field(default_factory=dict)
     resident: dict[str, int] = field(default_factory=dict)
     samples: int = 0
@@ -233,9 +240,10 @@ class MemoryWatch:
         for one in self.programs:
             if one.keeper not in everything:
                 continue
-            itself = [process.pid for process in everything.values() if process.parent == one.keeper]
-            for process in _tree(everything, one.keeper)[1:]:
-                local_worker = one.component == SCHEDULER and process.pid not in itself
+            tree = _tree(everything, one.keeper)
+            program = _program(tree)
+            for process in tree[1:]:
+                local_worker = one.component == SCHEDULER and process != program
                 component = WORKERS if local_worker else one.component
                 pss[component] += pss_of(process.pid)
                 rss[component] += rss_of(process.pid)
@@ -288,7 +296,7 @@ class Used:
         return of_airflow(self.cpu)
 
 
-def measured(programs: Sequence[Kept], work: Callable[[], object], *, memory_interval: float = 5.0) -> Used:
+def measured(programs: Sequence[Kept], work: Callable[[], object], *, memory_interval: float = 10.0) -> Used:
     """Do some work and tell what programs used meanwhile.
 
     :param programs: the keepers.

@@ -24,6 +24,7 @@ def size_run(size: int, cpu: float, *, idle: float = 0.2, failed: int = 0) -> di
             "cpu_s_by_component": {"scheduler": cpu / 2, "workers": cpu / 2, "postgresql": 0.25, "sandbox": 0.1},
             "worker_processes": 3.1,
             "classic_calls": 9.0,
+            "classic_calls_waiting": 0.4,
             "classic_calls_by_method": {"SoftLayer_Account::getVirtualGuests": 9.0},
             "cos_calls": 20.0,
             "cos_calls_by_method": {"GetObject": 20.0},

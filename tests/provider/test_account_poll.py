@@ -281,7 +281,7 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     afterwards = {"captures": 3}
     counted: list[int] = []
 
-    def surveyed(_classic: Any, _store: Any, at: account.SlotsAt, now: datetime, _earlier: Any) -> Any:
+    def surveyed(_classic: Any, _store: Any, at: account.SlotsAt, now: datetime, *_: Any) -> Any:
         assert now.tzinfo is not None
         assert at.root == "offline-slots/1"
         counted.append(answers.pop(0) if answers else afterwards["captures"])
@@ -315,9 +315,7 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     afterwards["captures"] = 0
     events = await finished(*waits)
     payloads = [event.payload for one in events for event in one]
-    assert payloads == [{"status": "look-again", "seen": f"{count} offline"} for count in (2, 0, 0)], (
-        "and what was seen"
-    )
+    assert payloads == [{"status": "look-again", "seen": f"{count} offline"} for count in (2, 0, 0)]
     assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == ()
 
 

@@ -425,7 +425,7 @@ async def test_slots_that_cannot_be_counted_give_nobody_one_and_fail_no_wait(
     def counted(*_: Any) -> int:
         raise ClassicError("the list could not be read whole")
 
-    monkeypatch.setattr(account, "_counted", counted)
+    monkeypatch.setattr(account, "_surveyed", counted)
     at = SlotsAt(cos_conn_id="one", region="r", bucket="b", root="offline-slots/1", settle_seconds=900.0)
     slot = Interest(guest_id=9, max_offline=5, slots=at)
 

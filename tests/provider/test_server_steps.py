@@ -76,6 +76,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     store = SimpleNamespace(
         client=SimpleNamespace(endpoint_url="http://127.0.0.1:1"),
         export_api_key="key-of-the-export",
+        cos_conn_id="s",
         region="us-south",
         service_instance_id=None,
     )

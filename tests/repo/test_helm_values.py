@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_the_chart_has_every_key_or_it_is_marked(values: dict[str, Any], text: s
     assert unknown == {"createUserJob.defaultUser.enabled"}
     marked = re.search(r"^createUserJob:\n  # UNCONFIRMED", text, re.MULTILINE)
     assert marked, "what the list does not hold has to be marked"
+
+
+def test_airflow_starts_with_what_the_image_starts_it_with(values: dict[str, Any], project_root: Path) -> None:
+    ours = ast.parse((project_root / "deploy/airflow/airflow_local_settings.py").read_text()).body[1:]
+    theirs = ast.parse(values["airflowLocalSettings"]).body
+    assert [ast.unparse(one) for one in theirs] == [ast.unparse(one) for one in ours]
 
 
 def test_two_of_what_may_not_be_missed_and_workers_by_keda(values: dict[str, Any]) -> None:

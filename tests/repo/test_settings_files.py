@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tools import settings_files
 from tools.cluster import Cluster
+from tools.cluster_parts import Apart
 from tools.settings_files import SettingsFileError, read, settings, shipped
 
 ENGINES = settings_files.ENGINES
@@ -95,3 +99,36 @@ def test_apart_every_program_has_folders_and_an_address_of_its_own(tmp_path: Pat
     together = Cluster(home=tmp_path, project_root=project_root)
     assert [together.folders(name) for name in together.names] == [()] * len(together.names)
     assert [together.host(name) for name in together.names] == list(together.names)
+
+
+def test_apart_a_program_runs_its_own_copy_of_the_code_and_of_the_file_that_preloads(
+    tmp_path: Path, project_root: Path
+) -> None:
+    places = Apart(home=tmp_path / "home", project_root=project_root, dags=project_root / "dags", with_dags={"worker"})
+    places.prepare(tmp_path / "home")
+    try:
+        worker, scheduler = places.place("worker-0", "worker"), places.place("scheduler-0", "scheduler")
+        for place in (worker, scheduler):
+            place.make()
+            assert place.folder is not None
+            code = (
+                "import importlib.util as util\n"
+                "for name in ('sealift', 'airflow_local_settings'): print(util.find_spec(name).origin)"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, **place.env},
+                cwd=place.folder,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found = [Path(line) for line in done.stdout.splitlines()]
+            assert [place.folder in path.parents for path in found] == [True, True]
+        assert worker.folder is not None
+        assert scheduler.folder is not None
+        assert list((worker.folder / "dags").glob("*.py"))
+        assert not list((scheduler.folder / "dags").glob("*.py"))
+    finally:
+        places.remove()
+    assert places.temporary is None

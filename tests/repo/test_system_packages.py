@@ -26,6 +26,7 @@ def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
     put(tmp_path, "qemu-img")
     assert system_packages.missing(system_packages.NEEDED, path=str(tmp_path)) == [
         "chromium",
+        "curl",
         "e2fsprogs",
         "postgresql",
         "redis-server",
@@ -46,7 +47,7 @@ def test_the_exact_line_is_named_where_nothing_may_be_installed(
 ) -> None:
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: None)
     assert system_packages.main() == 1
-    line = "apt-get install -y --no-install-recommends chromium e2fsprogs postgresql qemu-utils redis-server"
+    line = "apt-get install -y --no-install-recommends chromium curl e2fsprogs postgresql qemu-utils redis-server"
     assert line in capsys.readouterr().err
 
 
@@ -56,13 +57,13 @@ def test_what_is_missing_is_installed_where_it_may_be(monkeypatch: pytest.Monkey
 
     def install(packages: list[str], prefix: list[str]) -> str:
         asked.append((packages, prefix))
-        put(tmp_path, "qemu-img", "mke2fs", "chromium", "initdb", "redis-server")
+        put(tmp_path, "qemu-img", "mke2fs", "chromium", "curl", "initdb", "redis-server")
         return ""
 
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: ["sudo", "-n"])
     monkeypatch.setattr(system_packages, "install", install)
     assert system_packages.main() == 0
-    assert asked == [(["chromium", "e2fsprogs", "postgresql", "qemu-utils", "redis-server"], ["sudo", "-n"])]
+    assert asked == [(["chromium", "curl", "e2fsprogs", "postgresql", "qemu-utils", "redis-server"], ["sudo", "-n"])]
 
 
 @pytest.mark.usefixtures("nothing_there")

@@ -9,7 +9,8 @@ done.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -27,6 +28,21 @@ QUIET_PART: Final = 60
 
 QUIET_SHARE: Final = 0.1
 """… or for this share of the capture's age, where that is less: a short capture has no long gaps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JustRead:
+    """What was read of the account a moment before a look.
+
+    :param templates: by id.
+    :param guests: by id.
+    """
+
+    templates: Mapping[int, Template] = field(default_factory=dict)
+    guests: Mapping[int, GuestState] = field(default_factory=dict)
+
+
+NOTHING: Final = JustRead()
 
 
 class Account(BaseModel):
@@ -57,7 +73,13 @@ class Account(BaseModel):
 
 
 def look_at_account(
-    classic: ClassicApi, *, holders: Collection[int], now: datetime, slack: timedelta, earlier: Account | None = None
+    classic: ClassicApi,
+    *,
+    holders: Collection[int],
+    now: datetime,
+    slack: timedelta,
+    earlier: Account | None = None,
+    just_read: JustRead = NOTHING,
 ) -> Account:
     """Look who is offline for a capture of ours.
 
@@ -71,20 +93,25 @@ def look_at_account(
     :param now: the present time, with a time zone.
     :param slack: how late a template may show, and clocks differ.
     :param earlier: an earlier look, to build on; None reads back as far as the longest capture.
+    :param just_read: what the caller asked the account for a moment ago; it is not asked for again.
     :returns: what was found.
     """
     back_to = now - deadlines.CAPTURE_MOST if earlier is None else min(earlier.taken_at, now) - slack
     recent = [one for one in classic.newest_templates(names.TEMPLATE_PREFIX, back_to=back_to) if _is_ours(one)]
     watched = frozenset[int]() if earlier is None else earlier.watched
     gone_by = watched - {one.id for one in recent}
-    again = classic.template_states(gone_by) if gone_by else {}
+    again = {one: just_read.templates[one] for one in gone_by & just_read.templates.keys()}
+    if unknown := gone_by - again.keys():
+        again |= classic.template_states(unknown)
     known = [*recent, *(one for one in again.values() if _is_ours(one))]
     shown = {_export_of(one): one for one in known}
     over = {} if earlier is None else dict.fromkeys(earlier.exports - shown.keys())
     # A recent template that an earlier look saw over stays over: only what is new or watched is asked about.
     fresh = [one for one in known if one.id in watched or _export_of(one) not in (earlier.exports if earlier else ())]
     asked = {*(_guest_of(one) for one in fresh), *holders}
-    states = classic.guest_states(sorted(asked)) if asked else {}
+    states = {one: just_read.guests[one] for one in asked & just_read.guests.keys()}
+    if strangers := asked - states.keys():
+        states |= classic.guest_states(sorted(strangers))
     quiet = slack / QUIET_PART
     still = [one for one in fresh if _offline(one, states.get(_guest_of(one)), now=now, quiet=quiet)]
     return Account(

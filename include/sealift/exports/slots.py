@@ -35,7 +35,7 @@ from sealift.cos.models import ObjectInfo
 from sealift.exports import deadlines
 from sealift.exports.errors import ExportsError, OfflineCapReached, OutcomeOpen, ServerBusyError
 from sealift.exports.looking import real_clock
-from sealift.exports.offline import Account, look_at_account
+from sealift.exports.offline import NOTHING, Account, JustRead, look_at_account
 from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi
 from sealift.exports.registers import Entry, Holding, Register, new_token
@@ -103,7 +103,13 @@ class Survey(BaseModel):
 
 
 def survey(
-    classic: ClassicApi, cos: CosApi, place: SlotsPlace, *, now: datetime, earlier: Survey | None = None
+    classic: ClassicApi,
+    cos: CosApi,
+    place: SlotsPlace,
+    *,
+    now: datetime,
+    earlier: Survey | None = None,
+    just_read: JustRead = NOTHING,
 ) -> Survey:
     """Look at the account and at its slots.
 
@@ -112,6 +118,7 @@ def survey(
     :param place: where the slots are.
     :param now: the present time, with a time zone.
     :param earlier: an earlier look at the same place, by whomever: what it found is not read again.
+    :param just_read: what the caller asked the account for a moment ago.
     :returns: who is offline, and which slots are taken.
     """
     slots = read_slots(cos, place, known=earlier.slots if earlier else None)
@@ -121,6 +128,7 @@ def survey(
         now=now,
         slack=2 * place.settle,
         earlier=earlier.account if earlier else None,
+        just_read=just_read,
     )
     live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
     return Survey(account=account, slots=slots, live=frozenset(live))

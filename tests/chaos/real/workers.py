@@ -61,7 +61,7 @@ def _held_between(taken: Edge, task: str, *, until: str = "") -> Play:
     Only the task's process is let go on: its supervisor would end it at once, told by Airflow that it was given up.
 
     :param taken: the note's edge, at which its answer has not come back: the worker cannot have gone on by itself.
-    :param until: the other try's state by which the first one goes on; empty for when it waits to be certain.
+    :param until: how the other try must stand before the worker goes on; empty for when it waits to be certain.
     """
 
     def play(stage: Stage) -> None:

@@ -122,7 +122,7 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
                 cos=self.cos.client,
                 item=self.item,
                 settings=self.wave.settings,
-                gate=slots.gate(seen),
+                gate=slots.gate(seen, cos=self.cos),
                 remembered_template_id=None if remembered is None else int(str(remembered)),
             )
         except OfflineCapReached as full:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sealift.provider.links import ObjectLink, TemplateLink, template_url
+from sealift.provider.links import ObjectLink
 from sealift.provider.sensors.server import ServerSensor
 from sealift.provider.sensors.template import ImageTemplateSensor
 from sealift.provider.waits import ENDED_KEY, template_id_of
@@ -22,7 +22,7 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
     keys and times; with them, when the wait saw the template become whole, if it did.
     """
 
-    operator_extra_links = (TemplateLink(), ObjectLink())
+    operator_extra_links = (ObjectLink(),)
     ui_color = "#e6f4ea"
 
     def step(self, context: Context, *, ended: Any = None) -> dict[str, Any]:  # type: ignore[override]  # noqa: ARG002
@@ -38,7 +38,6 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
 
         template_id = template_id_of(self.terms)
         item, settings = self.item, self.wave.settings
-        self.remember_link(TemplateLink, template_url(template_id))
         try:
             started = ensure_export_started(
                 classic=self.classic.client,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.assets import exported_asset
-from sealift.provider.links import ManifestLink, ObjectLink
+from sealift.provider.links import ManifestLink
 from sealift.provider.sensors.export import ImageExportSensor
 from sealift.provider.sensors.server import ServerSensor
 from sealift.provider.waits import ENDED_KEY, read_xcom, template_id_of
@@ -22,7 +22,7 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
     manifest's key.
     """
 
-    operator_extra_links = (ManifestLink(), ObjectLink())
+    operator_extra_links = (ManifestLink(),)
     ui_color = "#e6f4ea"
 
     def __init__(self, **kwargs: Any) -> None:
@@ -62,7 +62,6 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
             recorded.manifest_key,
         )
         self.remember_link(ManifestLink, self.cos.url_of(settings.bucket, recorded.manifest_key))
-        self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
         self._tell_asset(context, recorded.manifest_key)
         self._forget_claim()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}

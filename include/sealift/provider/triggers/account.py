@@ -235,6 +235,10 @@ def usual(key: Hashable, kind: str) -> float | None:
     return seen[len(seen) // 4] if seen else None
 
 
+_Known = tuple[Mapping[int, "Template"], Mapping[int, "GuestState"]]
+"""The templates and the virtual servers that a look has read so far."""
+
+
 class AccountPoll:
     """The loop that looks.
 
@@ -315,7 +319,8 @@ class AccountPoll:
                 lambda ids: self._ask(classic.guest_states, ids, limit=limit), guest_ids, apart=self._guests_apart
             )
         objects, unlisted = await self._list_all(wanted, templates)
-        in_flight, problem = await self._slots(classic, wanted, taken_at) if down is None else ({}, down)
+        known = (templates.found, guests.found)
+        in_flight, problem = await self._slots(classic, wanted, taken_at, known) if down is None else ({}, down)
         snapshot = Snapshot(
             taken_at=taken_at,
             asked=frozenset(wanted),
@@ -332,14 +337,14 @@ class AccountPoll:
         return snapshot, templates.problem or guests.problem or problem
 
     async def _slots(
-        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
+        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime, known: _Known
     ) -> tuple[dict[SlotsAt, frozenset[int]], Exception | None]:
         """Count what keeps slots taken; where that fails, nobody gets one now, and the other waits go on."""
         places = {one.slots for one in wanted if one.slots is not None}
         problem: Exception | None = None
         found: dict[SlotsAt, frozenset[int]] = {}
         try:
-            found = await self._in_flight(classic, wanted, now)
+            found = await self._in_flight(classic, wanted, now, known)
         except Exception as error:  # noqa: BLE001 - as in _snapshot; it is logged by _note
             problem = error
         for at in places - found.keys():
@@ -382,14 +387,14 @@ class AccountPoll:
         return objects, unlisted
 
     async def _in_flight(
-        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime
+        self, classic: ClassicClient, wanted: tuple[Interest, ...], now: datetime, known: _Known
     ) -> dict[SlotsAt, frozenset[int]]:
         """Count the captures that run or are about to, where somebody waits for a slot."""
         found: dict[SlotsAt, frozenset[int]] = {}
         for at in dict.fromkeys(one.slots for one in wanted if one.slots is not None):
             try:
                 store = await self._store(at.cos_conn_id, at.region)
-                seen = await self._ask(_surveyed, classic, store, at, now, self._surveys.get(at))
+                seen = await self._ask(_surveyed, classic, store, at, now, self._surveys.get(at), known)
                 self._surveys[at] = seen
                 found[at] = frozenset(seen.guests())
             except (CosError, ConnectionProblem, ExportsError) as error:
@@ -439,35 +444,29 @@ class AccountPoll:
         # The connection may have been changed since it was read: the next look reads it again.
         self._disconnect()
 
-    def _pause(self, began: float | None = None) -> float:
+    def _pause(self) -> float:
+        """How long to pause where nobody says more: the interval, longer after failures."""
         longest = max(self.poll_interval, PAUSE_LIMIT)
-        if self._failures:
-            backoff = self.poll_interval * min(2**self._failures, BACKOFF_LIMIT)
-            return float(min(longest, max(backoff, self._asked_to_wait)))
-        return self._pace(asyncio.get_running_loop().time() if began is None else began)
+        backoff = self.poll_interval * min(2**self._failures, BACKOFF_LIMIT)
+        return float(min(longest, max(backoff, self._asked_to_wait)))
 
-    def _pace(self, began: float) -> float:
+    def _pace(self, waiting: _Register, began: float) -> float:
         """Work out the pause until somebody can learn something; who says nothing about it is looked at as usual."""
-        waiting = _registers.get(self.key)
-        if waiting is None:
-            return self.poll_interval
         wanted = [waiting.looks.setdefault(token, began + self.poll_interval) - began for token in waiting.waits]
         least, most = self.poll_interval / QUICKER, self.poll_interval * SLOWER
         return min(most, max(least, min(wanted, default=self.poll_interval)))
 
     async def _rest(self) -> None:
         """Pause; who comes meanwhile can shorten it, but not to less than the bound between two looks."""
+        if self._failures or self.key not in _registers:
+            await asyncio.sleep(self._pause())
+            return
         clock = asyncio.get_running_loop().time
         began = clock()
-        while True:
-            waiting = _registers.get(self.key)
-            if waiting is not None:
-                waiting.changed.clear()
-            left = began + self._pause(began) - clock()
+        while (waiting := _registers.get(self.key)) is not None:
+            waiting.changed.clear()
+            left = began + self._pace(waiting, began) - clock()
             if left <= 0:
-                return
-            if waiting is None or self._failures:
-                await asyncio.sleep(left)
                 return
             try:
                 async with asyncio.timeout(left):
@@ -502,11 +501,14 @@ def _admitted(wanted: tuple[Interest, ...], in_flight: Mapping[SlotsAt, frozense
     return frozenset(admitted)
 
 
-def _surveyed(classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime, earlier: Survey | None) -> Survey:
-    from sealift.exports.steps import SlotsPlace, survey
+def _surveyed(
+    classic: ClassicClient, store: CosClient, at: SlotsAt, now: datetime, earlier: Survey | None, known: _Known
+) -> Survey:
+    from sealift.exports.steps import JustRead, SlotsPlace, survey
 
     place = SlotsPlace(bucket=at.bucket, root=at.root, settle=timedelta(seconds=at.settle_seconds))
-    return survey(classic, store, place, now=now, earlier=earlier)
+    just_read = JustRead(templates=known[0], guests=known[1])
+    return survey(classic, store, place, now=now, earlier=earlier, just_read=just_read)
 
 
 def _listed(store: CosClient, place: Place) -> tuple[ObjectInfo, ...]:
