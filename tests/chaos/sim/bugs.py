@@ -11,7 +11,6 @@ BUGS: Final[Mapping[str, tuple[str, str]]] = {
     "impatient": ("duplicate_captures", "late"),
     "pool-only": ("cap_overshoots", "cap"),
     "account-only": ("cap_overshoots", "cap"),
-    "one-look": ("cap_overshoots", "cap"),
     "frees-on-failure": ("duplicate_captures", "late"),
     "early-manifest": ("false_done", "damage"),
     "trusting": ("false_done", "damage"),

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sealift.classic.errors import ClassicOutcomeUnknownError
 from sealift.cos.models import ObjectInfo
-from sealift.exports import capturing, names, offline, proving, slots, steps, waiting
+from sealift.exports import capturing, names, proving, slots, steps, waiting
 from sealift.exports.capturing import Captured
 from sealift.exports.errors import OfflineCapReached
 from sealift.exports.jsontext import canonical_json
@@ -94,15 +94,6 @@ def _account_only() -> None:
         yield _Admitted()
 
     slots.OfflineSlots.admit = admit
-
-
-def _one_look() -> None:
-    """Takes a server for back as soon as one look shows all sizes and no transaction."""
-
-    def just_ended(guest: Any, quiet: Any) -> bool:
-        return False
-
-    offline._just_ended = just_ended
 
 
 def _early_manifest() -> None:
@@ -237,7 +228,6 @@ _PLANTS: Final[dict[str, Callable[[], None]]] = {
     "blind": _blind,
     "pool-only": _pool_only,
     "account-only": _account_only,
-    "one-look": _one_look,
     "early-manifest": _early_manifest,
     "trusting": _trusting,
     "impatient": _impatient,
