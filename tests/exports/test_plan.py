@@ -186,7 +186,11 @@ def test_the_inventory_of_a_bare_metal_server_loses_the_notes_that_speak_of_secr
 
 
 def test_a_past_slot_adopts_what_was_captured_then_and_skips_the_rest_with_the_reason(
-    make_guest: Callable[..., Any], make_classic: Any, plan_of: Callable[..., Plan], period: str
+    make_guest: Callable[..., Any],
+    make_classic: Any,
+    make_transaction: Callable[..., Any],
+    plan_of: Callable[..., Plan],
+    period: str,
 ) -> None:
     classic = make_classic(guests=[make_guest(1), make_guest(2)])
     classic.add_template(f"sealift-1-{period}")
@@ -198,6 +202,10 @@ def test_a_past_slot_adopts_what_was_captured_then_and_skips_the_rest_with_the_r
         (Outcome.NOT_EXPORTABLE, True),
     ]
     assert [one.rule for one in plan.items[1].refusals] == ["past-slot"]
+    classic.guests[2] = make_guest(2, activeTransaction=make_transaction())
+    busy = plan_of(classic, past_slot=True).items[1]
+    assert [one.rule for one in busy.refusals] == ["past-slot"], "that it is busy now does not matter to that slot"
+    classic.guests[2] = make_guest(2)
     told = plan_of(classic, past_slot=True, capture_now=True)
     assert [(item.outcome, item.adopt_only) for item in told.items] == [(Outcome.EXPORT, False)] * 2
 

@@ -68,6 +68,11 @@ class Context:
     template_exists: bool = False
     disks: list[PlannedDisk] = field(default_factory=list)
 
+    @property
+    def captures(self) -> bool:
+        """Whether the run would capture the server: not where a template is there, nor for a slot that has passed."""
+        return not self.template_exists and (not self.past_slot or self.settings.capture_now)
+
 
 Check = Callable[[Guest, Context], Iterable[str]]
 
@@ -171,7 +176,7 @@ def unknown_id_finding(guest_id: int) -> Finding:
 
 def _active_transaction(guest: Guest, context: Context) -> Iterable[str]:
     transaction = guest.active_transaction
-    if transaction is not None and not context.template_exists:
+    if transaction is not None and context.captures:
         status = transaction.status_friendly_name or transaction.status_name or "status unknown"
         since = transaction.status_change_date or transaction.create_date
         yield (
@@ -212,7 +217,7 @@ def _stopped(guest: Guest, _: Context) -> Iterable[str]:
 
 
 def _third_party_software(guest: Guest, context: Context) -> Iterable[str]:
-    for name in [] if context.template_exists else third_party_software(guest):
+    for name in third_party_software(guest) if context.captures else []:
         yield (
             f"{name} is listed as software of the server beside its operating system. IBM does not capture servers "
             "while third-party software that it provided is installed: remove it in the console (the server's "
