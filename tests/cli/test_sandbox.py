@@ -143,7 +143,7 @@ def test_a_sandbox_that_was_killed_leaves_a_state_that_serves(run: Run, state: P
         (["--fault", "empty_200=2"], "between 0 and 1"),
         (["--set", "nosuch=1"], "there is no switch 'nosuch'"),
         (["--set", "xmlrpc_nil=x"], "one of empty, nil"),
-        (["--servers", "5001"], "5001"),
+        (["--servers", "10001"], "10001"),
         (["--speed", "0"], "0"),
         (["--host", "0.0.0.0"], "--allow-non-loopback"),
     ],
