@@ -63,19 +63,28 @@ def test_what_one_server_costs(tmp_path: Path) -> None:
     assert run["peak_pss_mb"]["airflow"] > 100
 
 
+WAIT = ["--servers=2", "--triggers=5", "--delays=2", "--gap=0.1", "--minutes=0.1", "--settle=0", "--poll-interval=1"]
+
+
 def test_what_waiting_costs(tmp_path: Path) -> None:
     out = tmp_path / "wait.json"
-    options = ["--servers=2", "--triggers=5", "--delays=2", "--gap=0.1", "--minutes=0.1", "--settle=0"]
-    assert wait.main([*options, "--poll-interval=1", f"--out={out}", *SOON]) == 0
+    assert wait.main([*WAIT, f"--out={out}", *SOON, "--parts", "waiting"]) == 0
     figures, runs = read(out)
     assert figures["failed"] == figures["rate_limit_errors"] == 0
     assert figures["cores_2_waiting"] > 0
     assert 0 < figures["delay_p50_s"] <= figures["delay_p99_s"]
-    waiting, triggers = runs["waiting"], runs["triggers"]
+    waiting = runs["waiting"]
     assert len(waiting["delays_after_capture_s"]) == len(waiting["delays_after_export_s"]) == 2
+
+
+def test_what_a_triggerer_costs(tmp_path: Path) -> None:
+    out = tmp_path / "wait.json"
+    assert wait.main([*WAIT, f"--out={out}", *SOON, "--parts", "triggers"]) == 0
+    figures, runs = read(out)
+    triggers = runs["triggers"]
     assert triggers["still_waiting_at_the_end"] == 5
-    assert triggers["classic_calls_while_taking_up"] > 0
     # One poll for all, of templates and of servers, if there was one in so short a time.
     assert figures["api_calls_per_interval"] < 5
     assert figures["triggerer_rss_mb"] > 50
+    assert figures["triggerer_core_share"] == triggers["cores"]["triggerer"] > 0
     assert "scheduler" not in triggers["cores"] or triggers["cores"]["scheduler"] == 0
