@@ -15,7 +15,7 @@ from sealift.classic.models import Transaction
 from sealift.cos.errors import CosTransientError
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen
 from sealift.exports.plan import PlanItem
-from sealift.exports.slots import OfflineSlots, SlotsPlace, settle_time, survey
+from sealift.exports.slots import OfflineSlots, SlotsPlace, Survey, settle_time, survey
 
 PLACE = SlotsPlace(bucket="sealift-exports", root="offline-slots/307608", settle=timedelta(minutes=15))
 
@@ -108,6 +108,50 @@ def test_those_who_come_at_the_same_moment_begin_at_different_slots(
         cos.objects = {key: body for key, body in cos.objects.items() if "offline-slots" not in key}
     tried = [key.split("/")[2] for key in cos.writes if key.startswith("offline-slots/")]
     assert len(set(tried)) == 4
+
+
+# A look that somebody else took
+
+
+def test_a_look_that_was_handed_on_spares_the_one_before_the_slot_is_taken(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    submit(101, max_offline=3)
+    handed = Survey.model_validate_json(survey(classic, cos, PLACE, now=time.now).brief())
+    classic.calls.clear()
+    cos.reads.clear()
+    submit(102, max_offline=3, seen=handed)
+    assert classic.count("newest_templates") == 1
+    assert [key for key in cos.reads if key.endswith("00000001.json")] == ["offline-slots/307608/000/00000001.json"], (
+        "its own entry, to see that it is on top; those that are known are not read again"
+    )
+
+
+def test_a_look_that_was_handed_on_is_never_believed_about_the_cap(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    handed = survey(classic, cos, PLACE, now=time.now)
+    submit(101, max_offline=1)
+    with pytest.raises(OfflineCapReached, match="1 of at most 1"):
+        submit(102, max_offline=1, seen=handed)
+    assert seen(classic, cos, time) == {101}, "the slot that it took was given back"
+
+
+def test_who_finds_the_slot_gone_looks_again(submit: Callable[..., None], classic: Any, cos: Any, time: Any) -> None:
+    handed = survey(classic, cos, PLACE, now=time.now)
+    submit(104, max_offline=3)
+    submit(101, max_offline=3, seen=handed)  # the handed look shows both of them the same slot
+    assert seen(classic, cos, time) == {101, 104}
+
+
+def test_a_full_look_that_was_handed_on_may_be_old(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    submit(101, max_offline=1)
+    handed = survey(classic, cos, PLACE, now=time.now)
+    finish(classic, 101)
+    submit(102, max_offline=1, seen=handed)
+    assert seen(classic, cos, time) == {102}
 
 
 def test_a_task_that_ends_badly_after_it_submitted_frees_nothing(

@@ -234,12 +234,17 @@ class OfflineSlots:
                 taken.give_back()
 
     def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
+        # Where somebody else has just looked, the one look that must be our own is that after the slot is taken.
+        handed = self._seen
         for _ in range(_TRIES):
-            seen = self._seen = survey(classic, self._cos, self._place, now=self._clock(), earlier=self._seen)
+            seen = handed or survey(classic, self._cos, self._place, now=self._clock(), earlier=self._seen)
             mine = self._earlier(seen, item)
             others = seen.guests(but=item.guest_id)
             if len(others) >= self._max_offline:
-                raise self._full(item, len(others))
+                if handed is None:
+                    raise self._full(item, len(others))
+                self._seen, handed = seen, None
+                continue
             free = [number for number in range(self._max_offline) if number not in seen.live]
             # Who comes at the same moment sees the same slots free: each begins somewhere else.
             number = mine if mine is not None else free[item.guest_id % len(free)] if free else None
@@ -247,17 +252,19 @@ class OfflineSlots:
                 # One server holds two slots, for two periods: what is counted is servers, so there is room beyond.
                 number = next(one for one in itertools.count(self._max_offline) if one not in seen.live)
             taken = self._write(item, number, seen.slots.get(number))
-            if taken is None:
-                continue
-            try:
-                counted = self._recount(seen, number, item)
-            except BaseException:
-                taken.give_back()
-                raise
-            if counted >= self._max_offline:
+            if taken is not None:
+                try:
+                    # What was just written need not be read again.
+                    known = seen.model_copy(update={"slots": {**seen.slots, number: taken.holding}})
+                    counted = self._recount(classic, known, number, item, looks=handed is not None)
+                except BaseException:
+                    taken.give_back()
+                    raise
+                if counted < self._max_offline:
+                    return taken
                 taken.give_back()
                 raise self._full(item, counted)
-            return taken
+            self._seen, handed = seen, None
         raise self._full(item, self._max_offline)
 
     def _earlier(self, seen: Survey, item: PlanItem) -> int | None:
@@ -311,20 +318,25 @@ class OfflineSlots:
             clocks=(self._monotonic, self._clock),
         )
 
-    def _recount(self, seen: Survey, mine: int, item: PlanItem) -> int:
+    def _recount(self, classic: ClassicApi, seen: Survey, mine: int, item: PlanItem, *, looks: bool) -> int:
         """Count the others again, now that all who come later can see this slot taken.
 
-        A slot that has changed since the account was asked has a new holder, who is about to submit.
-
+        :param looks: whether to ask the account as well; otherwise it was asked right before the slot was taken, and a
+            slot that has changed since has a new holder, who is about to submit.
         :raises OutcomeOpen: one of them is another try of this same export.
         """
-        slots = read_slots(self._cos, self._place, known=seen.slots)
-        changed = {number for number, one in slots.items() if one is not seen.slots.get(number) and one.held}
-        live = {number for number in (seen.live & slots.keys()) | changed if number != mine and slots[number].held}
-        for number in changed - {mine}:
+        if looks:
+            now = survey(classic, self._cos, self._place, now=self._clock(), earlier=seen)
+            slots, account, live = now.slots, now.account, set(now.live)
+        else:
+            slots, account = read_slots(self._cos, self._place, known=seen.slots), seen.account
+            live = {number for number in seen.live & slots.keys() if slots[number].held}
+        changed = {number for number, one in slots.items() if one is not seen.slots.get(number) and one.held} - {mine}
+        for number in changed:
             if slots[number].entry.export_id == item.export_id:
                 raise self._open(item, slots[number])
-        return len(Survey(account=seen.account, slots=slots, live=frozenset(live)).guests(but=item.guest_id))
+        live = (live if looks else live | changed) - {mine}
+        return len(Survey(account=account, slots=slots, live=frozenset(live)).guests(but=item.guest_id))
 
     def _full(self, item: PlanItem, in_flight: int) -> OfflineCapReached:
         return OfflineCapReached(
@@ -350,7 +362,7 @@ class _Taken:
     ) -> None:
         self._item = item
         self._register = register
-        self._holding = holding
+        self.holding = holding
         self._latest = latest
         self._monotonic, self._clock = clocks
         self.may_be_submitted = False
@@ -373,9 +385,9 @@ class _Taken:
 
     def give_back(self) -> None:
         """Give the slot back. If that fails, it is free all the same in a while: see the module's first lines."""
-        entry = self._holding.entry.model_copy(update={"state": "free", "taken_at": self._clock()})
+        entry = self.holding.entry.model_copy(update={"state": "free", "taken_at": self._clock()})
         try:
-            self._register.advance(self._holding, entry)
+            self._register.advance(self.holding, entry)
         except (CosError, ExportsError) as error:
             log.warning("The offline slot of %s could not be given back, and frees itself: %s", self._item.name, error)
 
