@@ -203,6 +203,22 @@ class Connection:
         return s3
 
 
+def warm_up() -> None:
+    """Have the SDK load all that it loads with its first client: its models, and modules that it imports late."""
+    first = Connection(
+        region="us-south",
+        endpoint_url="http://127.0.0.1:9",
+        tokens=None,
+        access_key_id="none",
+        secret_access_key="none",  # noqa: S106 - it opens nothing: no call is made
+        timeout=1.0,
+        verify=True,
+        redact=Redactor([]),
+    )
+    first._opened()
+    first.close()
+
+
 @functools.cache
 def service_models() -> Any:
     """The SDK's descriptions of its services, parsed once in a process and in those that it forks: nothing secret."""

@@ -17,6 +17,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 MODULES: Final = (
+    "encodings.unicode_escape",
     "SoftLayer",
     "SoftLayer.transports",
     "ibm_boto3",
@@ -25,10 +26,18 @@ MODULES: Final = (
     "ibm_botocore.config",
     "ibm_botocore.handlers",
     "ibm_botocore.httpsession",
+    "airflow.dag_processing.bundles.local",
+    "airflow.providers.standard.decorators.python",
+    "airflow.sdk.definitions.decorators",
+    "airflow.sdk.definitions.decorators.condition",
+    "airflow.sdk.definitions.decorators.setup_teardown",
+    "airflow.sdk.definitions.decorators.task_group",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "airflow.dag_processing.dagbag",
+    "sealift.classic.client",
     "sealift.classic.transport",
+    "sealift.connections",
     "sealift.cos.client",
     "sealift.exports.doctor",
     "sealift.exports.report",
@@ -77,11 +86,9 @@ def preload(arguments: Sequence[str] | None = None) -> bool:
         except ImportError as error:
             # A task that needs it says so itself, with its server's name: no reason to keep a scheduler from starting.
             log.warning("Sealift could not import %s ahead of its tasks: %s", name, error)
-    from sealift.cos.connection import service_models
+    from sealift.cos.connection import warm_up
 
-    loader = service_models()
-    for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
-        loader.load_service_model("s3", kind)
+    warm_up()
     # What is there now is never garbage: the collector of a fork need not go through it, nor copy pages by doing so.
     gc.collect()
     gc.freeze()
