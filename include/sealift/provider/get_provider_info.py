@@ -240,6 +240,23 @@ def get_provider_info() -> dict[str, Any]:
                         "integer",
                         "20",
                     ),
+                    "max_offline_per_datacenter": _option(
+                        "Most of these servers in one data center. 0: as many as max_offline allows.",
+                        "integer",
+                        "0",
+                    ),
+                    "max_exports": _option(
+                        "Most exports to the bucket in flight at once, over all runs and machines that export to the "
+                        "same bucket and prefix. The count is not exact: a few more can be submitted in one moment. "
+                        "0: any number, and nothing is learned from refusals.",
+                        "integer",
+                        "40",
+                    ),
+                    "max_exports_per_datacenter": _option(
+                        "Most of these exports of servers in one data center. 0: as many as max_exports allows.",
+                        "integer",
+                        "0",
+                    ),
                     "active_waves": _option(
                         "How many waves of one plan may have servers that wait for their capture. The next wave starts "
                         "when no more servers wait than may be offline at once, so that one suffices.",

@@ -31,8 +31,10 @@ class OfflineSlotTrigger(AccountTrigger):
     :param classic_conn_id: connection of the type ``ibm_classic``.
     :param poll_interval: seconds between two polls of the account.
     :param gate: as JSON: ``slots``, the fields of :class:`~sealift.provider.triggers.account.SlotsAt`; ``max_offline``,
-        most servers offline for capture at once; and ``window``, the capture window to wait for, if any.
-    :param server: as JSON: ``guest_id``, the virtual server that waits, and ``adopts``, if nothing is captured.
+        most servers offline for capture at once; ``max_in_datacenter``, most of them in one data center, if that is
+        bounded; and ``window``, the capture window to wait for, if any.
+    :param server: as JSON: ``guest_id``, the virtual server that waits, its ``datacenter``, if that is known, and
+        ``adopts``, if nothing is captured.
     :param attempt: which try of the task this is.
     :param deferred_by_worker: whether a worker process made this trigger, after it found no slot.
     """
@@ -77,11 +79,17 @@ class OfflineSlotTrigger(AccountTrigger):
         if self._passes():
             yield TriggerEvent(LOOK_AGAIN)
             return
-        gate, guest_id = read_xcom(self.gate), int(read_xcom(self.server)["guest_id"])
+        gate, server = read_xcom(self.gate), read_xcom(self.server)
         if gate.get("window"):
             await self._until_it_opens(gate["window"], shared_stream)
         at = SlotsAt(**gate["slots"])
-        interest = Interest(guest_id=guest_id, max_offline=int(gate["max_offline"]), slots=at)
+        interest = Interest(
+            guest_id=int(server["guest_id"]),
+            max_offline=int(gate["max_offline"]),
+            slots=at,
+            datacenter=str(server.get("datacenter") or ""),
+            max_in_datacenter=int(gate.get("max_in_datacenter") or 0),
+        )
         key = self.shared_stream_key()
         token = register(key, interest)
         told: int | None = None
