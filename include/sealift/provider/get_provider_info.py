@@ -191,6 +191,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "IBM Cloud Classic",
                 "python-modules": [
                     "sealift.provider.triggers.account",
+                    "sealift.provider.triggers.admitting",
                     "sealift.provider.triggers.slots",
                     "sealift.provider.triggers.waits",
                     "sealift.provider.triggers.wave",
