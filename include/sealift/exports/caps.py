@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 from urllib.parse import quote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -38,6 +38,12 @@ FORGOTTEN: Final = timedelta(days=1)
 
 ROOM: Final = "caps"
 """The part of their keys behind the root."""
+
+
+class Reader(Protocol):
+    """What it takes to read notes."""
+
+    def read(self, bucket: str, key: str) -> bytes | None: ...
 
 
 class LearnedCap(BaseModel):
@@ -120,7 +126,7 @@ def is_note(key: str, root: str) -> bool:
     return name != key and "/" not in name and name.endswith(".json") and name.startswith(("capture-", "export-"))
 
 
-def read_caps(cos: CosApi, *, bucket: str, root: str, listed: Iterable[ObjectInfo], known: Caps | None = None) -> Caps:
+def read_caps(cos: Reader, *, bucket: str, root: str, listed: Iterable[ObjectInfo], known: Caps | None = None) -> Caps:
     """Read the learned caps of a place: those that changed, one read each.
 
     :param cos: the object store.
