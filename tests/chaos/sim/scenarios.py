@@ -211,6 +211,10 @@ def _surprise(made: Scenario, draw: random.Random) -> None:
         shortest = 0.9 * made.switches["capture_seconds"] - made.skew
         made.switches["afterwork_gap_seconds"] = draw.choice((0.1, 0.5, 0.95)) * min(made.settle / 30, shortest / 10)
         made.switches["afterwork_seconds"] = draw.choice((20.0, 60.0, 600.0))
+    if made.profile in {"cap", "everything", "faults", "zombies"}:
+        # The account takes fewer at once than the caps say.
+        made.switches["captures_at_once"] = draw.choice((0, 0, 1))
+        made.switches["exports_at_once"] = draw.choice((0, 0, 1))
 
 
 def _some(names: Sequence[str], rate: float, draw: random.Random) -> dict[str, float]:

@@ -92,7 +92,7 @@ class OfflineSlotTrigger(AccountTrigger):
         )
         key = self.shared_stream_key()
         token = register(key, interest)
-        told: int | None = None
+        told: tuple[int, int] | None = None
         event: dict[str, Any] = dict(LOOK_AGAIN)
         try:
             async for snapshot in shared_stream:
@@ -100,9 +100,9 @@ class OfflineSlotTrigger(AccountTrigger):
                     if at in snapshot.surveys:
                         event[SEEN] = snapshot.surveys[at].brief()
                     break
-                if at in snapshot.in_flight and len(snapshot.in_flight[at]) != told:
-                    told = len(snapshot.in_flight[at])
-                    self.log.info("Waiting for an offline slot: %d captures run, %d may.", told, gate["max_offline"])
+                if at in snapshot.in_flight and (now := _counted(snapshot, interest)) != told:
+                    told = now
+                    self.log.info("Waiting for an offline slot: %d captures run, %d may.", *told)
         finally:
             unregister(key, token)
         if self.deferred_by_worker:
@@ -152,6 +152,19 @@ def _opening(window: str, minute: datetime) -> datetime:
     from sealift.exports.window import Window
 
     return Window.parse(window).next_opening(minute)
+
+
+def _counted(snapshot: Snapshot, interest: Interest) -> tuple[int, int]:
+    """Tell how many captures run, and how many may: in the data center, where that is what it waits for."""
+    assert interest.slots is not None
+    assert interest.max_offline is not None
+    running, most = len(snapshot.in_flight[interest.slots]), interest.max_offline
+    seen, place = snapshot.surveys.get(interest.slots), interest.datacenter
+    if seen is None:
+        return running, most
+    most = seen.caps.in_force("capture", "", most, snapshot.taken_at)
+    part = seen.caps.in_force("capture", place, interest.max_in_datacenter, snapshot.taken_at) if place else 0
+    return (len(seen.guests(datacenter=place)), part) if part and running < most else (running, most)
 
 
 class MomentTrigger(BaseTrigger):
