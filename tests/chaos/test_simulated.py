@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.sim.runner import WorkerProcess, run_scenarios
-from tests.chaos.sim.scenarios import PROFILES, scenario
+from tests.chaos.sim.scenarios import CROWDED, PROFILES, scenario
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
@@ -38,6 +38,27 @@ def test_the_same_seed_tells_the_same_story() -> None:
 
     assert stories[0] == stories[1]
     assert other["story"] != stories[0]
+
+
+def test_an_account_that_takes_less_at_once_than_the_caps_say_teaches_how_much() -> None:
+    """Eight servers, six slots, and an account that runs two captures and two exports at once."""
+    worker = WorkerProcess()
+    try:
+        played = worker.play(CROWDED)
+    finally:
+        worker.close()
+
+    assert "broken" not in played, played.get("broken")
+    assert not any(played["findings"].values()), played["findings"]
+    assert played["outcomes"] == {"exported": 8, "not-exportable": 1}, "one is refused by a rule"
+    assert played["tries"] == 1, "no refusal uses up a try"
+    refused = {
+        name.partition(": ")[0].rpartition("::")[2]: count
+        for name, count in played["refused"].items()
+        if name.endswith("may run at once.")
+    }
+    assert set(refused) == {"createArchiveTemplate", "copyToIcos"}
+    assert all(count <= 6 for count in refused.values()), f"those of the first moment, and few after: {refused}"
 
 
 def test_the_systematic_scenarios_come_by_every_point_in_turn() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -307,3 +310,41 @@ def test_two_clients_in_many_threads_stay_below_the_rate(tmp_path: Path) -> None
         assert 25 <= busy.counts()["peak_requests_per_second"] < 50
         for one in clients:
             one.close()
+
+
+ASK = """
+import sys
+from sealift.classic.client import ClassicClient
+client = ClassicClient(
+    username=sys.argv[1], api_key=sys.stdin.readline().strip(), endpoint_url=sys.argv[2], requests_per_second=40.0
+)
+for _ in range(int(sys.argv[3])):
+    assert client.account_id() > 0
+client.close()
+"""
+
+
+def test_processes_whose_account_allows_less_settle_below_it_and_no_call_fails(tmp_path: Path) -> None:
+    """Four processes share what they learn by the machine's file, as Airflow's tasks do; the limit is 12 a second."""
+    calls = 45
+    with Sandbox(root=tmp_path / "state", servers=1) as strict:
+        strict.switches.set("requests_per_second", 12)
+        workers = []
+        for _ in range(4):
+            worker = subprocess.Popen(
+                [sys.executable, "-c", ASK, strict.username, strict.api_url, str(calls)],
+                stdin=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "TMPDIR": str(tmp_path)},
+            )
+            assert worker.stdin is not None
+            worker.stdin.write(f"{strict.api_key}\n")
+            worker.stdin.close()
+            workers.append(worker)
+        assert [one.wait(timeout=120) for one in workers] == [0, 0, 0, 0]
+        counts = strict.counts()["calls"]
+    refused = counts["refused for the rate"]
+    assert counts["SoftLayer_Account::getObject"] == 4 * calls + refused
+    assert 1 <= refused <= 0.2 * 4 * calls, "some, until it has learned"
+    (state,) = tmp_path.glob("sealift-*/rate-*")
+    assert state.stat().st_size == 24

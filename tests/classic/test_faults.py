@@ -19,6 +19,7 @@ from sealift.classic.errors import (
     ClassicAuthError,
     ClassicBadReplyError,
     ClassicError,
+    ClassicLoadError,
     ClassicNotFoundError,
     ClassicOutcomeUnknownError,
     ClassicPermissionError,
@@ -90,6 +91,10 @@ ROWS: list[tuple[str, str | None, int, type[ClassicError], type[ClassicError]]] 
     ),
     ("Internal Error", PUBLIC, 500, ClassicTransientError, ClassicOutcomeUnknownError),
     ("WSDL: SOAP-ERROR: Parsing Schema: can't import", None, 500, ClassicTransientError, ClassicOutcomeUnknownError),
+    ("Only 3 image captures may run at once.", "SoftLayer_Exception", 500, ClassicError, ClassicLoadError),
+    ("Too many concurrent transactions in this datacenter", PUBLIC, 500, ClassicError, ClassicLoadError),
+    ("The maximum number of image exports has been reached.", None, 500, ClassicError, ClassicLoadError),
+    ("The disk exceeds the maximum size of an image.", PUBLIC, 500, ClassicError, ClassicError),
     ("Invalid value provided for 'uri'.", "SoftLayer_Exception_InvalidValue", 500, ClassicError, ClassicError),
     (
         "Function is not a valid method",

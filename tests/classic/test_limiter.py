@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import json
+import random
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -128,10 +131,21 @@ def test_processes_of_one_machine_share_the_rate(tmp_path: Path) -> None:
 
 def test_a_damaged_or_foreign_state_holds_nobody_up(tmp_path: Path) -> None:
     path = tmp_path / "rate"
-    for content in (b"", b"abc", struct.pack("<d", 1e12), struct.pack("<d", float("nan"))):
+    nan = float("nan")
+    for content in (
+        b"",
+        b"abc",
+        struct.pack("<d", 1e12),
+        struct.pack("<d", nan),
+        struct.pack("<3d", nan, nan, nan),
+        struct.pack("<3d", 1e12, 1e12, 1e12),
+        struct.pack("<3d", 0.0, -3.0, 0.0),
+        struct.pack("<4d", 1.0, 2.0, 3.0, 4.0),
+    ):
         path.write_bytes(content)
         limiter = Limiter(rate=10.0, state=InFile(path=path))
         assert limiter.acquire() == 0.0
+        assert limiter.in_force() == 10.0
 
 
 def test_without_a_usable_folder_each_process_keeps_to_the_rate_by_itself(
@@ -140,3 +154,146 @@ def test_without_a_usable_folder_each_process_keeps_to_the_rate_by_itself(
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     assert isinstance(_state_of_machine("h", "a"), InMemory)
+
+
+# What it learns
+
+
+def one(rate: float = 20.0) -> tuple[Limiter, FakeTime]:
+    fake = FakeTime()
+    return Limiter(rate=rate, clock=fake.clock, sleep=fake.sleep), fake
+
+
+def test_a_refusal_slows_everybody_down_and_five_minutes_without_one_forget_it() -> None:
+    limiter, fake = one()
+    limiter.pause(1.0)
+    assert limiter.in_force() == pytest.approx(14.0)
+    fake.now += 150
+    assert limiter.in_force() == pytest.approx(17.0)
+    fake.now += 150
+    assert limiter.in_force() == 20.0
+
+
+def test_what_is_refused_at_one_moment_counts_once() -> None:
+    limiter, fake = one()
+    for _ in range(12):
+        limiter.pause(1.0)
+        fake.now += 0.08
+    assert limiter.in_force() == pytest.approx(14.0, rel=0.01)
+    fake.now += 1.0
+    limiter.pause(1.0)
+    assert limiter.in_force() == pytest.approx(14.0 * 0.7, rel=0.01)
+
+
+@pytest.mark.parametrize(("rate", "least"), [(20.0, 0.5), (0.2, 0.2)])
+def test_it_never_stops_altogether(rate: float, least: float) -> None:
+    limiter, fake = one(rate)
+    for _ in range(60):
+        limiter.pause(1.0)
+        fake.now += 1.5
+    assert limiter.in_force() == pytest.approx(least, rel=0.01, abs=0.1)
+    began = fake.now
+    limiter.acquire()
+    limiter.acquire()
+    assert fake.now - began <= 1.0 + 2 / least
+
+
+def test_the_rate_that_was_learned_is_kept_to() -> None:
+    limiter, fake = one()
+    limiter.pause(1.0)
+    times = []
+    for _ in range(60):
+        limiter.acquire()
+        times.append(fake.now)
+    assert most_in_a_second(times) <= 14 + 5, "the burst is smaller as well"
+    assert times[-1] - times[0] == pytest.approx(60 / 14, rel=0.15)
+
+
+def test_who_waits_in_the_line_at_the_old_rate_takes_a_new_place_after_a_refusal() -> None:
+    """Somebody else is refused while it waits: it is not sent before the pause is over."""
+    fake, state = FakeTime(), InMemory(start=1000.0)
+    refused = Limiter(rate=16, clock=fake.clock, sleep=fake.sleep, state=state)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        fake.now += seconds
+        if len(slept) == 1:
+            refused.pause(1.0)
+
+    waiting = Limiter(rate=16, clock=fake.clock, sleep=sleep, state=state)
+    for _ in range(8):
+        waiting.acquire()
+    assert slept == []
+    waiting.acquire()
+    assert slept == pytest.approx([1 / 16, 1.0])
+
+
+def test_processes_learn_from_each_other(tmp_path: Path) -> None:
+    first, second = (Limiter(rate=10.0, state=InFile(path=tmp_path / "rate")) for _ in range(2))
+    first.pause(0.0)
+    assert second.in_force() == pytest.approx(7.0, rel=0.01)
+
+
+def test_a_file_of_a_sealift_that_learned_nothing_is_read(tmp_path: Path) -> None:
+    fake = FakeTime()
+    (tmp_path / "rate").write_bytes(struct.pack("<d", 1005.0))
+    limiter = Limiter(rate=10.0, clock=fake.clock, sleep=fake.sleep, state=InFile(path=tmp_path / "rate"))
+    assert limiter.in_force() == 10.0
+    assert limiter.acquire() == pytest.approx(5.1 - limiter.burst / 10)
+    assert (tmp_path / "rate").stat().st_size == 24
+
+
+class Account:
+    """A server that refuses what exceeds its limit, and clients of several machines that have work without end."""
+
+    def __init__(self, *, limit: int, rates: list[float], clients: int) -> None:
+        self.limit = limit
+        self.recent: deque[float] = deque()
+        self.answered: list[float] = []
+        self.refused: list[float] = []
+        self.line: list[tuple[float, int, str]] = []
+        self.clocks, self.limiters = [], []
+        for rate in rates:
+            state = InMemory(start=1000.0)
+            for _ in range(clients):
+                fake = FakeTime()
+                self.clocks.append(fake)
+                self.limiters.append(Limiter(rate=rate, clock=fake.clock, sleep=fake.sleep, state=state))
+                heapq.heappush(self.line, (fake.now, len(self.limiters) - 1, "ask"))
+
+    def run(self, seconds: float) -> None:
+        rng = random.Random(11)
+        while self.line[0][0] < 1000.0 + seconds:
+            now, number, act = heapq.heappop(self.line)
+            self.clocks[number].now = now
+            if act == "ask":
+                self.limiters[number].acquire()
+                heapq.heappush(self.line, (self.clocks[number].now + rng.uniform(0.01, 0.05), number, "arrive"))
+                continue
+            while self.recent and self.recent[0] <= now - 1.0:
+                self.recent.popleft()
+            pause = 0.0
+            if len(self.recent) >= self.limit:
+                self.refused.append(now - 1000.0)
+                self.limiters[number].pause(1.0)
+                pause = rng.uniform(0.0, 0.5)
+            else:
+                self.recent.append(now)
+                self.answered.append(now - 1000.0)
+            heapq.heappush(self.line, (now + pause + rng.uniform(0.01, 0.05), number, "ask"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "rates"), [(50, [48.0, 48.0, 48.0]), (50, [20.0, 20.0, 20.0]), (50, [45.0, 10.0, 20.0]), (20, [48.0])]
+)
+def test_machines_that_know_nothing_of_each_other_settle_below_the_account_s_limit(
+    limit: int, rates: list[float]
+) -> None:
+    account = Account(limit=limit, rates=rates, clients=8)
+    account.run(900)
+    later = [moment for moment in account.refused if moment >= 60]
+    served = sum(moment >= 60 for moment in account.answered)
+    assert account.refused[0] < 10, "they begin above it"
+    assert len(later) <= 0.01 * served, f"{len(later)} refused of {served}"
+    assert 0.6 * limit <= served / 840 <= limit

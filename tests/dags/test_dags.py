@@ -91,9 +91,19 @@ def test_the_way_of_one_server(dagbag: DagBag) -> None:
     chain = ["capture", "wait_for_template", "wait_for_export"]
     for before, after in itertools.pairwise(chain):
         assert f"export.{after}" in dag.get_task(f"export.{before}").downstream_task_ids
-    weights = [dag.get_task(f"export.{name}").priority_weight for name in chain]
-    assert weights == sorted(weights), "finishing work goes before starting work"
     assert dag.get_task("summarise").trigger_rule == "all_done"
+
+
+def test_finishing_work_goes_before_starting_work(dagbag: DagBag) -> None:
+    """Of the tasks that want a worker: a proof before an export, an export before a capture, over all waves."""
+    dag = dagbag.dags["export_servers"]
+    order = ("export.capture", "export.wait_for_template", "export.wait_for_export", "summarise")
+    tasks = [dag.get_task(name) for name in order]
+    assert [one.priority_weight for one in tasks] == [1, 2, 3, 4]
+    assert {one.weight_rule for one in tasks} == {"absolute"}, (
+        "with another rule the weights of what comes after would count for what comes before"
+    )
+    assert len({one.pool for one in tasks}) == 1, "weights are compared within a pool"
 
 
 def test_a_server_is_no_more_tasks_than_it_needs(dagbag: DagBag) -> None:

@@ -267,3 +267,35 @@ def test_what_make_plan_and_the_reports_write_can_be_read(
     write_run_report(cos, make_run_report(cos=cos, plan=plan, waves=waves, now=now), prefix=PREFIX)
     world.cos.objects |= cos.objects
     assert world.examine(now=now + timedelta(days=1)).findings[0].what == found.findings[0].what
+
+
+# What the account taught
+
+
+def test_learned_caps_are_told_and_are_no_findings(world: World) -> None:
+    def taught(root: str, kind: str, datacenter: str, cap: int, at: datetime) -> None:
+        name = f"{kind}-in-{datacenter}" if datacenter else f"{kind}-account"
+        said = {
+            "kind": kind,
+            "datacenter": datacenter,
+            "cap": cap,
+            "learned_at": at.isoformat(),
+            "words": "Only so many.",
+        }
+        world.cos.json(f"{root}/caps/{name}.json", said)
+
+    taught("offline-slots/307608", "capture", "dal13", 3, NOW - timedelta(minutes=80))
+    taught(f"{PREFIX}/claims", "export", "", 1, NOW)
+    taught(f"{PREFIX}/claims", "export", "fra02", 2, NOW - timedelta(days=2))
+    found = world.examine()
+    assert found.findings == []
+    assert [(one.kind, one.datacenter, one.cap) for one in found.learned_caps] == [
+        ("capture", "dal13", 5),
+        ("export", None, 1),
+    ]
+    assert [one.sentence.partition(", since")[0] for one in found.learned_caps] == [
+        "Learned: at most 5 captures at once in the data center dal13",
+        "Learned: at most 1 export at once in the account",
+    ]
+    world.cos.json(f"{PREFIX}/claims/caps/export-account.json", {"cap": 0})
+    assert len(world.examine().learned_caps) == 1

@@ -12,11 +12,14 @@ from sealift.classic.errors import (
     ClassicActiveTransactionError,
     ClassicBadReplyError,
     ClassicError,
+    ClassicLoadError,
     ClassicOutcomeUnknownError,
     ClassicPermissionError,
 )
+from sealift.exports.caps import LearnedCap
 from sealift.exports.errors import OutcomeOpen, OutcomeUnknownError, ServerBusyError, StepError, TemplateMissingError
 from sealift.exports.plan import PlanItem
+from sealift.exports.registers import Entry
 from sealift.exports.steps import ExportStarted, ensure_export_started, forget_claim
 
 KEY = "PLANTED-ibm-api-key"
@@ -287,3 +290,18 @@ def test_the_key_is_in_no_message(export: Callable[..., ExportStarted], classic:
 
     assert KEY not in str(caught.value)
     assert KEY not in caplog.text
+
+
+def test_a_refusal_for_the_load_gives_the_claim_back_and_teaches_a_cap(
+    export: Callable[..., ExportStarted], classic: Any, cos: Any, item: PlanItem
+) -> None:
+    classic.export_acts = [fails(ClassicLoadError("Only 2 image exports may run at once."))]
+    with pytest.raises(ClassicLoadError, match="Only 2"):
+        export()
+    notes = {key.rpartition("/")[2]: body for key, (body, *_) in cos.objects.items() if "/claims/caps/" in key}
+    assert set(notes) == {"export-account.json"}, "nothing else runs in its data center"
+    assert LearnedCap.model_validate_json(notes["export-account.json"]).cap == 1
+    assert not export().adopted, "the next try need not wait: nobody submitted"
+    claimed = [body for key, (body, *_) in cos.objects.items() if "/claims/101/" in key]
+    entry = Entry.model_validate_json(claimed[0])
+    assert (entry.datacenter, entry.template_id, entry.lasts_seconds) == ("dal13", 900, 6 * 3600)

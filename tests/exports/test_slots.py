@@ -11,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sealift.classic.errors import ClassicLoadError
 from sealift.classic.models import Transaction
 from sealift.cos.errors import CosTransientError
+from sealift.exports.caps import LearnedCap
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen
 from sealift.exports.plan import PlanItem
 from sealift.exports.slots import OfflineSlots, SlotsPlace, Survey, settle_time, survey
@@ -26,22 +28,23 @@ def classic(make_guest: Callable[..., Any], make_classic: Any) -> Any:
 
 
 @pytest.fixture
-def item(make_guest: Callable[..., Any], item_of: Callable[..., PlanItem]) -> Callable[[int], PlanItem]:
+def item(make_guest: Callable[..., Any], item_of: Callable[..., PlanItem]) -> Callable[..., PlanItem]:
     made = item_of(make_guest(101))
 
-    def of(guest_id: int) -> PlanItem:
+    def of(guest_id: int, datacenter: str | None = "dal13") -> PlanItem:
         export = f"{guest_id}-20261123T0200Z"
-        return made.model_copy(update={"guest_id": guest_id, "export_id": export, "hostname": f"web{guest_id}"})
+        update = {"guest_id": guest_id, "export_id": export, "hostname": f"web{guest_id}", "datacenter": datacenter}
+        return made.model_copy(update=update)
 
     return of
 
 
 @pytest.fixture
-def submit(classic: Any, item: Callable[[int], PlanItem], gate_of: Callable[..., OfflineSlots]) -> Callable[..., None]:
+def submit(classic: Any, item: Callable[..., PlanItem], gate_of: Callable[..., OfflineSlots]) -> Callable[..., None]:
     """Submit a capture; the template shows at once unless it is told to show late."""
 
-    def run(guest_id: int, *, late: bool = False, **changes: Any) -> None:
-        with gate_of(**changes).admit(classic, item(guest_id)) as admission:
+    def run(guest_id: int, *, late: bool = False, datacenter: str | None = "dal13", **changes: Any) -> None:
+        with gate_of(**changes).admit(classic, item(guest_id, datacenter)) as admission:
             admission.submitting()
             if not late:
                 classic.add_template(item(guest_id).template_name, sizes=())
@@ -286,19 +289,120 @@ def test_settling_takes_at_least_four_timeouts_of_the_client() -> None:
     assert settle_time(timeout=600, minutes=None) == timedelta(minutes=40)
 
 
+# Data centers, and what the account teaches
+
+
+def test_a_full_data_center_holds_up_its_own_servers_only(submit: Callable[..., None], classic: Any) -> None:
+    submit(101, max_offline_per_datacenter=1)
+    with pytest.raises(OfflineCapReached, match=r"1 of at most 1 .* in the data center dal13\. Nothing"):
+        submit(102, max_offline_per_datacenter=1)
+    submit(103, datacenter="fra02", max_offline_per_datacenter=1)
+    submit(104, datacenter=None, max_offline_per_datacenter=1)
+    with pytest.raises(OfflineCapReached, match="data center dal10"):
+        submit(105, datacenter="dal10", max_offline_per_datacenter=1)
+    submit(106, datacenter="dal10", max_offline=4, max_offline_per_datacenter=3)
+    with pytest.raises(OfflineCapReached, match="4 of at most 4"):
+        submit(107, datacenter="dal10", max_offline=4, max_offline_per_datacenter=3)
+    finish(classic, 104)
+    submit(105, datacenter="dal10", max_offline_per_datacenter=3)
+
+
+def test_a_capture_that_no_slot_stands_for_counts_in_the_data_center_of_its_copy(
+    submit: Callable[..., None], classic: Any
+) -> None:
+    made = classic.add_template("sealift-105-x", sizes=(None,))
+    assert made.children[0].datacenter == "dal0"
+    submit(101, max_offline_per_datacenter=1)
+    with pytest.raises(OfflineCapReached):
+        submit(102, datacenter="dal0", max_offline_per_datacenter=1)
+    classic.add_template("sealift-106-x", sizes=())
+    with pytest.raises(OfflineCapReached, match="data center fra02"):
+        submit(103, datacenter="fra02", max_offline_per_datacenter=1)
+
+
+def test_of_two_that_take_slots_in_one_data_center_at_the_same_moment_the_later_gives_its_own_back(
+    classic: Any, cos: Any, item: Callable[..., PlanItem], gate_of: Callable[..., OfflineSlots], submit: Any
+) -> None:
+    def interfere(key: str) -> None:
+        cos.before_write = lambda _key: None
+        submit(103)
+
+    cos.before_write = interfere
+    gate = gate_of(max_offline_per_datacenter=1)
+    with pytest.raises(OfflineCapReached, match="data center"), gate.admit(classic, item(101)):
+        raise AssertionError("admitted as the second of one")
+
+
+def refuse(classic: Any, one: PlanItem, gate: OfflineSlots) -> None:
+    """The account refuses a capture for its load, and nothing of it shows."""
+    with suppress(ClassicLoadError), gate.admit(classic, one) as admission:
+        admission.submitting()
+        admission.refused()
+        raise ClassicLoadError("Only 2 image captures may run at once.")
+
+
+def test_a_refusal_for_the_load_lowers_the_cap_to_what_was_running(
+    submit: Callable[..., None],
+    classic: Any,
+    cos: Any,
+    time: Any,
+    item: Callable[..., PlanItem],
+    gate_of: Callable[..., OfflineSlots],
+) -> None:
+    submit(101)
+    submit(102, datacenter="fra02")
+    submit(103, late=True)
+    refuse(classic, item(104), gate_of())
+    learned = survey(classic, cos, PLACE, now=time.now).caps
+    assert learned.in_force("capture", "", 5, time.now) == 2, "103 may be refused as well: it does not show"
+    assert learned.in_force("capture", "dal13", 0, time.now) == 1
+    assert learned.in_force("capture", "fra02", 0, time.now) == 0
+    (note,) = [
+        body for key, (body, *_) in cos.objects.items() if key == "offline-slots/307608/caps/capture-account.json"
+    ]
+    assert LearnedCap.model_validate_json(note).words == "Only 2 image captures may run at once."
+    with pytest.raises(OfflineCapReached, match=r"3 of at most 2"):
+        submit(105, datacenter="fra02")
+    time.now += timedelta(minutes=59)
+    with pytest.raises(OfflineCapReached, match=r"2 of at most 2"):
+        submit(105, datacenter="fra02")
+    time.now += timedelta(minutes=1)
+    submit(105, datacenter="fra02")
+
+
+def test_an_account_that_refuses_while_nothing_of_ours_runs_gets_one_at_a_time(
+    submit: Callable[..., None], classic: Any, item: Callable[..., PlanItem], gate_of: Callable[..., OfflineSlots]
+) -> None:
+    refuse(classic, item(104), gate_of())
+    submit(104)
+    with pytest.raises(OfflineCapReached, match="1 of at most 1"):
+        submit(105)
+
+
+def test_a_refusal_while_the_server_is_busy_teaches_nothing_and_frees_nothing(
+    classic: Any, cos: Any, item: Callable[..., PlanItem], gate_of: Callable[..., OfflineSlots]
+) -> None:
+    with suppress(ClassicLoadError), gate_of().admit(classic, item(104)) as admission:
+        admission.submitting()
+        raise ClassicLoadError("Too many.")
+    assert not [key for key in cos.objects if "/caps/" in key]
+    with pytest.raises(OutcomeOpen), gate_of().admit(classic, item(104)):
+        raise AssertionError("admitted although it may have been submitted")
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     acts=st.lists(
         st.tuples(
-            st.sampled_from(["submit", "submit late", "killed before", "killed after", "finish", "wait"]),
+            st.sampled_from(["submit", "submit late", "killed before", "killed after", "refused", "finish", "wait"]),
             st.integers(101, 106),
-            st.sampled_from([1, 2, 4]),
+            st.sampled_from([(1, 0), (2, 0), (4, 0), (4, 1), (6, 2)]),
         ),
         max_size=40,
     )
 )
 def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
-    acts: list[tuple[str, int, int]],
+    acts: list[tuple[str, int, tuple[int, int]]],
     make_guest: Any,
     make_transaction: Any,
     make_classic: Any,
@@ -315,7 +419,7 @@ def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
     class Killed(BaseException):
         pass
 
-    for act, guest_id, cap in acts:
+    for act, guest_id, (cap, part) in acts:
         if act == "wait":
             time.now += timedelta(minutes=10)
             continue
@@ -328,8 +432,17 @@ def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
         if any(one.name.startswith(f"sealift-{guest_id}-") for one in classic.templates.values()):
             continue
         export = f"{guest_id}-20261123T0200Z"
-        one = base.model_copy(update={"guest_id": guest_id, "export_id": export})
-        gate = OfflineSlots(cos=cos, place=PLACE, max_offline=cap, clock=time.clock, monotonic=time.monotonic)
+        one = base.model_copy(
+            update={"guest_id": guest_id, "export_id": export, "datacenter": ("dal13", "fra02")[guest_id % 2]}
+        )
+        gate = OfflineSlots(
+            cos=cos,
+            place=PLACE,
+            max_offline=cap,
+            max_offline_per_datacenter=part,
+            clock=time.clock,
+            monotonic=time.monotonic,
+        )
         stopped = gate.admit(classic, one)
         try:
             admission = stopped.__enter__()
@@ -338,9 +451,16 @@ def test_whatever_happens_one_after_the_other_no_submission_exceeds_its_cap(
         if act == "killed before":
             continue  # nothing runs any more, so the slot is not given back
         admission.submitting()
+        if act == "refused":
+            admission.refused()
+            refusal = ClassicLoadError("Too many at once.")
+            with suppress(ClassicLoadError):
+                stopped.__exit__(type(refusal), refusal, None)
+            continue
         offline.add(guest_id)
         classic.add_template(one.template_name, sizes=())
         classic.guests[guest_id] = make_guest(guest_id, activeTransaction=make_transaction())
         assert len(offline) <= cap
+        assert not part or len({other for other in offline if other % 2 == guest_id % 2}) <= part
         if act != "killed after":
             stopped.__exit__(None, None, None)

@@ -17,6 +17,7 @@ from airflow.triggers.shared_stream import SharedStreamManager
 from sealift.classic.errors import ClassicAuthError, ClassicBadReplyError, ClassicRateLimitedError
 from sealift.cos.errors import CosAuthError, CosTransientError
 from sealift.cos.models import ObjectInfo
+from sealift.exports.caps import Caps
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.triggers import account
 from sealift.provider.triggers.slots import OfflineSlotTrigger
@@ -286,7 +287,7 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
         assert at.root == "offline-slots/1"
         counted.append(answers.pop(0) if answers else afterwards["captures"])
         guests = range(900, 900 + counted[-1])
-        return SimpleNamespace(guests=lambda: guests, brief=lambda: f"{len(guests)} offline")
+        return SimpleNamespace(caps=Caps(), guests=lambda **_: set(guests), brief=lambda: f"{len(guests)} offline")
 
     async def settled(_began: datetime) -> None:
         return None

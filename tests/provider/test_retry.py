@@ -32,6 +32,7 @@ def test_every_class_that_the_policy_names_exists(path: str) -> None:
         (classic.ClassicUnreachableError("x"), RetryAction.RETRY, MINUTE),
         (classic.ClassicOutcomeUnknownError("x"), RetryAction.RETRY, MINUTE),
         (classic.ClassicActiveTransactionError("x"), RetryAction.RETRY, MINUTE),
+        (classic.ClassicLoadError("x"), RetryAction.RETRY, MINUTE),
         (classic.ClassicAuthError("x"), RetryAction.FAIL, None),
         (classic.ClassicPermissionError("x"), RetryAction.FAIL, None),
         (classic.ClassicNotFoundError("x"), RetryAction.FAIL, None),

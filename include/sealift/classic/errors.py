@@ -41,6 +41,15 @@ class ClassicRateLimitedError(ClassicTransientError):
     """The account's request rate was exceeded: HTTP 500 with a rate-limit code (softlayer-go #75), or 429."""
 
 
+class ClassicLoadError(ClassicError):
+    """The account, or a data center, takes no more work of this kind now, as its words have it.
+
+    No source confirms what the API says then: the words that count are guesses (:mod:`sealift.classic.verdict`).
+    """
+
+    retryable = True
+
+
 class ClassicUnreachableError(ClassicTransientError):
     """The endpoint did not answer at all: refused, no such host, or no TLS."""
 

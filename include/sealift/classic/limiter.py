@@ -3,13 +3,18 @@
 The API allows 50 requests in any second and refuses the rest with an HTTP 500 (softlayer-go #75). The limiter lets
 requests through at an even rate with a small burst, so that no window of one second ever holds more than rate + burst.
 Every task of Airflow is a process of its own, so the processes of one user on one machine share the limiter through a
-small file. Machines do not share it: what they cause together is retried, not prevented.
+small file.
+
+Machines do not share it, and other people's programs use the account too. So the limiter learns: when the API refuses a
+request for its rate, the rate goes down by a factor, and comes back slowly while nothing is refused. Machines that
+exceed the limit together settle below it without knowing of each other.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import struct
 import tempfile
@@ -17,39 +22,64 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 API_LIMIT_PER_SECOND = 50
 _LARGEST_BURST = 8
 _SANE_SECONDS = 600.0
 """No waiting line is longer; a file that says so is from another boot or damaged, and counts as empty."""
 
+SLOWER: Final = 0.7
+"""What a refusal makes of the rate, …"""
+
+ONE_REFUSAL: Final = 1.0
+"""… once in so many seconds: all that is refused within them was sent at the rate that the first one was sent at, …"""
+
+SLOWEST: Final = 0.5
+"""… and never to less than so many requests per second."""
+
+RECOVERY: Final = 300.0
+"""Seconds without a refusal until the rate is again the one that was configured."""
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Shared(Protocol):
-    """Keeps the one number of a limiter: the time at which its bucket is full again."""
+class Bucket(NamedTuple):
+    """What a limiter keeps; all times on the machine's monotonic clock.
 
-    def update(self, change: Callable[[float], float]) -> float:
-        """Replace the number by what ``change`` makes of it, with nobody in between, and return it."""
+    :param full_at: when the bucket is full again.
+    :param learned: the rate that the last refusal left, in requests per second; 0 where nothing was learned.
+    :param refused_at: when that was.
+    """
+
+    full_at: float = 0.0
+    learned: float = 0.0
+    refused_at: float = 0.0
+
+
+class Shared(Protocol):
+    """Keeps the state of a limiter."""
+
+    def update(self, change: Callable[[Bucket], Bucket]) -> Bucket:
+        """Replace the state by what ``change`` makes of it, with nobody in between, and return it."""
         ...
 
 
 class InMemory:
-    """Shares the number between threads.
+    """Shares the state between threads.
 
-    :param start: the number to begin with.
+    :param start: when the bucket is full at the beginning.
     """
 
     def __init__(self, *, start: float) -> None:
-        self._value = start
+        self._value = Bucket(full_at=start)
         self._lock = threading.Lock()
 
-    def update(self, change: Callable[[float], float]) -> float:
-        """Replace the number; see :class:`Shared`.
+    def update(self, change: Callable[[Bucket], Bucket]) -> Bucket:
+        """Replace the state; see :class:`Shared`.
 
-        :param change: makes the new number of the old one.
-        :returns: the new number.
+        :param change: makes the new state of the old one.
+        :returns: the new state.
         """
         with self._lock:
             self._value = change(self._value)
@@ -57,38 +87,50 @@ class InMemory:
 
 
 class InFile:
-    """Shares the number between processes, by a file and its lock.
+    """Shares the state between processes, by a file and its lock.
 
     :param path: the file; made at the first use, readable by its owner only.
     """
+
+    _RECORD: Final = struct.Struct("<3d")
 
     def __init__(self, *, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
 
-    def update(self, change: Callable[[float], float]) -> float:
-        """Replace the number; see :class:`Shared`.
+    def update(self, change: Callable[[Bucket], Bucket]) -> Bucket:
+        """Replace the state; see :class:`Shared`.
 
-        :param change: makes the new number of the old one.
-        :returns: the new number.
+        :param change: makes the new state of the old one.
+        :returns: the new state.
         :raises OSError: where the file cannot be used.
         """
         with self._lock:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
-                kept = os.pread(handle, 8, 0)
-                value = change(struct.unpack("<d", kept)[0] if len(kept) == 8 else 0.0)
-                os.pwrite(handle, struct.pack("<d", value), 0)
+                kept = os.pread(handle, self._RECORD.size, 0)
+                value = change(self._read(kept))
+                os.pwrite(handle, self._RECORD.pack(*value), 0)
                 return value
             finally:
                 os.close(handle)
+
+    @classmethod
+    def _read(cls, kept: bytes) -> Bucket:
+        if len(kept) == cls._RECORD.size:
+            value = Bucket(*cls._RECORD.unpack(kept))
+        else:
+            # A file of a Sealift that learned nothing holds the first number only.
+            value = Bucket(full_at=struct.unpack("<d", kept[:8])[0]) if len(kept) >= 8 else Bucket()
+        return value if all(map(math.isfinite, value)) else Bucket()
 
 
 class Limiter:
     """An even rate with a small burst (a token bucket kept as the time at which it will be full again).
 
-    :param rate: requests per second, above 0 and below 50; above 48, 48 are meant.
+    :param rate: requests per second, above 0 and below 50; above 48, 48 are meant. What is learned from refusals can
+        only be lower.
     :param clock: seconds, never going back; the same for all who share ``state``.
     :param sleep: waits for seconds.
     :param state: keeps the bucket's state; in memory if not given.
@@ -130,25 +172,65 @@ class Limiter:
 
         :returns: the seconds waited.
         """
-        now = self._clock()
-        with self._lock:
-            rate, burst = self.rate, self.burst
-        full_at = self._state.update(lambda kept: max(_sane(kept, now), now) + 1 / rate)
-        wait = full_at - now - burst / rate
-        if wait > 0:
+        waited = 0.0
+        while True:
+            now = self._clock()
+            taken = self._state.update(lambda kept, now=now: self._with_one_more(kept, now))  # type: ignore[misc]
+            rate, burst = self._in_force(taken, now)
+            wait = taken.full_at - now - burst / rate
+            if wait <= 0:
+                return waited
             self._sleep(wait)
-            return wait
-        return 0.0
+            waited += wait
+            if self._state.update(lambda kept: kept).refused_at == taken.refused_at:
+                return waited
+            # Refused to somebody else meanwhile: the place in the line was one at the old rate.
 
     def pause(self, seconds: float) -> None:
-        """Let no request through for some seconds: the API has just refused one for its rate.
+        """Let no request through for some seconds, and fewer from then on: the API has just refused one for its rate.
 
         :param seconds: how long.
         """
         now = self._clock()
+        self._state.update(lambda kept: self._after_refusal(kept, now, seconds))
+
+    def in_force(self) -> float:
+        """Tell the rate that holds now.
+
+        :returns: requests per second: what was configured, or less.
+        """
+        return self._in_force(self._state.update(lambda kept: kept), self._clock())[0]
+
+    def _in_force(self, kept: Bucket, now: float) -> tuple[float, int]:
+        """Work out the rate and the burst that hold at a moment."""
         with self._lock:
-            until = now + seconds + (self.burst - 1) / self.rate
-        self._state.update(lambda kept: max(_sane(kept, now), until))
+            rate, burst = self.rate, self.burst
+        learned = _learned(kept, now)
+        if learned is None or learned >= rate:
+            return rate, burst
+        slower = learned + (rate - learned) * ((now - kept.refused_at) / RECOVERY)
+        return slower, max(1, int(burst * slower / rate))
+
+    def _with_one_more(self, kept: Bucket, now: float) -> Bucket:
+        rate, _ = self._in_force(kept, now)
+        return kept._replace(full_at=max(_sane(kept.full_at, now), now) + 1 / rate)
+
+    def _after_refusal(self, kept: Bucket, now: float, seconds: float) -> Bucket:
+        if _learned(kept, now) is not None and now - kept.refused_at < ONE_REFUSAL:
+            rate, burst = self._in_force(kept, now)
+            return kept._replace(full_at=max(_sane(kept.full_at, now), now + seconds + (burst - 1) / rate))
+        rate, _ = self._in_force(kept, now)
+        slower = kept._replace(learned=max(min(SLOWEST, rate), rate * SLOWER), refused_at=now)
+        rate, burst = self._in_force(slower, now)
+        # Who waits in the line at the old rate takes a new place, so that the line is empty but for the pause.
+        return slower._replace(full_at=now + seconds + (burst - 1) / rate)
+
+
+def _learned(kept: Bucket, now: float) -> float | None:
+    """Read what the last refusal left; what is long ago, from another boot or damaged counts for nothing."""
+    if 0 < kept.learned < API_LIMIT_PER_SECOND and 0 <= now - kept.refused_at < RECOVERY:
+        return kept.learned
+    return None
 
 
 def _sane(kept: float, now: float) -> float:

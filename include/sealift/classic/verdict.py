@@ -19,6 +19,7 @@ from sealift.classic.errors import (
     ClassicAuthError,
     ClassicBadReplyError,
     ClassicError,
+    ClassicLoadError,
     ClassicNotFoundError,
     ClassicOutcomeUnknownError,
     ClassicPermissionError,
@@ -95,6 +96,12 @@ _CERTAIN = (
 _PASSING_STATUSES = frozenset({408, 502, 503, 504, 599})
 # The XML-RPC specification's codes for a server that failed, as the SoftLayer package sorts them.
 _SERVER_FAILED = frozenset({"-32300", "-32400", "-32500", "-32603"})
+# What a refusal of a write may say where too much is at work: guesses, for no source has recorded one. Where it meant
+# something else that stays as it is, whoever waits for its end is bounded.
+_LOAD = re.compile(
+    r"\bat once\b|\bat the same time\b|concurren|simultaneous|too many|\btoo busy\b|overload"
+    r"|\bmaximum (number|amount) of\b|\blimit (of|on|for) .*(captur|export|transaction|template)|try again later"
+)
 _LONGEST_QUOTE = 300
 # Nothing shorter is a key, and taking it out would make a message unreadable.
 _SHORTEST = 4
@@ -182,6 +189,8 @@ def _refused(problem: WireProblem, *, words: str, host: str, write: bool) -> tup
     if not words:
         # A page of some web server rather than the API, or a wrong path.
         return ClassicBadReplyError, f"HTTP {status} without an error that the API would send: is {host} the API?"
+    if write and _LOAD.search(lower):
+        return ClassicLoadError, words
     return (ClassicNotFoundError if status == 404 else ClassicError), words
 
 

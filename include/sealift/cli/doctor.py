@@ -199,6 +199,8 @@ def show(examination: Examination) -> None:
             f"last {ago} ago. If that run is dead: --over {plan.plan_id}"
         )
         console.print(Text(words))
+    for cap in examination.learned_caps:
+        console.print(Text(cap.sentence))
     for other in examination.elsewhere:
         went = _many(other.templates, "image template")
         console.print(f"Elsewhere: {went} went to {other.place}; examine that as well.")

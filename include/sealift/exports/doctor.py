@@ -29,6 +29,7 @@ from typing import Final
 
 from sealift.cos.models import MultipartUpload, ObjectInfo
 from sealift.exports import names
+from sealift.exports.caps import Caps, is_note, read_caps
 from sealift.exports.doctor_account import (
     Templates,
     duplicate_templates,
@@ -51,6 +52,7 @@ from sealift.exports.doctor_models import (
 from sealift.exports.doctor_notes import (
     GONE,
     Slot,
+    caps_in_force,
     export_of_upload,
     ours,
     read_slots,
@@ -177,6 +179,7 @@ class _Doctor:
         self.known: dict[str, Known] = {}
         self.outcomes: dict[str, tuple[str, LeanOutcome]] = {}
         self.slots: list[Slot] = []
+        self.learned: list[Caps] = []
         self.halves: list[Folder] = []
         self.findings: list[Finding] = []
         self.objects = 0
@@ -221,6 +224,7 @@ class _Doctor:
                 uploads=self.uploads,
             ),
             findings=in_order(self.findings),
+            learned_caps=caps_in_force(self.learned, self.now),
             at_work=self.plans.at_work,
             elsewhere=self.templates.elsewhere(),
         )
@@ -275,8 +279,9 @@ class _Doctor:
         self.ended |= self.plans.ended
 
     def _look_at_slots(self, cos: Bucket, place: SlotsPlace) -> None:
-        self.slots, findings = read_slots(cos, place, strange=self.strange, now=self.now)
+        self.slots, findings, learned = read_slots(cos, place, strange=self.strange, now=self.now)
         self.findings += findings
+        self.learned.append(learned)
 
     def _about_to_capture(self, place: SlotsPlace) -> set[str]:
         young = {one.entry.export_id for one in self.slots if self.now - one.since < 2 * place.settle}
@@ -354,14 +359,18 @@ class _Doctor:
     def _look_at_claims(self) -> dict[str, list[ObjectInfo]]:
         room = names.room_prefix(self.prefix, "claims")
         claims: dict[str, list[ObjectInfo]] = {}
+        notes: list[ObjectInfo] = []
         for info in self._listed("claims"):
             export = names.parse_claim_file(info.key.removeprefix(room))
-            if export is None:
+            if is_note(info.key, room.rstrip("/")):
+                notes.append(info)
+            elif export is None:
                 self.strange.add(info)
             else:
                 claims.setdefault(export, []).append(info)
                 if self.now - info.last_modified < self.rules.settled and export not in self.ended:
                     self.running.add(export)
+        self.learned.append(read_caps(self.cos, bucket=self.bucket, root=room.rstrip("/"), listed=notes))
         return claims
 
     def _look_at_other_reports(self) -> None:

@@ -115,6 +115,25 @@ class AtWork(DoctorModel):
     last_sign: AwareDatetime = Field(description="When the plan's run wrote its last object")
 
 
+class CapInForce(DoctorModel):
+    """A cap that the account taught by refusing something for its load."""
+
+    kind: Literal["capture", "export"] = Field(description="What it bounds")
+    datacenter: str | None = Field(default=None, description="The data center; null for the whole account")
+    cap: int = Field(ge=1, description="How many may be in flight now, where no setting is lower")
+    learned_at: AwareDatetime = Field(description="When the account refused")
+    words: str = Field(description="What it said")
+
+    @property
+    def sentence(self) -> str:
+        """What it means, for people."""
+        where = f"in the data center {self.datacenter}" if self.datacenter else "in the account"
+        return (
+            f"Learned: at most {self.cap} {self.kind}{'' if self.cap == 1 else 's'} at once {where}, since the account "
+            f"refused one at {self.learned_at:%Y-%m-%d %H:%M} UTC ({self.words}). The cap rises by itself."
+        )
+
+
 class Elsewhere(DoctorModel):
     """Templates that went to another bucket or prefix, whose manifests were not looked at."""
 
@@ -143,6 +162,9 @@ class Examination(DoctorModel):
     thorough: bool = Field(default=False, description="Every manifest was read")
     looked: Looked = Field(description="How much was looked at")
     findings: list[Finding] = Field(description="What was found, by kind and server")
+    learned_caps: list[CapInForce] = Field(
+        default_factory=list, description="Caps that the account taught; they rise by themselves"
+    )
     at_work: list[AtWork] = Field(default_factory=list, description="Plans at work, which were left alone")
     elsewhere: list[Elsewhere] = Field(
         default_factory=list, description="Where other templates went: examine these places too"

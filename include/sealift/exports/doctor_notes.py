@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from sealift.cos.errors import CosNotFoundError, CosPermissionError
 from sealift.cos.models import MultipartUpload, ObjectInfo
-from sealift.exports import names
+from sealift.exports import caps, names
+from sealift.exports.caps import Caps
 from sealift.exports.doctor_account import server_of
 from sealift.exports.doctor_bucket import Strange
-from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, Finding, Kind, age_of, shown
+from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, CapInForce, Finding, Kind, age_of, shown
 from sealift.exports.registers import Entry
 from sealift.exports.slots import SlotsPlace
 
@@ -41,19 +42,24 @@ class Slot:
     keys: list[str]
 
 
-def read_slots(cos: Bucket, place: SlotsPlace, *, strange: Strange, now: datetime) -> tuple[list[Slot], list[Finding]]:
+def read_slots(
+    cos: Bucket, place: SlotsPlace, *, strange: Strange, now: datetime
+) -> tuple[list[Slot], list[Finding], Caps]:
     """Read the slots of an account.
 
     :param cos: the object store.
     :param place: where they are.
     :param strange: takes in what is none of ours.
     :param now: the present time.
-    :returns: those that somebody holds or held, and a finding for each that cannot be read.
+    :returns: those that somebody holds or held, a finding for each that cannot be read, and the learned caps.
     """
     listed: dict[int, list[ObjectInfo]] = {}
+    notes: list[ObjectInfo] = []
     for info in cos.list(place.bucket, f"{place.root}/"):
         match = _SLOT_FILE.fullmatch(info.key.removeprefix(f"{place.root}/"))
-        if match is None:
+        if caps.is_note(info.key, place.root):
+            notes.append(info)
+        elif match is None:
             strange.add(info)
         else:
             listed.setdefault(int(match[1]), []).append(info)
@@ -83,7 +89,28 @@ def read_slots(cos: Bucket, place: SlotsPlace, *, strange: Strange, now: datetim
         if entry.state == "held":
             since = max(entry.taken_at, top.last_modified)
             slots.append(Slot(number, entry, since, [one.key for one in sorted(infos, key=lambda one: one.key)]))
-    return slots, findings
+    return slots, findings, caps.read_caps(cos, bucket=place.bucket, root=place.root, listed=notes)
+
+
+def caps_in_force(learned: Iterable[Caps], now: datetime) -> list[CapInForce]:
+    """Say what the account has taught.
+
+    :param learned: the learned caps of all places.
+    :param now: the present time.
+    :returns: those that have not been forgotten, as they stand where no setting is lower.
+    """
+    notes = [note.cap for one in learned for _, note in sorted(one.notes.items()) if note.cap is not None]
+    return [
+        CapInForce(
+            kind=one.kind,
+            datacenter=one.datacenter or None,
+            cap=one.in_force(0, now),
+            learned_at=one.learned_at,
+            words=one.words,
+        )
+        for one in notes
+        if one.in_force(0, now)
+    ]
 
 
 def stale_slot(slot: Slot, *, now: datetime) -> Finding:

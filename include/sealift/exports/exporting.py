@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -22,11 +22,12 @@ from sealift.classic.errors import (
     ClassicActiveTransactionError,
     ClassicBadReplyError,
     ClassicError,
+    ClassicLoadError,
     ClassicOutcomeUnknownError,
 )
 from sealift.classic.models import Template
 from sealift.cos.errors import CosError
-from sealift.exports import ledger, names
+from sealift.exports import ledger, names, turns
 from sealift.exports.capturing import SUBMISSIONS_AT_MOST
 from sealift.exports.errors import (
     ExportsError,
@@ -98,7 +99,8 @@ def ensure_export_started(
         retryable.
     :raises OutcomeUnknownError: as before, too often in a row; retryable.
     :raises StepError: the template is not this export's.
-    :raises sealift.classic.errors.ClassicError: the account refused, in its own words.
+    :raises sealift.classic.errors.ClassicError: the account refused, in its own words. Where they are about its load
+        (``ClassicLoadError``), what they teach has been noted.
     :raises sealift.cos.errors.CosError: the object store did not answer; nothing was submitted.
     """
     started = ExportStarted(template_id=template_id, export_id=item.export_id, keys=item.disk_keys, adopted=True)
@@ -108,7 +110,7 @@ def ensure_export_started(
     began, now = monotonic(), clock()
     settle = settle_time(timeout=classic.timeout, minutes=settings.grace_minutes)
     register = _claims(cos, item, settings)
-    claim = _claim(register, register.look(), item, clock=clock, settle=settle)
+    claim = _claim(register, register.look(), item, settings, template_id, clock=clock, settle=settle)
     try:
         # Whoever submitted while this try was held up has left a claim, or what is looked for here.
         found = _found(classic, cos, item, settings, template_id, started, clock=clock)
@@ -153,11 +155,12 @@ def ensure_export_started(
         if look_again(lambda: _running(classic, cos, item, settings, template_id), sleep=sleep, waits=look_waits[:3]):
             return started
         raise
-    except ClassicError:
+    except ClassicError as error:
         # An error in the API's own words: it was refused, as a rule. If it was carried out all the same, that shows.
         if look_again(lambda: _running(classic, cos, item, settings, template_id), sleep=sleep, waits=look_waits[:3]):
             return started
         _give_back(register, claim)
+        _learn(classic, cos, item, settings, error, now=clock())
         raise
     return started.model_copy(update={"adopted": False})
 
@@ -178,7 +181,16 @@ def _claims(cos: CosApi, item: PlanItem, settings: PlanSettings) -> Register:
     return Register(cos=cos, bucket=settings.bucket, root=root)
 
 
-def _claim(register: Register, seen: Holding | None, item: PlanItem, *, clock: Clock, settle: timedelta) -> Holding:
+def _claim(
+    register: Register,
+    seen: Holding | None,
+    item: PlanItem,
+    settings: PlanSettings,
+    template_id: int,
+    *,
+    clock: Clock,
+    settle: timedelta,
+) -> Holding:
     """Take the claim.
 
     :raises OutcomeOpen: another try took it a short while ago, or in this moment.
@@ -192,6 +204,9 @@ def _claim(register: Register, seen: Holding | None, item: PlanItem, *, clock: C
             taken_at=now,
             settle_seconds=settle.total_seconds(),
             attempt=seen.entry.attempt + 1 if seen is not None and seen.held else 1,
+            datacenter=item.datacenter or "",
+            template_id=template_id,
+            lasts_seconds=item.export_deadline(settings).total_seconds(),
         )
         claim = register.advance(seen, entry)
         if claim is not None:
@@ -209,6 +224,23 @@ def _give_back(register: Register, claim: Holding) -> None:
     """Give the claim back, where nothing was submitted. If that fails, it ends by itself in a while."""
     with suppress(CosError, ExportsError):
         register.advance(claim, claim.entry.model_copy(update={"state": "free"}))
+
+
+def _learn(
+    classic: ClassicApi, cos: CosApi, item: PlanItem, settings: PlanSettings, refusal: ClassicError, *, now: datetime
+) -> None:
+    """Note what a refusal teaches, where it is for the account's load."""
+    if isinstance(refusal, ClassicLoadError):
+        turns.learn_from_refusal(
+            classic,
+            cos,
+            bucket=settings.bucket,
+            root=names.claims_root(prefix=settings.prefix),
+            export_id=item.export_id,
+            datacenter=item.datacenter or "",
+            words=refusal.message,
+            now=now,
+        )
 
 
 def _found(

@@ -374,6 +374,15 @@ def slots_root(*, prefix: str, account_id: int) -> str:
     return _join(prefix, f"offline-slots/{account_id}")
 
 
+def claims_root(*, prefix: str) -> str:
+    """Say where all claims on exports to the bucket are.
+
+    :param prefix: what all keys begin with; may be empty.
+    :returns: as ``claims``.
+    """
+    return _join(prefix, "claims")
+
+
 def claim_root(*, prefix: str, guest_id: int, period: str) -> str:
     """Say where it is kept who may submit an export to the bucket.
 
@@ -382,7 +391,7 @@ def claim_root(*, prefix: str, guest_id: int, period: str) -> str:
     :param period: the scheduled slot or manual run.
     :returns: as ``claims/12345678/20261123T0200Z``.
     """
-    return _join(prefix, f"claims/{guest_id}/{period}")
+    return f"{claims_root(prefix=prefix)}/{guest_id}/{period}"
 
 
 def examination_key(*, prefix: str, run_id: str) -> str:

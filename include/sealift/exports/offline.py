@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sealift.classic.models import GuestState, Template
 from sealift.exports import deadlines, names
@@ -53,6 +53,7 @@ class Account(BaseModel):
     :param exports: exports of which a template shows, as far back as looks went that this one builds on.
     :param watched: templates that are not over.
     :param busy: guests asked about that have an active transaction.
+    :param datacenters: the data centers of those that are offline, where their templates tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +63,7 @@ class Account(BaseModel):
     exports: frozenset[str] = frozenset()
     watched: frozenset[int] = frozenset()
     busy: frozenset[int] = frozenset()
+    datacenters: dict[int, str] = Field(default_factory=dict)
 
     def kept_for(self, holders: Collection[str]) -> Account:
         """Leave out what nobody will ask for.
@@ -120,6 +122,8 @@ def look_at_account(
         exports=frozenset({*shown, *over}),
         watched=frozenset(one.id for one in still),
         busy=frozenset(one.id for one in states.values() if one.active_transaction is not None),
+        # A capture's first copy is made where its server is.
+        datacenters={_guest_of(one): one.children[0].datacenter for one in still if _tells_datacenter(one)},
     )
 
 
@@ -156,6 +160,10 @@ def _just_ended(guest: GuestState | None, quiet: timedelta) -> bool:
     """
     last = None if guest is None else guest.last_transaction
     return last is not None and last.elapsed_seconds is not None and last.elapsed_seconds < quiet.total_seconds()
+
+
+def _tells_datacenter(template: Template) -> bool:
+    return len(template.children) == 1 and bool(template.children[0].datacenter)
 
 
 def _has_sizes(template: Template) -> bool:

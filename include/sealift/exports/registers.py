@@ -42,6 +42,9 @@ class Entry(BaseModel):
     :param settle_seconds: how long the writer may take, at the most twice; readers go by the longer of theirs and this.
     :param attempt: how often this export has held it in a row without anybody knowing what came of it.
     :param state: held, or given back.
+    :param datacenter: the server's data center; empty where an earlier Sealift wrote it.
+    :param template_id: the template of an export's claim; 0 where there is none.
+    :param lasts_seconds: how long the work of an export's claim may take at the longest; 0 where that is not said.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +57,9 @@ class Entry(BaseModel):
     settle_seconds: float = 0.0
     attempt: int = 1
     state: Literal["held", "free"] = "held"
+    datacenter: str = ""
+    template_id: int = 0
+    lasts_seconds: float = 0.0
 
 
 class Holding(BaseModel):

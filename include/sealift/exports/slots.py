@@ -6,6 +6,9 @@ two that take slots at the same moment, at least the later one sees the other. N
 next one to go on: a slot is free when the *account* shows that the capture of its holder is over, so that a task that
 failed, was killed, or was marked by hand neither frees a slot while its server is offline nor keeps one for ever.
 
+Caps for each data center, and caps that the account taught by refusing a capture (:mod:`sealift.exports.caps`), are
+held in the same way. A server whose data center nothing tells counts in all of them.
+
 A slot is also the note that its holder may have submitted the capture. Two rules make that certain:
 
 * A capture is sent within half of ``settle`` after its slot was taken, or not at all.
@@ -22,7 +25,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,9 +33,11 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from sealift.classic.errors import ClassicError, ClassicLoadError
 from sealift.cos.errors import CosError
 from sealift.cos.models import ObjectInfo
-from sealift.exports import deadlines
+from sealift.exports import caps, deadlines
+from sealift.exports.caps import Caps
 from sealift.exports.errors import ExportsError, OfflineCapReached, OutcomeOpen, ServerBusyError
 from sealift.exports.looking import real_clock
 from sealift.exports.offline import NOTHING, Account, JustRead, look_at_account
@@ -76,6 +81,7 @@ class Survey(BaseModel):
     :param account: what the account shows.
     :param slots: what each slot says, by its number.
     :param live: the slots whose holders are offline, or may be in a moment.
+    :param caps: what the account has taught.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,15 +89,22 @@ class Survey(BaseModel):
     account: Account
     slots: dict[int, Holding]
     live: frozenset[int] = frozenset()
+    caps: Caps = Caps()
 
-    def guests(self, *, but: int | None = None) -> set[int]:
-        """Return the guests that count against the cap.
+    def guests(self, *, but: int | None = None, datacenter: str = "") -> set[int]:
+        """Return the guests that count against a cap.
 
         :param but: a guest to leave out: the one that wants a slot.
+        :param datacenter: count only those of this data center, and those of which nothing tells where they are; empty
+            for the whole account.
         :returns: ids of guests.
         """
-        found = self.account.offline | {self.slots[number].entry.guest_id for number in self.live}
-        return set(found) - {but}
+        found = set(self.account.offline | {self.slots[number].entry.guest_id for number in self.live}) - {but}
+        if not datacenter:
+            return found
+        known = dict(self.account.datacenters)
+        known |= {self.slots[one].entry.guest_id: self.slots[one].entry.datacenter for one in self.live}
+        return {one for one in found if (known.get(one) or datacenter) == datacenter}
 
     def brief(self) -> str:
         """Write what a worker can build its own look on.
@@ -121,7 +134,11 @@ def survey(
     :param just_read: what the caller asked the account for a moment ago.
     :returns: who is offline, and which slots are taken.
     """
-    slots = read_slots(cos, place, known=earlier.slots if earlier else None)
+    listed = list(cos.list(place.bucket, f"{place.root}/"))
+    slots = read_slots(cos, place, known=earlier.slots if earlier else None, listed=listed)
+    learned = caps.read_caps(
+        cos, bucket=place.bucket, root=place.root, listed=listed, known=earlier.caps if earlier else None
+    )
     account = look_at_account(
         classic,
         holders=[one.entry.guest_id for one in slots.values() if one.held],
@@ -131,24 +148,31 @@ def survey(
         just_read=just_read,
     )
     live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
-    return Survey(account=account, slots=slots, live=frozenset(live))
+    return Survey(account=account, slots=slots, live=frozenset(live), caps=learned)
 
 
-def read_slots(cos: CosApi, place: SlotsPlace, *, known: Mapping[int, Holding] | None = None) -> dict[int, Holding]:
+def read_slots(
+    cos: CosApi,
+    place: SlotsPlace,
+    *,
+    known: Mapping[int, Holding] | None = None,
+    listed: Iterable[ObjectInfo] | None = None,
+) -> dict[int, Holding]:
     """Read what all slots say: one listing, and one read for each that changed.
 
     :param cos: the object store.
     :param place: where the slots are.
     :param known: what an earlier look found.
+    :param listed: a listing of the place, where the caller has one.
     :returns: the entry of each slot by its number.
     """
-    listed: dict[int, list[ObjectInfo]] = {}
-    for info in cos.list(place.bucket, f"{place.root}/"):
+    rows: dict[int, list[ObjectInfo]] = {}
+    for info in cos.list(place.bucket, f"{place.root}/") if listed is None else listed:
         part = info.key.removeprefix(f"{place.root}/").partition("/")[0]
         if part.isdigit():
-            listed.setdefault(int(part), []).append(info)
+            rows.setdefault(int(part), []).append(info)
     found = {}
-    for number, infos in sorted(listed.items()):
+    for number, infos in sorted(rows.items()):
         holding = _register(cos, place, number).look(infos, known=(known or {}).get(number))
         if holding is not None:
             found[number] = holding
@@ -192,6 +216,7 @@ class OfflineSlots:
     :param cos: the object store.
     :param place: where the slots are.
     :param max_offline: most servers offline for capture at once, as this run has it.
+    :param max_offline_per_datacenter: most of them in one data center; 0 for no cap beside the other.
     :param seen: a look that somebody else took a moment ago, to build on.
     :param clock: tells the time, in UTC.
     :param monotonic: seconds that never go back.
@@ -203,6 +228,7 @@ class OfflineSlots:
         cos: CosApi,
         place: SlotsPlace,
         max_offline: int,
+        max_offline_per_datacenter: int = 0,
         seen: Survey | None = None,
         clock: Clock = real_clock,
         monotonic: Callable[[], float] = time.monotonic,
@@ -210,7 +236,9 @@ class OfflineSlots:
         self._cos = cos
         self._place = place
         self._max_offline = max_offline
+        self._max_in_datacenter = max_offline_per_datacenter
         self._seen = seen
+        self._before: Survey | None = None
         self._clock = clock
         self._monotonic = monotonic
 
@@ -227,11 +255,63 @@ class OfflineSlots:
         :raises ServerBusyError: an earlier try may have submitted, and the server is busy; its slot stays.
         """
         taken = self._take(classic, item)
+        refusal: ClassicLoadError | None = None
         try:
             yield taken
+        except ClassicLoadError as error:
+            refusal = error
+            raise
         finally:
             if not taken.may_be_submitted:
                 taken.give_back()
+                if refusal is not None:
+                    self._learn(classic, item, refusal)
+
+    def _learn(self, classic: ClassicApi, item: PlanItem, refusal: ClassicLoadError) -> None:
+        """Note how many captures were running when the account refused this one.
+
+        Only captures that the account shows are counted: who else has taken a slot may be refused as well. Some that
+        ran may have ended since, and some that run may not show yet: the higher of two counts is the nearer one.
+        """
+        before = self._before
+        try:
+            after = survey(classic, self._cos, self._place, now=self._clock(), earlier=before)
+        except (ClassicError, CosError, ExportsError) as error:
+            log.warning("How many captures run could not be counted, so that nothing is learned: %s", error)
+            return
+        for datacenter in dict.fromkeys(("", item.datacenter or "")):
+            running = max(len(_running(one, item.guest_id, datacenter)) for one in (before, after) if one is not None)
+            if datacenter and not running:
+                continue  # then it was not for this data center's sake
+            caps.learn(
+                self._cos,
+                bucket=self._place.bucket,
+                root=self._place.root,
+                kind="capture",
+                datacenter=datacenter,
+                running=running,
+                words=refusal.message,
+                now=self._clock(),
+                known=after.caps,
+            )
+
+    def _room_for(self, seen: Survey, item: PlanItem) -> OfflineCapReached | None:
+        """Look whether there is room for one more.
+
+        :returns: why there is none, or None where there is.
+        """
+        now = self._clock()
+        datacenter = item.datacenter or ""
+        whole = seen.caps.in_force("capture", "", self._max_offline, now)
+        others = len(seen.guests(but=item.guest_id))
+        if others >= whole:
+            return self._full(item, others, whole)
+        part = seen.caps.in_force("capture", datacenter, self._max_in_datacenter, now) if datacenter else 0
+        if part:
+            others = len(seen.guests(but=item.guest_id, datacenter=datacenter))
+            if others >= part:
+                return self._full(item, others, part, datacenter)
+        return None
 
     def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
         # Where somebody else has just looked, the one look that must be our own is that after the slot is taken.
@@ -239,10 +319,10 @@ class OfflineSlots:
         for _ in range(_TRIES):
             seen = handed or survey(classic, self._cos, self._place, now=self._clock(), earlier=self._seen)
             mine = self._earlier(seen, item)
-            others = seen.guests(but=item.guest_id)
-            if len(others) >= self._max_offline:
+            full = self._room_for(seen, item)
+            if full is not None:
                 if handed is None:
-                    raise self._full(item, len(others))
+                    raise full
                 self._seen, handed = seen, None
                 continue
             free = [number for number in range(self._max_offline) if number not in seen.live]
@@ -256,16 +336,17 @@ class OfflineSlots:
                 try:
                     # What was just written need not be read again.
                     known = seen.model_copy(update={"slots": {**seen.slots, number: taken.holding}})
-                    counted = self._recount(classic, known, number, item, looks=handed is not None)
+                    full = self._room_for(self._recount(classic, known, number, item, looks=handed is not None), item)
                 except BaseException:
                     taken.give_back()
                     raise
-                if counted < self._max_offline:
+                if full is None:
+                    self._before = seen
                     return taken
                 taken.give_back()
-                raise self._full(item, counted)
+                raise full
             self._seen, handed = seen, None
-        raise self._full(item, self._max_offline)
+        raise self._full(item, self._max_offline, self._max_offline)
 
     def _earlier(self, seen: Survey, item: PlanItem) -> int | None:
         """Find the slot that an earlier or another try of this export took.
@@ -304,6 +385,7 @@ class OfflineSlots:
             taken_at=now,
             settle_seconds=self._place.settle.total_seconds(),
             attempt=seen.entry.attempt + 1 if again and seen is not None else 1,
+            datacenter=item.datacenter or "",
         )
         register = _register(self._cos, self._place, number)
         holding = register.advance(seen, entry)
@@ -318,7 +400,7 @@ class OfflineSlots:
             clocks=(self._monotonic, self._clock),
         )
 
-    def _recount(self, classic: ClassicApi, seen: Survey, mine: int, item: PlanItem, *, looks: bool) -> int:
+    def _recount(self, classic: ClassicApi, seen: Survey, mine: int, item: PlanItem, *, looks: bool) -> Survey:
         """Count the others again, now that all who come later can see this slot taken.
 
         :param looks: whether to ask the account as well; otherwise it was asked right before the slot was taken, and a
@@ -327,23 +409,24 @@ class OfflineSlots:
         """
         if looks:
             now = survey(classic, self._cos, self._place, now=self._clock(), earlier=seen)
-            slots, account, live = now.slots, now.account, set(now.live)
+            slots, account, live, learned = now.slots, now.account, set(now.live), now.caps
         else:
-            slots, account = read_slots(self._cos, self._place, known=seen.slots), seen.account
+            slots, account, learned = read_slots(self._cos, self._place, known=seen.slots), seen.account, seen.caps
             live = {number for number in seen.live & slots.keys() if slots[number].held}
         changed = {number for number, one in slots.items() if one is not seen.slots.get(number) and one.held} - {mine}
         for number in changed:
             if slots[number].entry.export_id == item.export_id:
                 raise self._open(item, slots[number])
         live = (live if looks else live | changed) - {mine}
-        return len(Survey(account=account, slots=slots, live=frozenset(live)).guests(but=item.guest_id))
+        return Survey(account=account, slots=slots, live=frozenset(live), caps=learned)
 
-    def _full(self, item: PlanItem, in_flight: int) -> OfflineCapReached:
+    def _full(self, item: PlanItem, in_flight: int, cap: int, datacenter: str = "") -> OfflineCapReached:
+        where = f" in the data center {datacenter}" if datacenter else ""
         return OfflineCapReached(
-            f"{item.name} waits for an offline slot: {in_flight} of at most {self._max_offline} servers are offline "
-            "for capture, or about to be. Nothing was submitted.",
+            f"{item.name} waits for an offline slot: {in_flight} of at most {cap} servers are offline "
+            f"for capture, or about to be{where}. Nothing was submitted.",
             in_flight=in_flight,
-            max_offline=self._max_offline,
+            max_offline=cap,
         )
 
 
@@ -390,6 +473,11 @@ class _Taken:
             self._register.advance(self.holding, entry)
         except (CosError, ExportsError) as error:
             log.warning("The offline slot of %s could not be given back, and frees itself: %s", self._item.name, error)
+
+
+def _running(seen: Survey, guest_id: int, datacenter: str) -> set[int]:
+    """The guests whose captures the account shows."""
+    return seen.guests(but=guest_id, datacenter=datacenter) & seen.account.offline
 
 
 def _live(holding: Holding, account: Account, *, now: datetime, settle: timedelta) -> bool:

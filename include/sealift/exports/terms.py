@@ -78,6 +78,23 @@ class Verdict(BaseModel):
     ended: Ended | None = None
 
 
+class ExportTurn(BaseModel):
+    """What an export waits for once its template is whole: that fewer exports than the caps are in flight.
+
+    :param root: what the keys of the claims begin with, in the bucket of the export.
+    :param datacenter: the server's; empty where it is not known.
+    :param max_exports: most exports in flight; 0 for any number.
+    :param max_in_datacenter: most of them in one data center; 0 for any number.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    datacenter: str = ""
+    max_exports: int = 0
+    max_in_datacenter: int = 0
+
+
 class WaitTerms(BaseModel):
     """Whom a wait is for and how long it may last: small, without secrets, made of JSON (triggers carry it).
 
@@ -91,6 +108,7 @@ class WaitTerms(BaseModel):
     :param expected_keys: the objects that an export must leave.
     :param submitted: whether ``started_at`` is when the task that made these terms submitted the work itself.
     :param exported: the export is done already: there is nothing to wait for.
+    :param turn: what the export waits for after its template; None where nothing bounds exports.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -109,6 +127,7 @@ class WaitTerms(BaseModel):
     expected_keys: list[str] = Field(default_factory=list)
     submitted: bool = False
     exported: bool = False
+    turn: ExportTurn | None = None
 
 
 def capture_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:

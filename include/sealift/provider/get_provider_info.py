@@ -191,6 +191,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "IBM Cloud Classic",
                 "python-modules": [
                     "sealift.provider.triggers.account",
+                    "sealift.provider.triggers.admitting",
                     "sealift.provider.triggers.slots",
                     "sealift.provider.triggers.waits",
                     "sealift.provider.triggers.wave",
@@ -239,6 +240,23 @@ def get_provider_info() -> dict[str, Any]:
                         "runs and machines that share the slots. A run's own max_offline can only be lower.",
                         "integer",
                         "20",
+                    ),
+                    "max_offline_per_datacenter": _option(
+                        "Most of these servers in one data center. 0: as many as max_offline allows.",
+                        "integer",
+                        "0",
+                    ),
+                    "max_exports": _option(
+                        "Most exports to the bucket in flight at once, over all runs and machines that export to the "
+                        "same bucket and prefix. The count is not exact: a few more can be submitted in one moment. "
+                        "0: any number, and nothing is learned from refusals.",
+                        "integer",
+                        "40",
+                    ),
+                    "max_exports_per_datacenter": _option(
+                        "Most of these exports of servers in one data center. 0: as many as max_exports allows.",
+                        "integer",
+                        "0",
                     ),
                     "active_waves": _option(
                         "How many waves of one plan may have servers that wait for their capture. The next wave starts "

@@ -23,6 +23,7 @@ FINAL = (
 PASSING = (
     "sealift.classic.errors.ClassicTransientError",
     "sealift.classic.errors.ClassicActiveTransactionError",
+    "sealift.classic.errors.ClassicLoadError",
     "sealift.classic.errors.ClassicOutcomeUnknownError",
     "sealift.cos.errors.CosTransientError",
     "sealift.exports.errors.RetryableStepError",

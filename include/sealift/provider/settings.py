@@ -21,6 +21,9 @@ class Settings:
     owner: str
     poll_interval: float
     max_offline: int
+    max_offline_per_datacenter: int
+    max_exports: int
+    max_exports_per_datacenter: int
     active_waves: int
     retries: int
     retry_delay: float
@@ -49,6 +52,9 @@ def settings() -> Settings:
         owner=conf.get(SECTION, "owner", fallback="data-platform"),
         poll_interval=conf.getfloat(SECTION, "poll_interval", fallback=15.0),
         max_offline=conf.getint(SECTION, "max_offline", fallback=20),
+        max_offline_per_datacenter=conf.getint(SECTION, "max_offline_per_datacenter", fallback=0),
+        max_exports=conf.getint(SECTION, "max_exports", fallback=40),
+        max_exports_per_datacenter=conf.getint(SECTION, "max_exports_per_datacenter", fallback=0),
         active_waves=conf.getint(SECTION, "active_waves", fallback=1),
         retries=conf.getint(SECTION, "retries", fallback=3),
         retry_delay=conf.getfloat(SECTION, "retry_delay", fallback=60.0),
@@ -57,7 +63,16 @@ def settings() -> Settings:
         slots_prefix=(conf.get(SECTION, "slots_prefix", fallback="") or "").strip("/ "),
     )
     # A poll without a pause would spin, and tasks of which none may run would wait for ever without a word.
-    least = {"poll_interval": 0.1, "max_offline": 1, "active_waves": 1, "retries": 0, "retry_delay": 0}
+    least = {
+        "poll_interval": 0.1,
+        "max_offline": 1,
+        "max_offline_per_datacenter": 0,
+        "max_exports": 0,
+        "max_exports_per_datacenter": 0,
+        "active_waves": 1,
+        "retries": 0,
+        "retry_delay": 0,
+    }
     for name, smallest in least.items():
         if getattr(made, name) < smallest:
             raise ValueError(f"[{SECTION}] {name} is {getattr(made, name)}: it must be at least {smallest}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.settings import settings
@@ -23,11 +23,13 @@ class SlotsKept:
     :param at: what a trigger needs to find them.
     :param place: what a gate needs to find them.
     :param max_offline: most servers offline for capture at once: the run's bound, or the deployment's if it is lower.
+    :param max_in_datacenter: most of them in one data center; 0 for no bound beside the other.
     """
 
     at: SlotsAt
     place: SlotsPlace
     max_offline: int
+    max_in_datacenter: int = 0
 
     def gate(self, seen: str = "", *, cos: CosHook | None = None) -> OfflineSlots:
         """Make the gate that a capture goes through.
@@ -42,7 +44,21 @@ class SlotsKept:
         same = cos is not None and (cos.cos_conn_id, cos.region) == (self.at.cos_conn_id, self.at.region)
         store = cos if cos is not None and same else CosHook(self.at.cos_conn_id, region=self.at.region)
         earlier = Survey.model_validate_json(seen) if seen else None
-        return OfflineSlots(cos=store.client, place=self.place, max_offline=self.max_offline, seen=earlier)
+        return OfflineSlots(
+            cos=store.client,
+            place=self.place,
+            max_offline=self.max_offline,
+            max_offline_per_datacenter=self.max_in_datacenter,
+            seen=earlier,
+        )
+
+    def waited_for(self) -> dict[str, Any]:
+        """Say what a capture waits for in the triggerer.
+
+        :returns: the ``gate`` of :class:`~sealift.provider.triggers.slots.OfflineSlotTrigger`, of JSON.
+        """
+        bounds = {"max_in_datacenter": self.max_in_datacenter} if self.max_in_datacenter else {}
+        return {"slots": asdict(self.at), "max_offline": self.max_offline, **bounds}
 
     def check_write(self) -> None:
         """Make sure that slots can be written, before anything is captured.
@@ -77,4 +93,9 @@ def slots_kept(classic: ClassicClient, plan: PlanSettings) -> SlotsKept:
         root=place.root,
         settle_seconds=settle.total_seconds(),
     )
-    return SlotsKept(at=at, place=place, max_offline=min(plan.max_offline, kept.max_offline))
+    return SlotsKept(
+        at=at,
+        place=place,
+        max_offline=min(plan.max_offline, kept.max_offline),
+        max_in_datacenter=kept.max_offline_per_datacenter,
+    )

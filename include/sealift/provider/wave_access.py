@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 WAVE_FIELDS = ("wave_key", "bucket", "cos_conn_id", "region")
 """The templated fields by which a task finds its wave."""
+
+
+REFUSALS_AT_MOST: Final = 20
+"""So often a task looks again after the account refused it for load or rate, before that uses up a try."""
+
+REFUSED_PAUSE: Final = timedelta(minutes=1)
+"""How long a task leaves the account alone that was refused for its rate although each call had been tried again."""
+
+
+def counted(refusals: int) -> dict[str, Any]:
+    """Keep a count over a wait.
+
+    :param refusals: how often a task was refused.
+    :returns: what the step is to be told again; nothing where it was never refused.
+    """
+    return {"refusals": refusals} if refusals else {}
 
 
 class WaveAccess:
@@ -74,6 +90,27 @@ class ServerAccess(WaveAccess, Linked):
         :returns: what the step hands on.
         """
         return self.step(context, **kept, **{name: value for name, value in (event or {}).items() if name != "status"})
+
+    @staticmethod
+    def one_more(refusals: int, refusal: Exception) -> int:
+        """Count a refusal after which the task looks again without using up a try.
+
+        :param refusals: how many there were before.
+        :param refusal: what the account said.
+        :returns: one more.
+        :raises Exception: the refusal, where there were too many: from then on tries are used up.
+        """
+        if refusals >= REFUSALS_AT_MOST:
+            raise refusal
+        return refusals + 1
+
+    @staticmethod
+    def later() -> datetime:
+        """Say when to look again after a refusal for the rate.
+
+        :returns: a moment (UTC).
+        """
+        return datetime.now(UTC) + REFUSED_PAUSE
 
     def wait_until(self, moment: datetime, why: Exception, **kept: Any) -> NoReturn:
         """Look again at a given time, without a worker until then and without using up a try.

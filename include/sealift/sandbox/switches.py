@@ -30,6 +30,7 @@ class Switches:
     capture_refuses_third_party: bool = _switch(True, "Guests with third-party software cannot be captured.")
     capture_refuses_private_only: bool = _switch(False, "Guests with a private network only cannot be captured.")
     captures_at_once: int = _switch(0, "How many captures may run at once in the account; 0 means any number.")
+    exports_at_once: int = _switch(0, "How many exports may run at once in the account; 0 means any number.")
     late_seconds: float = _switch(
         60.0,
         "How long a late template or transaction (faults template_late, transaction_late) stays unseen at speed 1.",

@@ -26,6 +26,8 @@ class Result:
     :param days: simulated time, in days.
     :param stops: what was stopped, cut off or away for a while, and came back.
     :param seconds: processor time.
+    :param refused: what the account refused, by method and its words.
+    :param tries: the most tries that a task took.
     :param story: a digest of all events: the same seed tells the same story.
     """
 
@@ -38,6 +40,8 @@ class Result:
     stops: Counter[str] = field(default_factory=Counter)
     points: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    tries: int = 0
     days: float = 0.0
     seconds: float = 0.0
     calls: int = 0
@@ -95,6 +99,8 @@ def judge(play: Play) -> Result:
         stops=play.network.stops,
         points=play.network.passed,
         outcomes=outcomes,
+        refused=_refused(history),
+        tries=max((task.try_number for task in play.airflow.tasks()), default=0),
         days=play.days,
         seconds=time.process_time() - play.cpu_began,
         calls=play.network.calls,
@@ -196,6 +202,14 @@ def _outside_windows(play: Play, history: list[dict[str, Any]]) -> list[str]:
         if not any(window.contains(datetime.fromtimestamp(one, UTC)) for one in moments):
             found.append(f"server {event['guest']} was captured at {_clock(event['at'])}, outside its window")
     return found
+
+
+def _refused(history: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(
+        f"{event['method']}: {event['error']}"
+        for event in history
+        if event["kind"] == "request" and event.get("outcome") == "refused"
+    )
 
 
 def _clock(when: float) -> str:

@@ -115,8 +115,10 @@ class Scenario:
 def scenario(seed: int) -> Scenario:
     """Make the scenario of a seed.
 
-    :param seed: any number from 0.
+    :param seed: any number from 0; below, one of :data:`NAMED`.
     """
+    if seed < 0:
+        return NAMED[seed]()
     turn = seed % len(_TURNS)
     made = Scenario(seed=seed, profile=_TURNS[turn])
     draw = random.Random(f"{seed}:scenario")
@@ -135,6 +137,20 @@ def clean() -> Scenario:
     made = Scenario(seed=0, profile="clean", servers=2)
     made.plans = [PlanSpec(servers=[0, 1], max_offline=1, wave_size=2, period="20251124T0200Z", starts=1.0)]
     return made
+
+
+def crowded() -> Scenario:
+    """Make a scenario in which the account takes far less at once than the caps say; nothing else goes wrong."""
+    made = Scenario(seed=CROWDED, profile="crowded", servers=9, poll_interval=30.0)
+    made.switches = {"captures_at_once": 2, "exports_at_once": 2, "capture_seconds": 270.0, "export_seconds": 600.0}
+    made.plans = [PlanSpec(servers=[*range(9)], max_offline=6, wave_size=9, period="20251124T0200Z", starts=1.0)]
+    made.storm = 12 * HOUR
+    return made
+
+
+CROWDED: Final = -1
+NAMED: Final = {CROWDED: crowded}
+"""Scenarios that no seed draws."""
 
 
 def _draw_account(made: Scenario, draw: random.Random) -> None:
@@ -195,6 +211,10 @@ def _surprise(made: Scenario, draw: random.Random) -> None:
         shortest = 0.9 * made.switches["capture_seconds"] - made.skew
         made.switches["afterwork_gap_seconds"] = draw.choice((0.1, 0.5, 0.95)) * min(made.settle / 30, shortest / 10)
         made.switches["afterwork_seconds"] = draw.choice((20.0, 60.0, 600.0))
+    if made.profile in {"cap", "everything", "faults", "zombies"}:
+        # The account takes fewer at once than the caps say.
+        made.switches["captures_at_once"] = draw.choice((0, 0, 1))
+        made.switches["exports_at_once"] = draw.choice((0, 0, 1))
 
 
 def _some(names: Sequence[str], rate: float, draw: random.Random) -> dict[str, float]:

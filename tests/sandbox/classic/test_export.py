@@ -113,6 +113,15 @@ def test_a_vmdk_is_a_vhd_where_switched(client: Any, template: int) -> None:
     assert client.export(template, f"cos://us-south/{client.box.bucket}/disk.vmdk") is True
 
 
+def test_a_limit_of_exports_at_once_where_switched(client: Any, template: int) -> None:
+    other = int(client.capture("web-01")["id"])
+    client.box.wait_until(lambda: all(one["finished"] for one in client.box.templates()), what="the capture")
+    client.admin("switches", {"exports_at_once": 1})
+    client.box.set_fault("stuck_transaction", times=1)
+    assert client.export(template, f"cos://us-south/{client.box.bucket}/disk.vhd") is True
+    assert "Only 1 image exports" in client.export(other, f"cos://us-south/{client.box.bucket}/b/disk.vhd")["error"]
+
+
 def test_objects_of_the_same_name(client: Any, template: int) -> None:
     box = client.box
     box.store.put_bytes(bucket=box.bucket, key="disk-3.vhd", data=b"old")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -12,15 +11,16 @@ from airflow.triggers.base import StartTriggerArgs
 from sealift.provider.failures import recording_failure
 from sealift.provider.links import TemplateLink, template_url
 from sealift.provider.operators.base import WaveTaskOperator
-from sealift.provider.wave_access import ServerAccess
+from sealift.provider.settings import settings
+from sealift.provider.wave_access import ServerAccess, counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sealift.exports.capturing import Captured
-    from sealift.exports.errors import OfflineCapReached
+    from sealift.exports.terms import ExportTurn
     from sealift.exports.waiting import WaitTerms
-    from sealift.provider.triggers.account import SlotsAt
+    from sealift.provider.slots import SlotsKept
 
 TEMPLATE_ID: Final = "template_id"
 """Key of the task state store: it outlives retries and clearing, unlike XComs."""
@@ -102,21 +102,25 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         with recording_failure(context):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    def step(self, context: Context, *, seen: str = "") -> dict[str, Any]:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, context: Context, *, seen: str = "", refusals: int = 0
+    ) -> dict[str, Any]:
         """Look, then adopt, submit, or wait for a slot.
 
         :param context: the task's context.
         :param seen: the look that found a slot, as JSON.
+        :param refusals: how often the account has refused this capture for its load.
         :returns: the terms of the wait for the template.
         """
+        from sealift.classic.errors import ClassicLoadError, ClassicRateLimitedError
         from sealift.exports.errors import OfflineCapReached, OutcomeOpen, OutsideWindow
         from sealift.exports.steps import ensure_captured
         from sealift.provider.slots import slots_kept
 
         store = context["task_state_store"]
         remembered = store.get(TEMPLATE_ID)
-        slots = slots_kept(self.classic.client, self.wave.settings)
         try:
+            slots = slots_kept(self.classic.client, self.wave.settings)
             captured = ensure_captured(
                 classic=self.classic.client,
                 cos=self.cos.client,
@@ -126,11 +130,15 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
                 remembered_template_id=None if remembered is None else int(str(remembered)),
             )
         except OfflineCapReached as full:
-            self._wait_for_slot(full, slots.at)
+            self._wait_for_slot(full, slots, refusals)
+        except ClassicLoadError as refusal:
+            self._wait_for_slot(refusal, slots, self.one_more(refusals, refusal))
+        except ClassicRateLimitedError as refusal:
+            self.wait_until(self.later(), refusal, refusals=self.one_more(refusals, refusal))
         except OutsideWindow as closed:
-            self.wait_until(closed.opens_at, closed)
+            self.wait_until(closed.opens_at, closed, **counted(refusals))
         except OutcomeOpen as uncertain:
-            self.wait_until(uncertain.until, uncertain)
+            self.wait_until(uncertain.until, uncertain, **counted(refusals))
         store.set(TEMPLATE_ID, captured.template_id, retention=RETENTION)
         self.log.info(
             "%s the template %s of %s.",
@@ -147,21 +155,40 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         terms = capture_terms(
             self.item, self.wave.settings, template_id=captured.template_id, started_at=datetime.now(UTC)
         )
-        return terms.model_copy(update={"exported": captured.exported})
+        return terms.model_copy(update={"exported": captured.exported, "turn": self._turn()})
 
-    def _wait_for_slot(self, full: OfflineCapReached, at: SlotsAt) -> NoReturn:
+    def _turn(self) -> ExportTurn | None:
+        """Say what the export waits for once the template is whole."""
+        from sealift.exports.names import claims_root
+        from sealift.exports.terms import ExportTurn
+
+        kept = settings()
+        if not (kept.max_exports or kept.max_exports_per_datacenter):
+            return None
+        return ExportTurn(
+            root=claims_root(prefix=self.wave.settings.prefix),
+            datacenter=self.item.datacenter or "",
+            max_exports=kept.max_exports,
+            max_in_datacenter=kept.max_exports_per_datacenter,
+        )
+
+    def _wait_for_slot(self, why: Exception, slots: SlotsKept, refusals: int) -> NoReturn:
         import json
 
         from sealift.provider.triggers.slots import OfflineSlotTrigger
 
-        self.log.info("%s", full)
+        self.log.info("%s", why)
+        server: dict[str, Any] = {"guest_id": self.item.guest_id}
+        if self.item.datacenter:
+            server["datacenter"] = self.item.datacenter
         self.defer(
             trigger=OfflineSlotTrigger(
                 classic_conn_id=self.classic_conn_id,
                 poll_interval=self.poll_interval,
-                gate=json.dumps({"slots": asdict(at), "max_offline": full.max_offline}),
-                server=json.dumps({"guest_id": self.item.guest_id}),
+                gate=json.dumps(slots.waited_for()),
+                server=json.dumps(server),
                 deferred_by_worker=True,
             ),
             method_name="look_again",
+            kwargs=counted(refusals) or None,
         )

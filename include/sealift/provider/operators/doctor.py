@@ -82,6 +82,8 @@ class ExamineExportsOperator(BaseOperator, Linked):
                 plan.plan_id,
                 plan.last_sign.isoformat(timespec="seconds"),
             )
+        for cap in found.learned_caps:
+            self.log.info("%s", cap.sentence)
         for other in found.elsewhere:
             self.log.info("%s image templates went to %s; examine that as well.", other.templates, other.place)
         self.log.info(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from sealift.provider.hooks.classic import ClassicHook
@@ -31,8 +30,8 @@ class ReadWaveOperator(WaveTaskOperator):
         """Read the wave, and find the offline slots that its captures go through.
 
         :param context: the task's context.
-        :returns: one small dictionary for each server: ``guest_id``, ``hostname``, ``export_id``, and ``adopts`` where
-            a template is there and nothing is captured.
+        :returns: one small dictionary for each server: ``guest_id``, ``hostname``, ``export_id``, its ``datacenter``
+            where that is known, and ``adopts`` where a template is there and nothing is captured.
         :raises InputError: if the run names no wave, or one of a dry run.
         """
         from sealift.exports.errors import InputError
@@ -48,14 +47,13 @@ class ReadWaveOperator(WaveTaskOperator):
         settings = wave.settings
         slots = slots_kept(ClassicHook(self.classic_conn_id).client, settings)
         waits_for = settings.window is not None and settings.outside_window == "wait"
-        gate = {
-            "slots": asdict(slots.at),
-            "max_offline": slots.max_offline,
-            "window": settings.window.text if settings.window is not None and waits_for else None,
+        gate = slots.waited_for() | {
+            "window": settings.window.text if settings.window is not None and waits_for else None
         }
         context["ti"].xcom_push(key=GATE_KEY, value=gate)
         return [
             {"guest_id": item.guest_id, "hostname": item.hostname, "export_id": item.export_id}
+            | ({"datacenter": item.datacenter} if item.datacenter else {})
             | ({"adopts": True} if item.adopt_only else {})
             for item in wave.items
         ]

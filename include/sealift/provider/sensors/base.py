@@ -113,18 +113,19 @@ class AccountSensor(BaseSensorOperator):
                     reason="trigger-failed",
                 ) from error
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None, **kept: Any) -> Any:
         """Raise what went wrong, or go on; a wait after which nothing comes ends in the triggerer by itself, but where
         Airflow runs the trigger inline.
 
         :param context: the task's context.
         :param event: the trigger's payload.
+        :param kept: what the step before this wait was to keep.
         :returns: what the task hands on.
         :raises WaitFailed: if waiting again may help.
         :raises WaitFailedForGood: if it cannot.
         """
         raise_unless_done(event)
-        return self.after_wait(context, dict(event or {}))
+        return self.after_wait(context, {**(event or {}), **kept})
 
     def after_wait(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Do what comes after a wait that ended well: hand on what it saw.

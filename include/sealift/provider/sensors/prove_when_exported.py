@@ -29,29 +29,34 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         kwargs.setdefault("outlets", [exported_asset()])
         super().__init__(**kwargs)
 
-    def step(self, context: Context, **_: Any) -> dict[str, Any]:
+    def step(self, context: Context, *, refusals: int = 0, **_: Any) -> dict[str, Any]:
         """Prove, record, write the manifest.
 
         :param context: the task's context.
+        :param refusals: how often the account has refused a call of this step for its rate.
         :returns: the export id, the template's id and the manifest's key.
         """
+        from sealift.classic.errors import ClassicRateLimitedError
         from sealift.exports.steps import prove_and_record
 
         ti = context["ti"]
         template_id = template_id_of(self.terms)
         item, settings = self.item, self.wave.settings
-        recorded = prove_and_record(
-            classic=self.classic.client,
-            cos=self.cos.client,
-            item=item,
-            settings=settings,
-            template_id=template_id,
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            try_number=ti.try_number,
-            plan_id=self.wave.plan_id,
-            **self._watched(),
-        )
+        try:
+            recorded = prove_and_record(
+                classic=self.classic.client,
+                cos=self.cos.client,
+                item=item,
+                settings=settings,
+                template_id=template_id,
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                try_number=ti.try_number,
+                plan_id=self.wave.plan_id,
+                **self._watched(),
+            )
+        except ClassicRateLimitedError as refusal:
+            self.wait_until(self.later(), refusal, refusals=self.one_more(refusals, refusal))
         self.log.info(
             "%s is exported: %d disks, %d bytes, proven at %s; manifest %s/%s.",
             item.name,

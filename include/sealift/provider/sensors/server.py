@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealift.provider.sensors.base import AccountSensor
 from sealift.provider.waits import ENDED_KEY
-from sealift.provider.wave_access import ServerAccess
+from sealift.provider.wave_access import ServerAccess, counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,4 +48,4 @@ class ServerSensor(ServerAccess, AccountSensor):
         :param event: the trigger's payload.
         :returns: what the step hands on.
         """
-        return self.step(context, ended=event.get(ENDED_KEY))
+        return self.step(context, ended=event.get(ENDED_KEY), **counted(int(event.get("refusals", 0))))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,7 @@ from sealift.provider.asking import CALL_LIMIT, Asker, Pages, may_be_one_item, r
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.triggers.admitting import ClaimsAt, admitted_captures, next_exports
 
 if TYPE_CHECKING:
     from sealift.classic.client import ClassicClient
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sealift.cos.client import CosClient
     from sealift.cos.models import ObjectInfo
     from sealift.exports.slots import Survey
+    from sealift.exports.turns import Claims, Turn
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,10 @@ class Interest:
     :param place: where objects are waited for, or None.
     :param max_offline: the cap of a capture that waits for an offline slot, or None.
     :param slots: where that slot is, or None.
+    :param datacenter: the data center of a capture that waits; empty where it is not known.
+    :param max_in_datacenter: the cap of its data center; 0 for none.
+    :param turn: the export that waits for its turn, or None.
+    :param claims: where exports in flight are counted for that, or None.
     """
 
     guest_id: int | None = None
@@ -106,6 +112,10 @@ class Interest:
     place: Place | None = None
     max_offline: int | None = None
     slots: SlotsAt | None = None
+    datacenter: str = ""
+    max_in_datacenter: int = 0
+    turn: Turn | None = None
+    claims: ClaimsAt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +131,7 @@ class Snapshot:
         waits for one.
     :param surveys: the looks at the slots that these come from, for workers to build theirs on.
     :param admitted: the waits for a slot that a slot is free for, the longest waiting first.
+    :param turns: the waits for an export's turn whose turn it is.
     :param unlisted: the places that could not be listed, and why.
     :param unread_templates: the templates that could not be asked for, and why: nothing may be concluded of them.
     :param unread_guests: the same of virtual servers.
@@ -136,6 +147,7 @@ class Snapshot:
     in_flight: Mapping[SlotsAt, frozenset[int]] = field(default_factory=dict)
     surveys: Mapping[SlotsAt, Survey] = field(default_factory=dict)
     admitted: frozenset[Interest] = frozenset()
+    turns: frozenset[Interest] = frozenset()
     unread_templates: Mapping[int, str] = field(default_factory=dict)
     unread_guests: Mapping[int, str] = field(default_factory=dict)
     trouble: str = ""
@@ -260,6 +272,7 @@ class AccountPoll:
         self._asked_to_wait = 0.0
         self._first_place = 0
         self._surveys: dict[SlotsAt, Survey] = {}
+        self._claims: dict[ClaimsAt, Claims] = {}
         self._templates_apart: set[int] = set()
         self._guests_apart: set[int] = set()
 
@@ -321,6 +334,8 @@ class AccountPoll:
         objects, unlisted = await self._list_all(wanted, templates)
         known = (templates.found, guests.found)
         in_flight, problem = await self._slots(classic, wanted, taken_at, known) if down is None else ({}, down)
+        surveys = {at: self._surveys[at] for at in in_flight}
+        turns = await self._turns(wanted, taken_at)
         snapshot = Snapshot(
             taken_at=taken_at,
             asked=frozenset(wanted),
@@ -329,8 +344,9 @@ class AccountPoll:
             objects=objects,
             unlisted=unlisted,
             in_flight=in_flight,
-            surveys={at: self._surveys[at] for at in in_flight},
-            admitted=_admitted(wanted, in_flight),
+            surveys=surveys,
+            admitted=admitted_captures(wanted, surveys, taken_at),
+            turns=turns,
             unread_templates=templates.unread,
             unread_guests=guests.unread,
         )
@@ -400,6 +416,23 @@ class AccountPoll:
             except (CosError, ConnectionProblem, ExportsError) as error:
                 log.warning("Could not read the slots %s/%s, looking again later: %s", at.bucket, at.root, error)
         return found
+
+    async def _turns(self, wanted: tuple[Interest, ...], now: datetime) -> frozenset[Interest]:
+        """Let exports go on for which there is room; where that cannot be told, nobody does this time."""
+        waiting: dict[ClaimsAt, dict[Turn, Interest]] = {}
+        for one in wanted:
+            if one.claims is not None and one.turn is not None:
+                waiting.setdefault(one.claims, {})[one.turn] = one
+        going: set[Interest] = set()
+        for at, turns in waiting.items():
+            try:
+                store = await self._store(at.cos_conn_id, at.region)
+                found, self._claims[at] = await self._ask(next_exports, store, at, [*turns], now, self._claims.get(at))
+                going.update(turns[one] for one in found)
+            except Exception as error:  # noqa: BLE001 - as in _snapshot: the other waits go on
+                log.warning("Could not list %s/%s, looking again later: %s", at.bucket, at.root, words_of(error))
+                self._drop_store((at.cos_conn_id, at.region))
+        return frozenset(going)
 
     async def _store(self, cos_conn_id: str, region: str) -> CosClient:
         where = (cos_conn_id, region)
@@ -485,20 +518,6 @@ class AccountPoll:
             self._classic = None
         while self._stores:
             self._stores.popitem()[1].close()
-
-
-def _admitted(wanted: tuple[Interest, ...], in_flight: Mapping[SlotsAt, frozenset[int]]) -> frozenset[Interest]:
-    """Give the free slots to those who have waited longest. The capture itself takes one, and looks once more."""
-    admitted: set[Interest] = set()
-    given: Counter[SlotsAt] = Counter()
-    for one in wanted:
-        if one.slots is None or one.max_offline is None or one.slots not in in_flight:
-            continue
-        # The waiting server itself does not count: it may be busy with its export of another period.
-        if len(in_flight[one.slots] - {one.guest_id}) + given[one.slots] < one.max_offline:
-            admitted.add(one)
-            given[one.slots] += 1
-    return frozenset(admitted)
 
 
 def _surveyed(

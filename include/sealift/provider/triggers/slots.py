@@ -31,8 +31,10 @@ class OfflineSlotTrigger(AccountTrigger):
     :param classic_conn_id: connection of the type ``ibm_classic``.
     :param poll_interval: seconds between two polls of the account.
     :param gate: as JSON: ``slots``, the fields of :class:`~sealift.provider.triggers.account.SlotsAt`; ``max_offline``,
-        most servers offline for capture at once; and ``window``, the capture window to wait for, if any.
-    :param server: as JSON: ``guest_id``, the virtual server that waits, and ``adopts``, if nothing is captured.
+        most servers offline for capture at once; ``max_in_datacenter``, most of them in one data center, if that is
+        bounded; and ``window``, the capture window to wait for, if any.
+    :param server: as JSON: ``guest_id``, the virtual server that waits, its ``datacenter``, if that is known, and
+        ``adopts``, if nothing is captured.
     :param attempt: which try of the task this is.
     :param deferred_by_worker: whether a worker process made this trigger, after it found no slot.
     """
@@ -77,14 +79,20 @@ class OfflineSlotTrigger(AccountTrigger):
         if self._passes():
             yield TriggerEvent(LOOK_AGAIN)
             return
-        gate, guest_id = read_xcom(self.gate), int(read_xcom(self.server)["guest_id"])
+        gate, server = read_xcom(self.gate), read_xcom(self.server)
         if gate.get("window"):
             await self._until_it_opens(gate["window"], shared_stream)
         at = SlotsAt(**gate["slots"])
-        interest = Interest(guest_id=guest_id, max_offline=int(gate["max_offline"]), slots=at)
+        interest = Interest(
+            guest_id=int(server["guest_id"]),
+            max_offline=int(gate["max_offline"]),
+            slots=at,
+            datacenter=str(server.get("datacenter") or ""),
+            max_in_datacenter=int(gate.get("max_in_datacenter") or 0),
+        )
         key = self.shared_stream_key()
         token = register(key, interest)
-        told: int | None = None
+        told: tuple[int, int] | None = None
         event: dict[str, Any] = dict(LOOK_AGAIN)
         try:
             async for snapshot in shared_stream:
@@ -92,9 +100,9 @@ class OfflineSlotTrigger(AccountTrigger):
                     if at in snapshot.surveys:
                         event[SEEN] = snapshot.surveys[at].brief()
                     break
-                if at in snapshot.in_flight and len(snapshot.in_flight[at]) != told:
-                    told = len(snapshot.in_flight[at])
-                    self.log.info("Waiting for an offline slot: %d captures run, %d may.", told, gate["max_offline"])
+                if at in snapshot.in_flight and (now := _counted(snapshot, interest)) != told:
+                    told = now
+                    self.log.info("Waiting for an offline slot: %d captures run, %d may.", *told)
         finally:
             unregister(key, token)
         if self.deferred_by_worker:
@@ -144,6 +152,19 @@ def _opening(window: str, minute: datetime) -> datetime:
     from sealift.exports.window import Window
 
     return Window.parse(window).next_opening(minute)
+
+
+def _counted(snapshot: Snapshot, interest: Interest) -> tuple[int, int]:
+    """Tell how many captures run, and how many may: in the data center, where that is what it waits for."""
+    assert interest.slots is not None
+    assert interest.max_offline is not None
+    running, most = len(snapshot.in_flight[interest.slots]), interest.max_offline
+    seen, place = snapshot.surveys.get(interest.slots), interest.datacenter
+    if seen is None:
+        return running, most
+    most = seen.caps.in_force("capture", "", most, snapshot.taken_at)
+    part = seen.caps.in_force("capture", place, interest.max_in_datacenter, snapshot.taken_at) if place else 0
+    return (len(seen.guests(datacenter=place)), part) if part and running < most else (running, most)
 
 
 class MomentTrigger(BaseTrigger):

@@ -8,7 +8,7 @@ diagnosis and its retries count.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import UUID
@@ -16,6 +16,7 @@ from uuid import UUID
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
+from sealift.provider.triggers.admitting import ClaimsAt
 from sealift.provider.triggers.base import AccountTrigger, settle
 from sealift.provider.waits import ENDED_KEY, NEVER
 
@@ -23,8 +24,52 @@ if TYPE_CHECKING:
     from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, WaitTerms
 
 
+LONGEST_TURN: Final = timedelta(days=1)
+"""An export does not wait longer than this for others to end: their claims may be left over, and nothing is offline."""
+
 _NEAR: Final = 0.1
 """So near its expected end, as a share of its duration, work is looked at more often."""
+
+
+class _Line:
+    """The line of those who wait for their turn.
+
+    :param key: the poll's key.
+    :param turn: what is waited for; None for nothing.
+    :param log: where it is told.
+    """
+
+    def __init__(self, *, key: Hashable, turn: Interest | None, log: Any) -> None:
+        self._key = key
+        self._turn = turn
+        self._log = log
+        self._token = -1
+
+    def stand(self, when: bool = True) -> None:
+        """Take a place: when the wait before it is nearly over, so that its last look tells of the turn as well."""
+        if when and self._turn is not None and self._token < 0:
+            self._token = register(self._key, self._turn)
+
+    def leave(self) -> None:
+        unregister(self._key, self._token)
+
+    async def until_its_turn(self, last: Snapshot, snapshots: AsyncIterator[Any]) -> None:
+        """Let snapshots go by until there is room for one more export. Nothing is offline meanwhile.
+
+        :param last: the snapshot that ended the wait before.
+        :param snapshots: those that follow.
+        """
+        if self._turn is None or self._turn in last.turns:
+            return
+        self.stand()
+        began = datetime.now(UTC)
+        self._log.info("The template is whole; waiting until fewer exports are in flight than may be.")
+        async for snapshot in snapshots:
+            if self._turn in snapshot.turns:
+                return
+            if snapshot.taken_at - began > LONGEST_TURN:
+                self._log.warning("This export has waited for its turn for %s, and goes on.", LONGEST_TURN)
+                return
 
 
 class AccountWaitTrigger(AccountTrigger):
@@ -42,6 +87,7 @@ class AccountWaitTrigger(AccountTrigger):
 
     waits_for_objects: ClassVar[bool] = False
     waits_for_guest: ClassVar[bool] = True
+    waits_for_turn: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -158,6 +204,7 @@ class AccountWaitTrigger(AccountTrigger):
         )
         key = self.shared_stream_key()
         token = register(key, interest)
+        line = _Line(key=key, turn=self._turn(terms), log=self.log)
         told = ""
         try:
             async for snapshot in snapshots:
@@ -172,16 +219,37 @@ class AccountWaitTrigger(AccountTrigger):
                     if judge.progress != told:
                         told = judge.progress
                         self.log.info("%s: %s", terms.hostname, told)
+                    line.stand(judge.nearly_over)
                     look_at(key, token, self._next_look(judge, snapshot.taken_at))
                     continue
                 if verdict.kind == "done":
                     took(key, judge.what, (snapshot.taken_at - terms.started_at).total_seconds())
+                    unregister(key, token)
+                    await line.until_its_turn(snapshot, snapshots)
                 if self.deferred_by_worker and (self.resumes or verdict.kind == "failed"):
                     await settle(began)
                 yield verdict
                 return
         finally:
             unregister(key, token)
+            line.leave()
+
+    def _turn(self, terms: WaitTerms) -> Interest | None:
+        """Say what the step after this wait waits for besides. A later try may only have to adopt: it goes at once."""
+        if terms.turn is None or not self.resumes or not self.waits_for_turn or int(self.attempt) > 1:
+            return None
+        from sealift.exports.turns import Turn
+
+        turn = terms.turn
+        return Interest(
+            turn=Turn(
+                export_id=terms.export_id,
+                datacenter=turn.datacenter,
+                max_exports=turn.max_exports,
+                max_in_datacenter=turn.max_in_datacenter,
+            ),
+            claims=ClaimsAt(cos_conn_id=self.cos_conn_id, region=self.region, bucket=terms.bucket, root=turn.root),
+        )
 
     def _next_look(self, judge: Any, now: datetime) -> float:
         """Say in how many seconds the next look can tell something: sooner near the expected end, later before it."""
@@ -253,7 +321,12 @@ class AccountWaitTrigger(AccountTrigger):
 
 
 class TemplateWaitTrigger(AccountWaitTrigger):
-    """Waits until a template is whole and its server is back: children, sizes, no transaction, twice in a row."""
+    """Waits until a template is whole and its server is back: children, sizes, no transaction, twice in a row.
+
+    Where the terms name caps for exports and a step follows, it then waits for the export's turn.
+    """
+
+    waits_for_turn = True
 
     def _judge(self, terms: WaitTerms) -> TemplateJudge:
         from sealift.exports.waiting import TemplateJudge

@@ -54,6 +54,9 @@ def export(world: World, engine: Engine, store: ObjectStore, identity: Identity,
         for target in objects:
             if store.head(bucket.name, target["key"]) is not None:
                 raise invalid_value(f"Object {target['key']} exists already.")
+    limit = world.switches.exports_at_once
+    if limit and sum(one["kind"] == "export" for one in world.running.values()) >= limit:
+        raise ApiError(f"Only {limit} image exports may run at once.")
     return engine.start_export(group, objects)
 
 
