@@ -1,0 +1,103 @@
+"""What tasks need is imported in the process that they are forked from, and nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sealift.provider.preload import MODULES, forks_tasks, preload
+
+pytestmark = pytest.mark.airflow
+
+# In the triggerer, which forks no tasks, or on the way of an error only.
+ELSEWHERE = {"sealift.provider.triggers.waits"}
+
+_PRELOADED = """
+import gc, json, runpy, sys
+from pathlib import Path
+import airflow.settings
+from sealift.provider.preload import preload
+assert preload(["airflow", "scheduler"])
+frozen = gc.get_freeze_count()
+before = set(sys.modules)
+for file in Path(sys.argv[1]).glob("*.py"):
+    runpy.run_path(str(file))
+from sealift.classic.client import ClassicClient
+from sealift.cos.client import CosClient
+ClassicClient(username="u", api_key="none", endpoint_url="http://127.0.0.1:9")._opened()
+CosClient(
+    region="us-south", api_key="none", service_instance_id="crn", endpoint_url="http://127.0.0.1:9"
+)._connection._opened()
+print(json.dumps({"before": sorted(before), "late": sorted(set(sys.modules) - before), "frozen": frozen}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(project_root: Path) -> dict[str, list[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", _PRELOADED, str(project_root / "dags")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def test_parsing_the_dags_and_opening_both_clients_imports_nothing_more(found: dict[str, list[str]]) -> None:
+    assert found["late"] == []
+    assert found["frozen"] > 0
+
+
+def test_what_tasks_import_while_they_run_is_there(found: dict[str, list[str]], project_root: Path) -> None:
+    """Steps import the heavy modules late, so that DAG files stay light: each such import must have been made."""
+    package = project_root / "include" / "sealift"
+    late: set[str] = set()
+    for file in [*(package / "provider").rglob("*.py"), *(package / "exports").glob("*.py")]:
+        if "triggers" in file.parts or file.stem in {"schemas", "preload", "get_provider_info"}:
+            continue
+        for function in ast.walk(ast.parse(file.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                late |= {
+                    node.module
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sealift.")
+                }
+    assert len(late) > 10
+    assert late - ELSEWHERE - set(found["before"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "forks"),
+    [
+        ("airflow scheduler", True),
+        ("/usr/bin/airflow scheduler --skip-serve-logs", True),
+        ("airflow celery worker --celery-hostname w", True),
+        ("airflow celery flower", False),
+        ("airflow triggerer", False),
+        ("airflow api-server", False),
+        ("airflow dags list", False),
+        ("airflow", False),
+    ],
+)
+def test_only_where_tasks_are_forked(command: str, forks: bool) -> None:
+    assert forks_tasks(command.split()) is forks
+    if not forks:
+        assert preload(command.split()) is False
+
+
+def test_a_module_that_is_missing_keeps_no_scheduler_from_starting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sealift.provider.preload.MODULES", (*MODULES[:1], "sealift.no_such_module"))
+    assert preload(["airflow", "scheduler"]) is True
+    assert "sealift.no_such_module" in caplog.text
