@@ -64,6 +64,7 @@ def airflow_settings(given: argparse.Namespace) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": str(given.slots),
         "AIRFLOW__SEALIFT__POLL_INTERVAL": f"{given.poll_interval:g}",
         "AIRFLOW__SEALIFT__MAX_OFFLINE": str(given.max_offline),
+        "AIRFLOW__SEALIFT__MAX_EXPORTS": str(2 * given.max_offline),  # as the defaults: 20 and 40
         **settings_of(given),
     }
 

@@ -52,6 +52,7 @@ def run_size(given: argparse.Namespace, size: int) -> dict[str, Any]:
     settings = {
         "AIRFLOW__SEALIFT__POLL_INTERVAL": f"{given.poll_interval:g}",
         "AIRFLOW__SEALIFT__MAX_OFFLINE": str(given.max_offline),
+        "AIRFLOW__SEALIFT__MAX_EXPORTS": str(2 * given.max_offline),  # as the defaults: 20 and 40
         **settings_of(given),
     }
     with World(

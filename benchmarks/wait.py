@@ -148,6 +148,7 @@ def run_waiting(given: argparse.Namespace) -> dict[str, Any]:
         "AIRFLOW__CORE__PARALLELISM": str(given.slots),
         "AIRFLOW__SEALIFT__POLL_INTERVAL": f"{given.poll_interval:g}",
         "AIRFLOW__SEALIFT__MAX_OFFLINE": str(n),
+        "AIRFLOW__SEALIFT__MAX_EXPORTS": str(2 * n),
         "AIRFLOW__SEALIFT__ACTIVE_WAVES": str(waves),
         **settings_of(given),
     }
