@@ -61,8 +61,8 @@ def longest_chain(done: Sequence[Way], *, max_offline: int) -> float:
     """Compute the shortest wall time of some servers under a cap on captures, if nothing but transactions took time.
 
     Each capture, in the order in which they were really started, takes the place that is free first among
-    ``max_offline``; the server's export follows at once: the cap on exports is set wider. With equal transactions of T seconds,
-    this is ceil(n / max_offline) · T for the captures, and T for the last export.
+    ``max_offline``; the server's export follows at once, as the cap on exports is set wider. With equal transactions of
+    T seconds, this is ceil(n / max_offline) · T for the captures, and T for the last export.
 
     :param done: servers with both transactions ended; their lengths are those that they really had.
     :param max_offline: how many captures may run at once.
