@@ -133,7 +133,7 @@ def export_one(item: PlanItem, settings: PlanSettings, classic: ClassicClient, c
     making = TemplateJudge(terms)
     verdict = wait(lambda: making.observe(**account()))
     assert verdict.kind == "done", verdict
-    assert item.guest_id not in survey(classic, cos, place_of(classic, settings), now=now()).guests(), "it is back"
+    wait_until_back(classic, cos, settings)
     assert ensure_captured(**capture).adopted  # type: ignore[arg-type]
 
     steps = {"classic": classic, "cos": cos, "item": item, "settings": settings, "template_id": template_id}
