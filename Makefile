@@ -17,8 +17,7 @@ BENCH ?=
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down cluster cluster-down test chaos bench-fleet bench-scale bench-wait bench-grid bench-charts bench-docs \
-	lint format lock schemas clean set-up set-up-dev
+.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-charts bench-docs
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

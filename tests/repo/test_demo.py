@@ -130,7 +130,7 @@ def instances(index: int, *states: str | None) -> list[dict[str, Any]]:
 
 def test_progress_names_the_step_and_the_state() -> None:
     tasks = [
-        *instances(0, *["success"] * 5),
+        *instances(0, *["success"] * 3),
         *instances(1, "success", "deferred"),
         *instances(2, "scheduled"),
         *instances(3, "success", "failed", "upstream_failed"),
@@ -140,7 +140,7 @@ def test_progress_names_the_step_and_the_state() -> None:
     now = NOW + timedelta(minutes=10)
     found = progress(tasks, ["a", "b", "c", "d", "e"], now=now)
     assert [(one.name, one.step, one.state) for one in found] == [
-        ("a", 5, "done"),
+        ("a", 3, "done"),
         ("b", 1, "running"),
         ("c", 0, "waiting"),
         ("d", 1, "failed"),
@@ -148,12 +148,12 @@ def test_progress_names_the_step_and_the_state() -> None:
     ]
     assert [one.doing for one in found] == [
         "exported",
-        "waiting for the template",
+        "being captured (offline)",
         "waiting its turn",
-        "failed: waiting for the template",
-        "capturing (offline), to be tried again",
+        "failed: being captured (offline)",
+        "waiting for an offline slot, to be tried again",
     ]
-    assert [one.seconds for one in found] == [300, 600, 0, 120, 600]
+    assert [one.seconds for one in found] == [180, 600, 0, 120, 600]
 
 
 def drawn(table: Any) -> str:
@@ -174,7 +174,7 @@ def test_the_tables_hold_everything_in_full() -> None:
         assert word in text
     live = drawn(live_table(progress(instances(0, "deferred"), ["web-01"], now=NOW), {"old-01": "refused"}, elapsed=12))
     assert "web-01" in live
-    assert "capturing (offline)" in live
+    assert "waiting for an offline slot" in live
     assert "refused" in live
 
 
