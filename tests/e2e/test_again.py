@@ -19,8 +19,8 @@ def no_fault_stays(house) -> Iterator[None]:
 
 
 def test_the_failed_server_alone_is_tried_again_under_its_own_export_id(house) -> None:
-    # Three refusals for two servers with two tries each: one fails, in a wave of its own, and the other does not.
-    house.sandbox.set_fault("rate_limit", times=3, methods=[CAPTURE])
+    # The account says once that it does not know the server: one fails, in a wave of its own, and the other does not.
+    house.sandbox.set_fault("guest_404", times=1, methods=[CAPTURE])
     first = house.plan(hostnames=["web-*", "files-*"], wave_size=1)
     assert first.state == "failed"
     outcomes = first.outcomes()

@@ -11,7 +11,7 @@ BUGS: Final[Mapping[str, tuple[str, str]]] = {
     "impatient": ("duplicate_captures", "late"),
     "pool-only": ("cap_overshoots", "cap"),
     "account-only": ("cap_overshoots", "cap"),
-    "frees-on-failure": ("duplicate_captures", "late"),
+    "frees-on-failure": ("cap_overshoots", "late"),
     "early-manifest": ("false_done", "damage"),
     "trusting": ("false_done", "damage"),
     "overwriting": ("false_done", "cap"),
