@@ -14,9 +14,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tools.private_server import PrivateServer
 from tools.processes import Program, StartFailedError, free_ports, new_mark, tail
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -65,7 +64,7 @@ def programs(*, debian: Path | None = None, path: str | None = None) -> Path:
     )
 
 
-class PostgresServer:
+class PostgresServer(PrivateServer):
     """One server with one database and one user; a context manager that starts, stops and removes it.
 
     :param log: gets the server's output.
@@ -78,8 +77,7 @@ class PostgresServer:
         self.mark = mark or new_mark()
         (self.port,) = free_ports(1)
         self._password = secrets.token_urlsafe(24)
-        self._folder: Path | None = None
-        self._program: Program | None = None
+        super().__init__()
 
     @property
     def data(self) -> Path:
@@ -87,9 +85,9 @@ class PostgresServer:
 
         :raises StartFailedError: if it was not started.
         """
-        if self._folder is None:
+        if self.folder is None:
             raise StartFailedError("PostgreSQL was not started, so that it has no data folder.")
-        return self._folder / "data"
+        return self.folder / "data"
 
     def url(self, driver: str = "psycopg2") -> str:
         """Give SQLAlchemy's address of the database, with its password: for an environment, never for argv.
@@ -106,7 +104,7 @@ class PostgresServer:
         :raises StartFailedError: if it does not come up, with the end of its log.
         """
         folder = programs()
-        fresh = self._folder is None
+        fresh = self.folder is None
         if fresh:
             self._make(folder)
         command: list[str | Path] = [
@@ -126,42 +124,13 @@ class PostgresServer:
         if fresh:
             self._run(folder / "createdb", *self._socket(), DATABASE)
 
-    def stop(self) -> None:
-        """Stop the server; its data stay."""
-        if self._program is not None:
-            self._program.stop()
-            self._program = None
-
-    def let_go(self) -> None:
-        """Leave it running when this process ends."""
-        if self._program is not None:
-            self._program.let_go()
-
-    def remove(self) -> None:
-        """Stop the server and remove its data."""
-        self.stop()
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
-            self._folder = None
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it, whatever happened."""
-        self.remove()
-
     def _make(self, folder: Path) -> None:
         # Not below a folder of root's: the server's user has to reach it. The name is short, as sockets' names must be.
-        self._folder = Path(tempfile.mkdtemp(prefix="sealift-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="sealift-pg-"))
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
-            os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
-        secret = self._folder / "password"
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        secret = self.folder / "password"
         with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
             handle.write(self._password)
         if os.geteuid() == 0:

@@ -12,9 +12,8 @@ import socket
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tools.private_server import PrivateServer
 from tools.processes import Program, StartFailedError, free_ports, new_mark, tail
 
 PACKAGE = "redis-server"
@@ -39,7 +38,7 @@ def program(*, path: str | None = None) -> Path:
     return Path(found)
 
 
-class RedisServer:
+class RedisServer(PrivateServer):
     """One server; a context manager that starts, stops and removes it.
 
     :param log: gets the server's output.
@@ -52,8 +51,7 @@ class RedisServer:
         self.mark = mark or new_mark()
         (self.port,) = free_ports(1)
         self._password = secrets.token_urlsafe(24)
-        self.folder: Path | None = None
-        self._program: Program | None = None
+        super().__init__()
 
     def url(self) -> str:
         """Give its address with its password: for an environment, never for argv."""
@@ -123,32 +121,3 @@ class RedisServer:
             stream.flush()
             stream.readline()
             return stream.readline().strip()[1:]
-
-    def stop(self) -> None:
-        """Stop the server; what it held is gone."""
-        if self._program is not None:
-            self._program.stop()
-            self._program = None
-
-    def let_go(self) -> None:
-        """Leave it running when this process ends."""
-        if self._program is not None:
-            self._program.let_go()
-
-    def remove(self) -> None:
-        """Stop the server and remove its folder."""
-        self.stop()
-        if self.folder is not None:
-            shutil.rmtree(self.folder)
-            self.folder = None
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove it, whatever happened."""
-        self.remove()
