@@ -100,16 +100,14 @@ def look_at_account(
     """
     back_to = now - deadlines.CAPTURE_MOST if earlier is None else min(earlier.taken_at, now) - slack
     recent = [one for one in classic.newest_templates(names.TEMPLATE_PREFIX, back_to=back_to) if _is_ours(one)]
-    watched = frozenset[int]() if earlier is None else earlier.watched
-    gone_by = watched - {one.id for one in recent}
-    again = {one: just_read.templates[one] for one in gone_by & just_read.templates.keys()}
-    if unknown := gone_by - again.keys():
+    before, watched = (frozenset[str](), frozenset[int]()) if earlier is None else (earlier.exports, earlier.watched)
+    older = watched - {one.id for one in recent}
+    again = {one: just_read.templates[one] for one in older & just_read.templates.keys()}
+    if unknown := older - again.keys():
         again |= classic.template_states(unknown)
     known = [*recent, *(one for one in again.values() if _is_ours(one))]
-    shown = {_export_of(one): one for one in known}
-    over = {} if earlier is None else dict.fromkeys(earlier.exports - shown.keys())
     # A recent template that an earlier look saw over stays over: only what is new or watched is asked about.
-    fresh = [one for one in known if one.id in watched or _export_of(one) not in (earlier.exports if earlier else ())]
+    fresh = [one for one in known if one.id in watched or _export_of(one) not in before]
     asked = {*(_guest_of(one) for one in fresh), *holders}
     states = {one: just_read.guests[one] for one in asked & just_read.guests.keys()}
     if strangers := asked - states.keys():
@@ -119,7 +117,7 @@ def look_at_account(
     return Account(
         taken_at=now,
         offline=frozenset(_guest_of(one) for one in still),
-        exports=frozenset({*shown, *over}),
+        exports=before | {_export_of(one) for one in known},
         watched=frozenset(one.id for one in still),
         busy=frozenset(one.id for one in states.values() if one.active_transaction is not None),
         # A capture's first copy is made where its server is.
