@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from sealift.cos.errors import CosPermissionError
 from sealift.exports.errors import LedgerError
-from sealift.exports.registers import Entry, Register, new_token
+from sealift.exports.registers import Entry, Register, is_label, new_token
 
 ROOT = "claims/101/p"
 
@@ -166,14 +167,16 @@ class Turns:
 
 
 @settings(max_examples=200, deadline=None)
-@given(turns=st.lists(st.integers(0, 2), max_size=40))
-def test_in_whatever_order_writers_go_on_one_entry_has_one_holder(turns: list[int], make_cos: Any, now: Any) -> None:
+@given(turns=st.lists(st.integers(0, 2), max_size=40), labelled=st.booleans())
+def test_in_whatever_order_writers_go_on_one_entry_has_one_holder(
+    turns: list[int], labelled: bool, make_cos: Any, now: Any
+) -> None:
     cos = make_cos()
     stepped = Turns(cos)
     believed: list[tuple[int, str]] = []
 
     def write() -> None:
-        register = Register(cos=stepped, bucket="b", root=ROOT)
+        register = Register(cos=stepped, bucket="b", root=ROOT, labelled=labelled)
         for _ in range(2):
             mine = register.advance(register.look(), entry(now))
             if mine is not None:
@@ -187,3 +190,96 @@ def test_in_whatever_order_writers_go_on_one_entry_has_one_holder(turns: list[in
     top = Register(cos=cos, bucket="b", root=ROOT).look()
     assert top is not None
     assert (top.number, top.entry.token) == max(believed)
+
+
+# Labels
+
+
+@pytest.fixture
+def labelled(cos: Any, time: Any) -> Register:
+    return Register(cos=cos, bucket="b", root=ROOT, labelled=True)
+
+
+def labels_of(cos: Any) -> list[str]:
+    return [key for key in sorted(cos.objects) if is_label(key)]
+
+
+def test_a_listing_tells_what_a_labelled_register_says(
+    labelled: Register, register: Register, cos: Any, now: Any
+) -> None:
+    mine = labelled.advance(None, entry(now))
+    assert mine is not None
+    cos.reads.clear()
+
+    assert labelled.look() == mine
+    assert register.look(cos.list("b", ROOT)) == mine, (
+        "whoever looks believes a label, and needs no more than a listing"
+    )
+    assert cos.reads == []
+
+
+def test_a_writer_need_not_read_what_it_wrote(register: Register, cos: Any, now: Any) -> None:
+    assert register.advance(None, entry(now)) is not None
+    assert cos.reads == []
+
+
+def test_labels_go_with_their_entries(labelled: Register, cos: Any, now: Any) -> None:
+    first = labelled.advance(None, entry(now))
+    second = labelled.advance(first, entry(now))
+
+    assert second is not None
+    assert len(labels_of(cos)) == 1
+    assert labelled.look() == second
+    assert len(cos.objects) == 2
+    labelled.clear()
+    assert cos.objects == {}
+
+
+def test_who_was_slower_takes_its_label_away(labelled: Register, cos: Any, now: Any) -> None:
+    mine = labelled.advance(None, entry(now))
+    assert labelled.advance(None, entry(now)) is None
+
+    assert len(labels_of(cos)) == 1
+    assert labelled.look() == mine
+
+
+@pytest.mark.parametrize("etag", [None, "no-digest-2"], ids=["another writer's label", "an ETag that is no digest"])
+def test_a_label_that_is_not_certain_is_not_believed(
+    labelled: Register, register: Register, cos: Any, now: Any, etag: str | None
+) -> None:
+    """A writer left its label and was killed; an older Sealift, which writes none, has the entry."""
+    orphan = labelled.advance(None, entry(now))
+    assert orphan is not None
+    key = f"{ROOT}/00000001.json"
+    theirs = entry(now, export_id="202-p", guest_id=202)
+    cos.store(key, theirs.model_dump_json().encode() if etag is None else cos.objects[key][0], etag=etag)
+    cos.reads.clear()
+
+    found = labelled.look()
+
+    assert found is not None
+    assert found.entry == (theirs if etag is None else orphan.entry)
+    assert cos.reads == [key], "it was read"
+
+
+def test_of_several_labels_the_one_of_the_entry_counts(labelled: Register, cos: Any, now: Any) -> None:
+    mine = labelled.advance(None, entry(now))
+    other = entry(now, export_id="202-p", guest_id=202)
+    label = labels_of(cos)[0]
+    cos.store(
+        label.replace(label.split(".")[1], base64.urlsafe_b64encode(other.model_dump_json().encode()).decode()), b""
+    )
+    cos.store(f"{ROOT}/00000001.abcde.label", b"")
+    cos.reads.clear()
+
+    assert len(labels_of(cos)) == 3
+    assert labelled.look() == mine
+    assert cos.reads == []
+
+
+def test_an_entry_too_long_for_a_label_has_none(labelled: Register, cos: Any, now: Any) -> None:
+    mine = labelled.advance(None, entry(now, datacenter="x" * 900))
+
+    assert mine is not None
+    assert labels_of(cos) == []
+    assert labelled.look() == mine

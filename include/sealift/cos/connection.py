@@ -152,7 +152,6 @@ class Connection:
 
     def _open(self) -> Any:
         import ibm_boto3.session
-        import ibm_botocore.session
         from ibm_botocore.config import Config
         from ibm_botocore.handlers import add_expect_header
 
@@ -160,19 +159,9 @@ class Connection:
         sdk_log = logging.getLogger("ibm_botocore")
         if sdk_log.level == logging.NOTSET:
             sdk_log.setLevel(logging.INFO)
-        nowhere = {
-            name: (None, None, default, None)
-            for name, default in {
-                "profile": None,
-                "config_file": os.devnull,
-                "credentials_file": os.devnull,
-                "cos_credentials_file": os.devnull,
-            }.items()
-        }
-        # A session of its own: ibm_boto3's default session hands the last client's instance id to all clients. And one
-        # that reads neither AWS_PROFILE nor the files of another cloud's tools.
-        under = ibm_botocore.session.Session(session_vars=nowhere)
-        under.register_component("data_loader", service_models())
+        # A session of its own: ibm_boto3's default session hands the last client's instance id to all clients.
+        with _making:
+            under = _made_ahead.pop() if _made_ahead else _new_session()
         session = ibm_boto3.session.Session(botocore_session=under)
         host = urlsplit(self._endpoint_url).hostname or ""
         config = Config(
@@ -203,8 +192,32 @@ class Connection:
         return s3
 
 
+_made_ahead: Final[list[Any]] = []
+"""Sessions that no client has used yet."""
+
+_making: Final = threading.Lock()
+
+
+def _new_session() -> Any:
+    """Make a session that reads neither AWS_PROFILE nor the files of another cloud's tools."""
+    import ibm_botocore.session
+
+    nowhere = {
+        name: (None, None, default, None)
+        for name, default in {
+            "profile": None,
+            "config_file": os.devnull,
+            "credentials_file": os.devnull,
+            "cos_credentials_file": os.devnull,
+        }.items()
+    }
+    session = ibm_botocore.session.Session(session_vars=nowhere)
+    session.register_component("data_loader", service_models())
+    return session
+
+
 def warm_up() -> None:
-    """Have the SDK load all that it loads with its first client: its models, and modules that it imports late."""
+    """Do ahead what the SDK does for its first client: load its models, import what it imports late, make a session."""
     first = Connection(
         region="us-south",
         endpoint_url="http://127.0.0.1:9",
@@ -217,6 +230,7 @@ def warm_up() -> None:
     )
     first._opened()
     first.close()
+    _made_ahead.append(_new_session())  # of which each process that is forked has a copy
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from sealift.exports.caps import Caps
 from sealift.exports.doctor_account import server_of
 from sealift.exports.doctor_bucket import Strange
 from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, CapInForce, Finding, Kind, age_of, shown
-from sealift.exports.registers import Entry
+from sealift.exports.registers import Entry, is_label
 from sealift.exports.slots import SlotsPlace
 
 SIZED_AT_MOST = 1000
@@ -59,6 +59,8 @@ def read_slots(
         match = _SLOT_FILE.fullmatch(info.key.removeprefix(f"{place.root}/"))
         if caps.is_note(info.key, place.root):
             notes.append(info)
+        elif is_label(info.key):
+            continue
         elif match is None:
             strange.add(info)
         else:

@@ -8,10 +8,18 @@ so long that the number it wants has come, been passed and been deleted would su
 
 Object Storage shows every write at once to every reader (IBM's data-io page, "Consistency impacts"), so that a look
 after a write sees all writes that were answered before.
+
+Where many look at many registers, as at the offline slots, an entry has a *label* beside it: an empty object whose key
+repeats what the entry says, so that a listing tells it and nobody has to read it. A label is believed only where the
+entry's ETag is the digest of what it repeats; otherwise (a writer that was slower, an older Sealift, a bucket whose ETags
+are no digests) the entry is read.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import logging
 import re
 import uuid
@@ -30,6 +38,9 @@ log = logging.getLogger(__name__)
 
 _LOOKS: Final = 5
 _NUMBER = re.compile(r"/(\d{8})\.json$")
+_LABEL = re.compile(r"/(\d{8})\.([A-Za-z0-9_-]+={0,2})\.label$")
+_LABEL_AT_MOST: Final = 1000
+"""Bytes of a label's key; S3 allows 1,024."""
 
 
 class Entry(BaseModel):
@@ -104,32 +115,43 @@ class Register:
     :param cos: the object store.
     :param bucket: the bucket.
     :param root: what the keys of its entries begin with, without a slash at the end.
+    :param labelled: whether what is written gets a label; see the module's first lines.
     """
 
-    def __init__(self, *, cos: CosApi, bucket: str, root: str) -> None:
+    def __init__(self, *, cos: CosApi, bucket: str, root: str, labelled: bool = False) -> None:
         self._cos = cos
         self._bucket = bucket
         self._root = root
+        self._labelled = labelled
 
-    def look(self, listed: Iterable[ObjectInfo] | None = None, *, known: Holding | None = None) -> Holding | None:
+    def look(
+        self, listed: Iterable[ObjectInfo] | None = None, *, known: Holding | None = None, wrote: bytes | None = None
+    ) -> Holding | None:
         """Find what the register says now.
 
         :param listed: a listing of its keys, where the caller has one; it is listed otherwise.
         :param known: what an earlier look found; an entry never changes, so that the same number is not read again.
+        :param wrote: what the caller has just written, which need not be read where it is on top.
         :returns: the highest entry, or None where nobody ever wrote one.
         :raises LedgerError: an entry is not what Sealift writes.
         :raises OutcomeUnknownError: it changes faster than it can be read; retryable.
         """
         for _ in range(_LOOKS):
-            entries = self._entries(self._cos.list(self._bucket, f"{self._root}/") if listed is None else listed)
+            infos = list(self._cos.list(self._bucket, f"{self._root}/") if listed is None else listed)
+            entries = self._entries(infos)
             if not entries:
                 return None
             number = max(entries)
             if known is not None and known.number == number:
                 return known
-            body = self._cos.read(self._bucket, self._key(number))
+            top = entries[number]
+            told = [] if wrote is None else [wrote]
+            told += [body for of, body in self._labels(infos).values() if of == number]
+            body = next((one for one in told if _digest(one) == top.etag), None)
+            if body is None:
+                body = self._cos.read(self._bucket, self._key(number))
             if body is not None:
-                return self._holding(number, body, entries[number].last_modified)
+                return self._holding(number, body, top.last_modified)
             listed = None  # passed and deleted since it was listed
         raise OutcomeUnknownError(
             f"{self._bucket}/{self._root}/ changes faster than it can be read. A retry looks again."
@@ -144,19 +166,26 @@ class Register:
         """
         number = seen.number + 1 if seen else 1
         body = entry.model_dump_json().encode()
+        label = self._label(number, body) if self._labelled else None
+        if label is not None:
+            self._cos.put(self._bucket, label, b"")
         if self._cos.put_if_absent(self._bucket, self._key(number), body) is PutOutcome.EXISTS_DIFFERENT:
+            self._drop([label] if label else [])
             return None
-        entries = list(self._cos.list(self._bucket, f"{self._root}/"))
-        top = self.look(entries)
+        infos = list(self._cos.list(self._bucket, f"{self._root}/"))
+        top = self.look(infos, wrote=body)
         if top is None or top.number != number or top.entry != entry:
-            self._drop([number])
+            self._drop([self._key(number), *([label] if label else [])])
             return None
-        self._drop(one for one in self._entries(entries) if one < number)
+        self._drop(info.key for one, info in sorted(self._entries(infos).items()) if one < number)
+        self._drop(key for key, (one, _) in sorted(self._labels(infos).items()) if one < number)
         return top
 
     def clear(self) -> None:
         """Delete all entries: only where nobody can want to write one any more, or would notice."""
-        self._drop(sorted(self._entries(self._cos.list(self._bucket, f"{self._root}/"))))
+        infos = list(self._cos.list(self._bucket, f"{self._root}/"))
+        self._drop(info.key for _, info in sorted(self._entries(infos).items()))
+        self._drop(sorted(self._labels(infos)))
 
     def _entries(self, listed: Iterable[ObjectInfo]) -> dict[int, ObjectInfo]:
         found = {}
@@ -165,6 +194,22 @@ class Register:
             if match is not None:
                 found[int(match[1])] = info
         return found
+
+    def _labels(self, listed: Iterable[ObjectInfo]) -> dict[str, tuple[int, bytes]]:
+        """Find the labels, by their keys: of which entry each is, and what that is to say."""
+        found = {}
+        for info in listed:
+            match = _LABEL.search(info.key.removeprefix(self._root))
+            if match is not None:
+                try:
+                    found[info.key] = int(match[1]), base64.urlsafe_b64decode(match[2])
+                except binascii.Error:  # none of ours
+                    found[info.key] = int(match[1]), b""
+        return found
+
+    def _label(self, number: int, body: bytes) -> str | None:
+        key = f"{self._root}/{number:08d}.{base64.urlsafe_b64encode(body).decode()}.label"
+        return key if len(key.encode()) <= _LABEL_AT_MOST else None
 
     def _holding(self, number: int, body: bytes, written: datetime) -> Holding:
         try:
@@ -179,11 +224,24 @@ class Register:
     def _key(self, number: int) -> str:
         return f"{self._root}/{number:08d}.json"
 
-    def _drop(self, numbers: Iterable[int]) -> None:
+    def _drop(self, keys: Iterable[str]) -> None:
         """Delete what no longer counts. A bucket that forbids it (Object Lock, a role without delete) keeps them."""
-        for number in numbers:
+        for key in keys:
             try:
-                self._cos.delete(self._bucket, self._key(number))
+                self._cos.delete(self._bucket, key)
             except CosError as error:
-                log.info("%s/%s stays: %s", self._bucket, self._key(number), error)
+                log.info("%s/%s stays: %s", self._bucket, key, error)
                 return
+
+
+def is_label(key: str) -> bool:
+    """Say whether a key is that of an entry's label.
+
+    :param key: the key.
+    """
+    return _LABEL.search(key) is not None
+
+
+def _digest(body: bytes) -> str:
+    """What the store gives as the ETag of an object that came in one piece and is not encrypted with a key of ours."""
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()

@@ -345,7 +345,10 @@ class OfflineSlots:
                     return taken
                 taken.give_back()
                 raise full
-            self._seen, handed = seen, None
+            if handed is not None:
+                handed = self._reread(handed)
+            else:
+                self._seen = seen
         raise self._full(item, self._max_offline, self._max_offline)
 
     def _earlier(self, seen: Survey, item: PlanItem) -> int | None:
@@ -409,16 +412,20 @@ class OfflineSlots:
         """
         if looks:
             now = survey(classic, self._cos, self._place, now=self._clock(), earlier=seen)
-            slots, account, live, learned = now.slots, now.account, set(now.live), now.caps
         else:
-            slots, account, learned = read_slots(self._cos, self._place, known=seen.slots), seen.account, seen.caps
-            live = {number for number in seen.live & slots.keys() if slots[number].held}
-        changed = {number for number, one in slots.items() if one is not seen.slots.get(number) and one.held} - {mine}
+            now = self._reread(seen)
+        changed = {n for n, one in now.slots.items() if one is not seen.slots.get(n) and one.held} - {mine}
         for number in changed:
-            if slots[number].entry.export_id == item.export_id:
-                raise self._open(item, slots[number])
-        live = (live if looks else live | changed) - {mine}
-        return Survey(account=account, slots=slots, live=frozenset(live), caps=learned)
+            if now.slots[number].entry.export_id == item.export_id:
+                raise self._open(item, now.slots[number])
+        return now.model_copy(update={"live": now.live - {mine}})
+
+    def _reread(self, seen: Survey) -> Survey:
+        """Look at the slots alone: one that has changed since has a new holder, who is about to submit."""
+        slots = read_slots(self._cos, self._place, known=seen.slots)
+        changed = {number for number, one in slots.items() if one is not seen.slots.get(number)}
+        live = {number for number in seen.live | changed if number in slots and slots[number].held}
+        return seen.model_copy(update={"slots": slots, "live": frozenset(live)})
 
     def _full(self, item: PlanItem, in_flight: int, cap: int, datacenter: str = "") -> OfflineCapReached:
         where = f" in the data center {datacenter}" if datacenter else ""
@@ -496,4 +503,4 @@ def _live(holding: Holding, account: Account, *, now: datetime, settle: timedelt
 
 
 def _register(cos: CosApi, place: SlotsPlace, number: int) -> Register:
-    return Register(cos=cos, bucket=place.bucket, root=f"{place.root}/{number:03d}")
+    return Register(cos=cos, bucket=place.bucket, root=f"{place.root}/{number:03d}", labelled=True)
