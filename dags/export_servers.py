@@ -76,14 +76,12 @@ with DAG(
         )
         wait_for_template = ExportWhenReadySensor(
             task_id="wait_for_template",
-            server=server,
             captured=_CAPTURED,
             poll_interval=_settings.poll_interval,
             priority_weight=2,
         )
         wait_for_export = ProveWhenExportedSensor(
             task_id="wait_for_export",
-            server=server,
             started=_STARTED,
             poll_interval=_settings.poll_interval,
             priority_weight=3,

@@ -277,16 +277,14 @@ def capture() -> CaptureImageOperator:
 
 
 def export(**more: Any) -> ExportWhenReadySensor:
-    values: dict[str, Any] = {"server": SERVER, "bucket": "images", "wave_key": "w", "classic_conn_id": "c"}
+    values: dict[str, Any] = {"bucket": "images", "wave_key": "w", "classic_conn_id": "c"}
     values |= {"cos_conn_id": "s", "region": "r", "captured": terms(7, 70, turn=TURN).model_dump_json()}
     return ExportWhenReadySensor(task_id="wait_for_template", **(values | more))
 
 
 def prove() -> ProveWhenExportedSensor:
     told = terms(7, 70).model_dump_json()
-    return ProveWhenExportedSensor(
-        task_id="wait_for_export", server=SERVER, started=told, bucket="images", wave_key="w"
-    )
+    return ProveWhenExportedSensor(task_id="wait_for_export", started=told, bucket="images", wave_key="w")
 
 
 def deferred(task: Any, method: str, kwargs: dict[str, Any]) -> TaskDeferred:

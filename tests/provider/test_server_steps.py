@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
+from jinja2 import Template
 
 from sealift.classic.errors import ClassicAuthError
 from sealift.exports import steps
@@ -96,14 +97,14 @@ ENDED = {"template_id": 70, "unfinished_at": "2026-01-01T00:04:00Z", "over_at": 
 def starts_export(**more: Any) -> ExportWhenReadySensor:
     return ExportWhenReadySensor(
         task_id="wait_for_template",
-        **({"server": SERVER, "captured": CAPTURED, "bucket": "images", "wave_key": "w"} | more),
+        **({"captured": CAPTURED, "bucket": "images", "wave_key": "w"} | more),
     )
 
 
 def proves(**more: Any) -> ProveWhenExportedSensor:
     return ProveWhenExportedSensor(
         task_id="wait_for_export",
-        **({"server": SERVER, "started": CAPTURED, "bucket": "images", "wave_key": "w"} | more),
+        **({"started": CAPTURED, "bucket": "images", "wave_key": "w"} | more),
     )
 
 
@@ -280,12 +281,17 @@ def test_a_step_after_a_wait_that_fails_leaves_its_words_once(monkeypatch: pytes
     assert pushed.pushes == ["failure"]
 
 
+NAMES = {starts_export: "captured", proves: "started"}
+HOSTNAME = json.loads(CAPTURED)["hostname"]
+
+
 @pytest.mark.parametrize("made", [starts_export, proves])
 def test_both_waits_go_on_in_a_worker_and_name_their_server_then(made: Any) -> None:
     sensor = made()
     assert sensor.start_from_trigger is True
     assert sensor.start_trigger_args.trigger_kwargs["resumes"] is True
-    assert sensor.map_index_template == "{{ task.server['hostname'] }}"
+    assert Template(sensor.map_index_template).render(task=sensor) == HOSTNAME
+    assert Template(sensor.map_index_template).render(task=made(**{NAMES[made]: "null"})) == "", "none was handed on"
 
 
 def started() -> steps.ExportStarted:

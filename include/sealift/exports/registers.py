@@ -11,8 +11,8 @@ after a write sees all writes that were answered before.
 
 Where many look at many registers, as at the offline slots, an entry has a *label* beside it: an empty object whose key
 repeats what the entry says, so that a listing tells it and nobody has to read it. A label is believed only where the
-entry's ETag is the digest of what it repeats; otherwise (a writer that was slower, an older Sealift, a bucket whose ETags
-are no digests) the entry is read.
+entry's ETag is the digest of what it repeats; otherwise (a writer that was slower, an older Sealift, a bucket whose
+ETags are no digests) the entry is read.
 """
 
 from __future__ import annotations

@@ -410,10 +410,8 @@ class OfflineSlots:
             slot that has changed since has a new holder, who is about to submit.
         :raises OutcomeOpen: one of them is another try of this same export.
         """
-        if looks:
-            now = survey(classic, self._cos, self._place, now=self._clock(), earlier=seen)
-        else:
-            now = self._reread(seen)
+        again = self._clock()
+        now = survey(classic, self._cos, self._place, now=again, earlier=seen) if looks else self._reread(seen)
         changed = {n for n, one in now.slots.items() if one is not seen.slots.get(n) and one.held} - {mine}
         for number in changed:
             if now.slots[number].entry.export_id == item.export_id:

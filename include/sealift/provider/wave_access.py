@@ -66,9 +66,8 @@ class WaveAccess:
 
 
 class ServerAccess(WaveAccess, Linked):
-    """Mixed into the tasks of one server, which have the fields ``server`` and ``classic_conn_id`` besides."""
+    """Mixed into the tasks of one server, which have the field ``classic_conn_id`` besides."""
 
-    server: Mapping[str, Any]
     classic_conn_id: str
 
     @cached_property
@@ -77,9 +76,14 @@ class ServerAccess(WaveAccess, Linked):
         return ClassicHook(self.classic_conn_id)
 
     @property
+    def guest_id(self) -> int:
+        """The virtual server."""
+        raise NotImplementedError
+
+    @property
     def item(self) -> PlanItem:
         """This server's part of the plan."""
-        return self.wave.item(int(self.server["guest_id"]))
+        return self.wave.item(self.guest_id)
 
     def look_again(self, context: Context, event: Mapping[str, Any] | None = None, **kept: Any) -> Any:
         """Do the step after a wait without a worker.

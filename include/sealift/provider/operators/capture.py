@@ -83,6 +83,11 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
                 next_method="look_again",
             )
 
+    @property
+    def guest_id(self) -> int:
+        """The virtual server."""
+        return int(self.server["guest_id"])
+
     def execute(self, context: Context) -> Any:
         """Do the step; a failure's words go to the wave's report.
 

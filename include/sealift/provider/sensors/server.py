@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.sensors.base import AccountSensor
-from sealift.provider.waits import ENDED_KEY
+from sealift.provider.waits import ENDED_KEY, read_xcom
 from sealift.provider.wave_access import ServerAccess, counted
 
 if TYPE_CHECKING:
@@ -17,29 +17,39 @@ class ServerSensor(ServerAccess, AccountSensor):
     """Waits in the triggerer for one server of a wave, then does a step for it in a worker.
 
     A task of its own for the step would be one more that the scheduler looks at, for each waiting server, whenever it
-    looks at the run. The other parameters are those of :class:`~sealift.provider.sensors.base.AccountSensor`.
+    looks at the run. For the same reason the server is told by the terms of the wait alone and is no mapped argument:
+    each task that a waiting one depends on is another query. The other parameters are those of
+    :class:`~sealift.provider.sensors.base.AccountSensor`.
 
-    :param server: ``{"guest_id", "hostname", "export_id"}``, usually mapped.
     :param wave_key: key of the wave in the bucket, templated.
     :param bucket: bucket of the plan, templated.
     """
 
-    template_fields: Sequence[str] = (*AccountSensor.template_fields, "server", "wave_key", "bucket")
+    template_fields: Sequence[str] = (*AccountSensor.template_fields, "wave_key", "bucket")
     goes_on = True
 
     def __init__(
         self,
         *,
-        server: Mapping[str, Any],
         wave_key: str = "{{ params.wave_key }}",
         bucket: str = "{{ params.bucket }}",
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("map_index_template", "{{ task.server['hostname'] }}")
+        kwargs.setdefault("map_index_template", "{{ task.hostname }}")
         super().__init__(**kwargs)
-        self.server = server
         self.wave_key = wave_key
         self.bucket = bucket
+
+    @property
+    def guest_id(self) -> int:
+        """The virtual server, as the task before handed it on."""
+        return int(read_xcom(self.terms)["guest_id"])
+
+    @property
+    def hostname(self) -> str:
+        """The virtual server's name; empty where the task before handed on none."""
+        terms = read_xcom(self.terms)
+        return str(terms.get("hostname", "")) if isinstance(terms, dict) else ""
 
     def after_wait(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Do the step.
