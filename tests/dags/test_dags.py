@@ -156,7 +156,7 @@ def test_airflow_renders_what_the_triggers_are_told(dagbag: DagBag) -> None:
         trigger.task_instance = SimpleNamespace(
             task=task, task_id=task.task_id, try_number=2, map_index=1, xcom_pull=pull
         )
-        params = {"classic_conn_id": "c", "cos_conn_id": "s", "region": "r"}
+        params = {"wave": {"classic_conn_id": "c", "cos_conn_id": "s", "region": "r"}}
         trigger.render_template_fields({"ti": trigger.task_instance, "params": params})
         told[step] = trigger.serialize()[1]
         assert told[step]["attempt"] == "2"

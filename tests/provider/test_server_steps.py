@@ -149,7 +149,7 @@ def test_only_with_a_gate_a_capture_starts_in_the_triggerer(gate: str) -> None:
     assert args.trigger_cls == f"{OfflineSlotTrigger.__module__}.{OfflineSlotTrigger.__name__}"
     assert args.next_method == "look_again"
     assert args.trigger_kwargs == {
-        "classic_conn_id": "{{ params.classic_conn_id }}",
+        "classic_conn_id": "{{ params.wave.classic_conn_id }}",
         "poll_interval": 3.0,
         "gate": gate,
         "server": "{{ server }}",

@@ -16,7 +16,7 @@ from sealift.provider.triggers.wave import WaveRunTrigger
 
 pytestmark = pytest.mark.airflow
 
-WAVE = {"run_id": "p.wave-0000", "label": "wave 1 of 1", "conf": {"wave_key": "p/plans/p/wave-0000.json"}}
+WAVE = {"run_id": "p.wave-0000", "label": "wave 1 of 1", "conf": {"wave": {"key": "p/plans/p/wave-0000.json"}}}
 
 
 class Runs:

@@ -262,16 +262,28 @@ def examine_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
 
 
 def wave_params() -> dict[str, Param]:
-    """Make the parameters of ``export_servers``: where the wave is described, and nothing else.
+    """Make the parameter of ``export_servers``: where the wave is described, and nothing else.
+
+    One parameter, with a small schema: every trigger and every worker process of a wave checks it anew.
 
     :returns: the parameters.
     """
+    empty = {
+        "key": "",
+        "bucket": "",
+        "region": "",
+        "classic_conn_id": "ibm_classic_default",
+        "cos_conn_id": "ibm_cos_default",
+    }
     return {
-        "wave_key": Param("", "Key of the wave in the bucket, as the plan names it.", type="string", title="Wave"),
-        "bucket": Param("", "Bucket of the plan.", type="string", title="Bucket"),
-        "region": Param("", "The bucket's region; empty: the connection's.", type="string", title="Region"),
-        "classic_conn_id": Param("ibm_classic_default", "Connection of the type ibm_classic.", type="string"),
-        "cos_conn_id": Param("ibm_cos_default", "Connection of the type ibm_cos.", type="string"),
+        "wave": Param(
+            empty,
+            "Key of the wave in the bucket, as the plan names it; the bucket and its region (empty: the connection's); "
+            "connections of the types ibm_classic and ibm_cos.",
+            type="object",
+            required=list(empty),
+            title="Wave",
+        )
     }
 
 

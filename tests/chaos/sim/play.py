@@ -268,11 +268,13 @@ class Play:
         run = self.airflow.start_run(
             f"{running.plan.plan_id}.wave-{wave:04d}",
             {
-                "wave_key": key,
-                "bucket": settings.bucket,
-                "region": settings.region,
-                "classic_conn_id": settings.classic_conn_id,
-                "cos_conn_id": settings.cos_conn_id,
+                "wave": {
+                    "key": key,
+                    "bucket": settings.bucket,
+                    "region": settings.region,
+                    "classic_conn_id": settings.classic_conn_id,
+                    "cos_conn_id": settings.cos_conn_id,
+                }
             },
         )
         running.runs.append(run)

@@ -7,10 +7,11 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
+from sealift.provider.rendering import QuickTemplates
 from sealift.provider.wave_access import WAVE_FIELDS, WaveAccess
 
 
-class WaveTaskOperator(WaveAccess, BaseOperator):
+class WaveTaskOperator(WaveAccess, QuickTemplates, BaseOperator):
     """A task of a run that carries out a wave.
 
     :param wave_key: key of the wave in the bucket, templated.
@@ -25,10 +26,10 @@ class WaveTaskOperator(WaveAccess, BaseOperator):
     def __init__(
         self,
         *,
-        wave_key: str = "{{ params.wave_key }}",
-        bucket: str = "{{ params.bucket }}",
-        cos_conn_id: str = "{{ params.cos_conn_id }}",
-        region: str = "{{ params.region }}",
+        wave_key: str = "{{ params.wave.key }}",
+        bucket: str = "{{ params.wave.bucket }}",
+        cos_conn_id: str = "{{ params.wave.cos_conn_id }}",
+        region: str = "{{ params.wave.region }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -56,7 +56,7 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         self,
         *,
         server: Mapping[str, Any],
-        classic_conn_id: str = "{{ params.classic_conn_id }}",
+        classic_conn_id: str = "{{ params.wave.classic_conn_id }}",
         gate: str = "",
         queued: str = "",
         poll_interval: float = 15.0,

@@ -253,11 +253,13 @@ def _waves(plan: Plan) -> list[dict[str, Any]]:
             "servers": len(wave.guest_ids),
             "waiting_at_most": most_waiting,
             "conf": {
-                "wave_key": wave_key,
-                "bucket": settings.bucket,
-                "region": settings.region,
-                "classic_conn_id": settings.classic_conn_id,
-                "cos_conn_id": settings.cos_conn_id,
+                "wave": {
+                    "key": wave_key,
+                    "bucket": settings.bucket,
+                    "region": settings.region,
+                    "classic_conn_id": settings.classic_conn_id,
+                    "cos_conn_id": settings.cos_conn_id,
+                },
             },
         }
         for wave, wave_key in zip(plan.waves, wave_keys(plan), strict=True)

@@ -22,7 +22,7 @@ class ReadWaveOperator(WaveTaskOperator):
 
     template_fields = (*WaveTaskOperator.template_fields, "classic_conn_id")
 
-    def __init__(self, *, classic_conn_id: str = "{{ params.classic_conn_id }}", **kwargs: Any) -> None:
+    def __init__(self, *, classic_conn_id: str = "{{ params.wave.classic_conn_id }}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classic_conn_id = classic_conn_id
 

@@ -11,13 +11,14 @@ from airflow.triggers.base import StartTriggerArgs
 
 from sealift.provider.errors import WaitFailed
 from sealift.provider.failures import recording_failure
+from sealift.provider.rendering import QuickTemplates
 from sealift.provider.waits import ENDED_KEY, NEVER, raise_unless_done
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class AccountSensor(BaseSensorOperator):
+class AccountSensor(QuickTemplates, BaseSensorOperator):
     """Waits for a transaction of the account, from the triggerer.
 
     Airflow does not start *mapped operators* in the triggerer, but does so for plain ones in a mapped task group; for
@@ -42,9 +43,9 @@ class AccountSensor(BaseSensorOperator):
         self,
         *,
         terms: str,
-        classic_conn_id: str = "{{ params.classic_conn_id }}",
-        cos_conn_id: str = "{{ params.cos_conn_id }}",
-        region: str = "{{ params.region }}",
+        classic_conn_id: str = "{{ params.wave.classic_conn_id }}",
+        cos_conn_id: str = "{{ params.wave.cos_conn_id }}",
+        region: str = "{{ params.wave.region }}",
         poll_interval: float = 15.0,
         start_from_trigger: bool = True,
         **kwargs: Any,

@@ -31,8 +31,8 @@ class ServerSensor(ServerAccess, AccountSensor):
     def __init__(
         self,
         *,
-        wave_key: str = "{{ params.wave_key }}",
-        bucket: str = "{{ params.bucket }}",
+        wave_key: str = "{{ params.wave.key }}",
+        bucket: str = "{{ params.wave.bucket }}",
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("map_index_template", "{{ task.hostname }}")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from airflow.triggers.base import BaseEventTrigger
 
+from sealift.provider.rendering import QuickTemplates
 from sealift.provider.triggers.account import AccountPoll, Snapshot
 
 SETTLE_SECONDS: Final = 30.0
@@ -31,7 +32,7 @@ def _poll_key(classic_conn_id: str, poll_interval: float) -> Hashable:
     return ("sealift-account", classic_conn_id, poll_interval)
 
 
-class AccountTrigger(BaseEventTrigger):
+class AccountTrigger(QuickTemplates, BaseEventTrigger):
     """A trigger that is fed by the account's one poll.
 
     :param classic_conn_id: connection of the type ``ibm_classic``.
