@@ -22,7 +22,7 @@ CONTEXT: dict[str, Any] = {
 class Task(QuickTemplates, BaseOperator):
     template_fields = ("text",)
 
-    def __init__(self, text: Any = "", **kwargs: Any) -> None:
+    def __init__(self, *, text: Any = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.text = text
 
@@ -42,7 +42,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def rendered(text: Any) -> Any:
-    task = Task(text, task_id="t")
+    task = Task(text=text, task_id="t")
     task.render_template_fields(CONTEXT, jinja2.Environment(undefined=jinja2.StrictUndefined))  # noqa: S701
     return task.text
 

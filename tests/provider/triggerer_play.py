@@ -54,7 +54,8 @@ class Account(BaseHTTPRequestHandler):
 DAG_FILE = """
 from airflow.sdk import DAG
 from sealift.provider.sensors.template import ImageTemplateSensor
-with DAG(dag_id="play", schedule=None, params={{"classic_conn_id": "play", "cos_conn_id": "none", "region": "eu-de"}}):
+wave = {{"classic_conn_id": "play", "cos_conn_id": "none", "region": "eu-de"}}
+with DAG(dag_id="play", schedule=None, params={{"wave": wave}}):
     ImageTemplateSensor(task_id="wait", captured={terms!r}, poll_interval=0.2, retries=2)
 """
 
