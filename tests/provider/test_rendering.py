@@ -43,7 +43,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def rendered(text: Any) -> Any:
     task = Task(text=text, task_id="t")
-    task.render_template_fields(CONTEXT, jinja2.Environment(undefined=jinja2.StrictUndefined))  # noqa: S701
+    task.render_template_fields(CONTEXT, jinja2.Environment(undefined=jinja2.StrictUndefined))
     return task.text
 
 
@@ -75,7 +75,7 @@ def test_what_merely_names_a_value_is_not_compiled(text: Any, value: Any, compil
     ],
 )
 def test_everything_else_is_left_to_airflow(text: str, value: str | None, compiled: list[str]) -> None:
-    plain = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text).render(CONTEXT)  # noqa: S701
+    plain = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text).render(CONTEXT)
     compiled.clear()
     assert rendered(text) == plain
     assert value is None or plain == value
