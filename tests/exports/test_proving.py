@@ -28,7 +28,7 @@ from sealift.exports.manifest import Manifest, parse_manifest
 from sealift.exports.plan import PlanItem
 from sealift.exports.schemas import schema_text
 from sealift.exports.steps import Recorded, prove_and_record
-from sealift.exports.terms import Ended
+from sealift.exports.terms import SECOND_LOOK_SECONDS, Ended, Look
 
 BUCKET = "sealift-exports"
 MANIFEST = "nightly/manifests/101/20261123T0200Z.json"
@@ -77,6 +77,39 @@ def prove(
 
 def manifest_in(cos: Any) -> Manifest:
     return parse_manifest(cos.objects[MANIFEST][0], bucket=BUCKET, key=MANIFEST)
+
+
+def look_of(bucket: Any, item: PlanItem, now: Any) -> Look:
+    infos = [bucket.info(key) for key in item.disk_keys]
+    return Look(at=now, objects={one.key: (one.etag, one.size) for one in infos})
+
+
+def test_what_the_wait_saw_is_the_first_look_and_no_worker_waits_for_a_second(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, time: Any, now: Any
+) -> None:
+    began = time.now
+    assert prove(first_look=look_of(bucket, item, now)).disks == len(item.disk_keys)
+    assert time.now == began
+
+
+def test_what_was_replaced_since_the_wait_saw_it_is_not_proven(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, now: Any
+) -> None:
+    look = look_of(bucket, item, now)
+    key = item.disk_keys[0]
+    bucket.store(key, bucket.objects[key][0], etag="another")
+    with pytest.raises(UnsettledProofError, match="changed between two looks"):
+        prove(first_look=look)
+    assert MANIFEST not in bucket.objects
+
+
+def test_a_look_at_other_objects_is_no_first_look(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, time: Any, now: Any
+) -> None:
+    look = look_of(bucket, item, now)
+    began = time.now
+    prove(first_look=look.model_copy(update={"objects": {"strange": ("e", 1)}}))
+    assert (time.now - began).total_seconds() == SECOND_LOOK_SECONDS
 
 
 def test_a_proven_export_has_a_record_and_a_manifest_with_true_times(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sealift.classic.models import GuestState, Template
 from sealift.cos.models import ObjectInfo
 from sealift.exports.plan import PlanItem
+from sealift.exports.terms import SECOND_LOOK_SECONDS
 from sealift.exports.waiting import (
     ExportJudge,
     ReasonCode,
@@ -438,7 +439,7 @@ def test_an_export_is_never_over_without_two_polls_that_see_all_objects_and_no_t
 ) -> None:
     judge = ExportJudge(terms())
     seen: dict[datetime, Poll] = {}
-    for poll, now in zip(polls, times(polls, 1), strict=True):
+    for poll, now in zip(polls, times(polls, 6), strict=True):
         verdict = judge.observe(template=poll.template(make_template), objects=objects(*poll.sizes), now=now)
         seen.setdefault(now, poll)
         if verdict is not None:
@@ -463,7 +464,7 @@ def test_a_judge_made_anew_comes_to_the_same_end(
         for number, poll in enumerate(history):
             if number == restart_at:
                 judges = [type(judge)(terms()) for judge in judges]
-            now = START + timedelta(seconds=number)
+            now = START + timedelta(seconds=SECOND_LOOK_SECONDS * number)
             seen = poll.template(make_template)
             for index, judge in enumerate(judges):
                 if ends[index] is None:
@@ -472,6 +473,30 @@ def test_a_judge_made_anew_comes_to_the_same_end(
                     ends[index] = verdict.reason if verdict else None
         verdicts.append(ends)
     assert verdicts[0] == verdicts[1] == [ReasonCode.TEMPLATE_READY, ReasonCode.EXPORTED]
+
+
+def test_an_export_is_over_when_its_objects_were_the_same_for_long_enough(
+    make_template: Callable[..., Template],
+) -> None:
+    """The polls before a wait's end come quickly; who replaces an object meanwhile has not ended."""
+    judge = ExportJudge(terms())
+
+    def poll(seconds: float, *sizes: int) -> Any:
+        now = START + timedelta(seconds=seconds)
+        return judge.observe(template=make_template(), objects=objects(*sizes), now=now)
+
+    assert poll(0, 5, 6) is None
+    assert judge.nearly_over
+    assert judge.again_after == SECOND_LOOK_SECONDS
+    assert poll(3, 5, 6) is None, "too soon to tell"
+    assert poll(4, 5, 7) is None, "replaced"
+    assert not judge.nearly_over, "so that a deadline counts"
+    assert poll(8.9, 5, 7) is None
+    verdict = poll(9, 5, 7)
+
+    assert verdict.kind == "done"
+    assert verdict.look.at == START + timedelta(seconds=4)
+    assert [size for _, size in verdict.look.objects.values()] == [5, 7]
 
 
 # Terms

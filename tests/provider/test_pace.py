@@ -71,7 +71,7 @@ async def test_who_comes_while_nothing_is_near_shortens_the_pause(monkeypatch: p
 @pytest.mark.parametrize(
     ("idle", "expected", "age", "seconds"),
     [
-        (True, 600.0, 10.0, 0.0),
+        (True, 600.0, 10.0, 5.0),
         (False, 600.0, 0.0, 540.0),
         (False, 600.0, 590.0, 15.0),
         (False, 30.0, 29.0, 1.5),
@@ -86,6 +86,7 @@ async def test_a_wait_says_when_the_next_look_can_tell_something(
     wait = TemplateWaitTrigger(classic_conn_id="c", terms="", poll_interval=15.0)
     judge = SimpleNamespace(
         nearly_over=idle,
+        again_after=5.0,
         what="template",
         terms=terms(7, 70, expected_seconds=expected, started_at=NOW),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -61,6 +61,23 @@ class Ended(BaseModel):
     over_at: AwareDatetime
 
 
+SECOND_LOOK_SECONDS: Final = 5.0
+"""Time between two looks at the objects of an export: an upload that replaces one would change its ETag."""
+
+
+class Look(BaseModel):
+    """What a poll saw of an export's objects.
+
+    :param at: when it was made.
+    :param objects: ETag and size in bytes of each object, by key.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    objects: dict[str, tuple[str, int]]
+
+
 class Verdict(BaseModel):
     """How a wait ended.
 
@@ -68,6 +85,7 @@ class Verdict(BaseModel):
     :param reason: why, for programs.
     :param sentence: why, for people: names the server, the template, the last transaction and what to do.
     :param ended: when the template became whole, where this judge saw it.
+    :param look: what the bucket held of the export for :data:`SECOND_LOOK_SECONDS` or longer before the wait's end.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +94,7 @@ class Verdict(BaseModel):
     reason: ReasonCode
     sentence: str
     ended: Ended | None = None
+    look: Look | None = None
 
 
 class ExportTurn(BaseModel):

@@ -18,7 +18,16 @@ from datetime import datetime, timedelta
 
 from sealift.classic.models import GuestState, Template, Transaction
 from sealift.cos.models import ObjectInfo
-from sealift.exports.terms import Ended, ReasonCode, Verdict, WaitTerms, capture_terms, export_terms
+from sealift.exports.terms import (
+    SECOND_LOOK_SECONDS,
+    Ended,
+    Look,
+    ReasonCode,
+    Verdict,
+    WaitTerms,
+    capture_terms,
+    export_terms,
+)
 
 __all__ = [
     "IDLE_POLLS",
@@ -54,6 +63,9 @@ class _Judge:
         self._statuses: dict[int, tuple[str | None, datetime]] = {}
         self._unfinished_at: datetime | None = None
         self._whole_at: datetime | None = None
+
+    again_after = 0.0
+    """Seconds after which another look can end a wait that is nearly over."""
 
     @property
     def nearly_over(self) -> bool:
@@ -351,12 +363,17 @@ class TemplateJudge(_Judge):
 
 
 class ExportJudge(_Judge):
-    """Waits until an export is over: no transaction left, and every expected object there with a size, seen twice.
+    """Waits until an export is over: no transaction left, and every expected object there with a size.
+
+    It has to be so in two polls, :data:`~sealift.exports.terms.SECOND_LOOK_SECONDS` apart or more, with the same ETags,
+    so that nobody has to hold a worker process for as long to see it.
 
     :param terms: as for :class:`TemplateJudge`.
     """
 
     what = "export"
+    again_after = SECOND_LOOK_SECONDS
+    _first: Look | None = None
 
     def observe(self, *, template: Template | None, objects: Sequence[ObjectInfo], now: datetime) -> Verdict | None:
         """Look at a poll.
@@ -379,7 +396,7 @@ class ExportJudge(_Judge):
         template_gone = self._lasting("template missing", template is None, now)
         # An object shows only when its upload is complete: with all of them there, a deleted template takes nothing.
         known = not busy and (template is not None or template_gone)
-        idle = self._idle(known and not missing)
+        idle = self._stable(objects if known and not missing else None, now)
         if busy:
             self.progress = f"The export runs{self._expected_words('; ')}. {self._transaction_words(now)}"
         else:
@@ -388,7 +405,7 @@ class ExportJudge(_Judge):
             return self._done(
                 ReasonCode.EXPORTED,
                 f"The export of {self._who} is over: {there} of {there} objects are in {terms.bucket}.",
-            )
+            ).model_copy(update={"look": self._first})
         if template_gone and missing:
             return self._vanished(now)
         settled = now - terms.started_at >= timedelta(seconds=terms.grace_seconds)
@@ -401,6 +418,24 @@ class ExportJudge(_Judge):
                 "it submits the same template again, without a new capture.",
             )
         return self._overdue(busy, now)
+
+    def _stable(self, objects: Sequence[ObjectInfo] | None, now: datetime) -> bool:
+        """Say whether the objects have been the same for long enough.
+
+        :param objects: those of an export that seems to be over; None of one that is not.
+        """
+        if objects is None:
+            self._first = None
+            return self._idle(False)
+        seen = {one.key: (one.etag, one.size) for one in objects}
+        if self._first is not None and self._first.objects != seen:
+            # It was not over: this poll confirms nothing, so that a deadline counts.
+            self._first = Look(at=now, objects=seen)
+            return self._idle(False)
+        self._first = self._first or Look(at=now, objects=seen)
+        stable = now - self._first.at >= timedelta(seconds=SECOND_LOOK_SECONDS)
+        self._idle_polls = IDLE_POLLS if stable else 1
+        return stable
 
     def _strange(self, sizes: Mapping[str, int]) -> str:
         """Name what is there instead of what should be."""

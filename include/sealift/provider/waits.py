@@ -23,6 +23,10 @@ ENDED_KEY: Final = "ended"
 """XCom key of when a wait saw its template become whole, if it did: see :class:`sealift.exports.terms.Ended`."""
 
 
+LOOK_KEY: Final = "look"
+"""Of a wait's payload: what it saw of the objects, see :class:`sealift.exports.terms.Look`."""
+
+
 def read_xcom(text: str) -> Any:
     """Read what a task handed on, out of a template with ``tojson``.
 

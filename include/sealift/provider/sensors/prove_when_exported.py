@@ -29,10 +29,13 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         kwargs.setdefault("outlets", [exported_asset()])
         super().__init__(**kwargs)
 
-    def step(self, context: Context, *, refusals: int = 0, **_: Any) -> dict[str, Any]:
+    def step(  # type: ignore[override]
+        self, context: Context, *, look: Any = None, refusals: int = 0
+    ) -> dict[str, Any]:
         """Prove, record, write the manifest.
 
         :param context: the task's context.
+        :param look: what the wait saw of the objects, as JSON, or None.
         :param refusals: how often the account has refused a call of this step for its rate.
         :returns: the export id, the template's id and the manifest's key.
         """
@@ -53,10 +56,10 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
                 run_id=ti.run_id,
                 try_number=ti.try_number,
                 plan_id=self.wave.plan_id,
-                **self._watched(),
+                **self._watched(look),
             )
         except ClassicRateLimitedError as refusal:
-            self.wait_until(self.later(), refusal, refusals=self.one_more(refusals, refusal))
+            self.wait_until(self.later(), refusal, look=look, refusals=self.one_more(refusals, refusal))
         self.log.info(
             "%s is exported: %d disks, %d bytes, proven at %s; manifest %s/%s.",
             item.name,
@@ -71,11 +74,11 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         self._forget_claim()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
 
-    def _watched(self) -> dict[str, Any]:
-        """Take what the tasks before this one saw; nothing of it is needed, and what is strange is left alone."""
+    def _watched(self, look: Any) -> dict[str, Any]:
+        """Take what was seen before; nothing of it is needed, and what is strange is left alone."""
         from pydantic import ValidationError
 
-        from sealift.exports.terms import Ended, WaitTerms
+        from sealift.exports.terms import Ended, Look, WaitTerms
 
         seen: dict[str, Any] = {}
         told = read_xcom(self.terms)
@@ -83,6 +86,8 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
             seen["template_ended"] = Ended.model_validate(told.get(ENDED_KEY))
         except ValidationError:
             self.log.info("No wait saw the template become whole: its capture was not timed.")
+        if look is not None:
+            seen["first_look"] = Look.model_validate(look)
         terms = WaitTerms.model_validate(told)
         if terms.submitted:
             seen["submitted_at"] = terms.started_at

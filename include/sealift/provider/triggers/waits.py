@@ -18,7 +18,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
 from sealift.provider.triggers.admitting import ClaimsAt
 from sealift.provider.triggers.base import AccountTrigger, settle
-from sealift.provider.waits import ENDED_KEY, NEVER
+from sealift.provider.waits import ENDED_KEY, LOOK_KEY, NEVER
 
 if TYPE_CHECKING:
     from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, WaitTerms
@@ -254,7 +254,7 @@ class AccountWaitTrigger(AccountTrigger):
     def _next_look(self, judge: Any, now: datetime) -> float:
         """Say in how many seconds the next look can tell something: sooner near the expected end, later before it."""
         if judge.nearly_over:
-            return 0.0
+            return float(judge.again_after)
         expected = judge.terms.expected_seconds or usual(self.shared_stream_key(), judge.what)
         if expected is None:
             return self.poll_interval
@@ -281,9 +281,9 @@ class AccountWaitTrigger(AccountTrigger):
             known.append((timeout_after if timeout_after.tzinfo else timeout_after.replace(tzinfo=UTC)) - NEVER)
         return min(now, max([*known, terms.started_at])) if known else now
 
-    @staticmethod
-    def _handed_on(verdict: Verdict) -> dict[str, Any]:
-        return {} if verdict.ended is None else {ENDED_KEY: verdict.ended.model_dump(mode="json")}
+    def _handed_on(self, verdict: Verdict) -> dict[str, Any]:
+        seen = {ENDED_KEY: verdict.ended, LOOK_KEY: verdict.look if self.resumes else None}
+        return {name: one.model_dump(mode="json") for name, one in seen.items() if one is not None}
 
     async def _without_terms(self, sentence: str, began: datetime) -> Verdict:
         from sealift.exports.waiting import ReasonCode, Verdict
