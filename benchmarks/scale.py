@@ -50,6 +50,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def run_size(given: argparse.Namespace, size: int) -> dict[str, Any]:
     """Export so many servers, and tell what each cost."""
     settings = {
+        # Both workers share the cores of one machine here.
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": "4",
         "AIRFLOW__SEALIFT__POLL_INTERVAL": f"{given.poll_interval:g}",
         "AIRFLOW__SEALIFT__MAX_OFFLINE": str(given.max_offline),
         "AIRFLOW__SEALIFT__MAX_EXPORTS": str(2 * given.max_offline),  # as the defaults: 20 and 40
