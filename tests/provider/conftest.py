@@ -113,7 +113,7 @@ class Pushed:
         self.pushes: list[str] = []
         self.stored: dict[str, Any] = dict(stored or {})
         self.try_number = try_number
-        self.dag_id, self.run_id = "export_servers", "plan.wave-0000"
+        self.dag_id, self.run_id, self.task_id = "export_servers", "plan.wave-0000", "export.step"
         self.outlet_events: dict[Any, Any] = {}
 
     @property

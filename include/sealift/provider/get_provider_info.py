@@ -192,6 +192,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "sealift.provider.triggers.account",
                     "sealift.provider.triggers.admitting",
+                    "sealift.provider.triggers.starting",
                     "sealift.provider.triggers.slots",
                     "sealift.provider.triggers.waits",
                     "sealift.provider.triggers.wave",

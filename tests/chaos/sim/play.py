@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.execution_time import task_runner
 
 from sealift.classic import limiter
 from sealift.classic.client import ClassicClient
@@ -39,7 +40,7 @@ from tests.chaos.sim.judgement import Result, judge, told
 from tests.chaos.sim.network import Deed, Misfortune, Network
 from tests.chaos.sim.records import ENDED, GROUP, STEPS, Run, Task
 from tests.chaos.sim.scenarios import HOUR, PlanSpec, Scenario, clean
-from tests.chaos.sim.triggerers import Triggerer
+from tests.chaos.sim.triggerers import Comms, Triggerer
 from tests.chaos.sim.world import World
 
 DAY: Final = 24 * HOUR
@@ -209,6 +210,7 @@ class Play:
         async def of_a_trigger(conn_id: str) -> Connection:
             return made[conn_id]
 
+        task_runner.SUPERVISOR_COMMS = Comms(self.airflow)  # type: ignore[assignment]
         BaseHook.get_connection = staticmethod(of_a_task)  # type: ignore[method-assign,assignment]
         BaseHook.aget_connection = staticmethod(of_a_trigger)  # type: ignore[method-assign,assignment]
         ClassicClient.__init__.__kwdefaults__["page_size"] = self.scenario.page_size

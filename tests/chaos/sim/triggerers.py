@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import structlog
+from airflow.sdk.execution_time.comms import SetXCom
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseEventTrigger
 from airflow.triggers.shared_stream import SharedStreamManager
@@ -80,6 +81,21 @@ class SimLoop(asyncio.BaseEventLoop):
 
         self._sim.thread(self._process, call)
         return future
+
+
+class Comms:
+    """What a trigger sends to Airflow: the address of a button."""
+
+    def __init__(self, airflow: LittleAirflow) -> None:
+        self._airflow = airflow
+
+    async def asend(self, message: SetXCom) -> None:
+        """Set an XCom of a task."""
+        map_index = -1 if message.map_index is None else message.map_index
+        run = next(one for one in self._airflow.runs if one.run_id == message.run_id)
+        task = run.tasks[message.task_id, map_index]
+        self._airflow.texts.append(json.dumps(message.value))
+        self._airflow.crossing("xcoms:set", lambda: task.xcoms.__setitem__(message.key, json.dumps(message.value)))
 
 
 class Triggerer:

@@ -56,6 +56,15 @@ class CosHook(BaseHook):
         """
         return self._client_from(await aread_connection(self.cos_conn_id, self.conn_type))
 
+    async def aloaded(self) -> CosHook:
+        """Read the connection in the triggerer, so that nothing else of this hook has to.
+
+        :returns: this hook. Its client's calls block, so they belong into threads.
+        :raises ConnectionProblem: if the connection is missing or wrong.
+        """
+        self.__dict__["_connection"] = await aread_connection(self.cos_conn_id, self.conn_type)
+        return self
+
     @property
     def region(self) -> str:
         """The region asked for, else the connection's; ``us-south`` where it names none."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sealift.provider.links import ObjectLink
 from sealift.provider.sensors.server import ServerSensor
 from sealift.provider.sensors.template import ImageTemplateSensor
+from sealift.provider.starting import start_export
 from sealift.provider.waits import ENDED_KEY, NEVER, read_xcom, template_id_of
 from sealift.provider.wave_access import counted
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
     """Waits until a template is whole, then starts its export, unless its objects or its transaction are there already.
 
+    Where the task starts in the triggerer, the export is started there too, and no worker has anything to do unless
+    something goes wrong: see :mod:`sealift.provider.triggers.starting`.
+
     The other parameters are those of :class:`~sealift.provider.sensors.server.ServerSensor` and of
     :class:`~sealift.provider.sensors.template.ImageTemplateSensor`. Returns the terms of the wait for the objects: ids,
     keys and times; with them, when the wait saw the template become whole, if it did.
@@ -25,6 +30,12 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
 
     operator_extra_links = (ObjectLink(),)
     ui_color = "#e6f4ea"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        assert self.start_trigger_args is not None
+        told = {**(self.start_trigger_args.trigger_kwargs or {}), "wave_key": self.wave_key, "bucket": self.bucket}
+        self.start_trigger_args = replace(self.start_trigger_args, trigger_kwargs=told)
 
     def step(  # type: ignore[override]
         self,
@@ -42,19 +53,16 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
         """
         from sealift.classic.errors import ClassicLoadError, ClassicRateLimitedError
         from sealift.exports.errors import OutcomeOpen
-        from sealift.exports.steps import ensure_export_started
-        from sealift.exports.waiting import export_terms
 
         template_id = template_id_of(self.terms)
-        item, settings = self.item, self.wave.settings
         try:
-            started = ensure_export_started(
+            started = start_export(
                 classic=self.classic.client,
-                cos=self.cos.client,
-                item=item,
-                settings=settings,
+                cos=self.cos,
+                wave=self.wave,
+                guest_id=self.guest_id,
                 template_id=template_id,
-                ibm_api_key=self.cos.export_api_key,
+                ended=ended,
             )
         except OutcomeOpen as uncertain:
             self.wait_until(uncertain.until, uncertain, ended=ended, **counted(refusals))
@@ -62,19 +70,9 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
             self._wait_for_turn(refusal, ended, self.one_more(refusals, refusal))
         except ClassicRateLimitedError as refusal:
             self.wait_until(self.later(), refusal, ended=ended, refusals=self.one_more(refusals, refusal))
-        self.log.info(
-            "%s the export of the template %s of %s to %s/%s.",
-            "Found" if started.adopted else "Started",
-            template_id,
-            item.name,
-            settings.bucket,
-            item.images,
-        )
-        self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
-        terms = export_terms(item, settings, template_id=template_id, started_at=datetime.now(UTC))
-        facts = {"exported": started.exported, "submitted": not started.adopted}
-        handed_on = dict(terms.model_copy(update=facts).model_dump(mode="json", exclude_defaults=True))
-        return handed_on if ended is None else handed_on | {ENDED_KEY: ended}
+        self.log.info("%s", started.sentence)
+        self.remember_link(ObjectLink, started.link)
+        return started.handed_on
 
     def _wait_for_turn(self, refusal: Exception, ended: Any, refusals: int) -> NoReturn:
         """Wait until fewer exports are in flight, without a worker; where nothing bounds them, for a while."""

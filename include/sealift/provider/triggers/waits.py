@@ -1,13 +1,12 @@
 """The two waits of an export, both fed by the account's one poll.
 
 A wait that ends well resumes its task in a worker where the task has a step to do then, and ends it right in the
-triggerer where it has none. A wait that ends badly resumes the task in a worker, so that it raises with a full
-diagnosis and its retries count.
+triggerer where it has none, or where the step was done here (:mod:`sealift.provider.triggers.starting`). A wait that
+ends badly resumes the task in a worker, so that it raises with a full diagnosis and its retries count.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -15,10 +14,11 @@ from uuid import UUID
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
+from sealift.provider.links import ObjectLink
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
 from sealift.provider.triggers.admitting import ClaimsAt
 from sealift.provider.triggers.base import AccountTrigger, settle
-from sealift.provider.waits import ENDED_KEY, LOOK_KEY, NEVER
+from sealift.provider.waits import ENDED_KEY, LOOK_KEY, NEVER, read_xcom
 
 if TYPE_CHECKING:
     from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, WaitTerms
@@ -137,10 +137,20 @@ class AccountWaitTrigger(AccountTrigger):
                 self.log.info(verdict.sentence)
             else:
                 self.log.error(verdict.sentence)
-            if verdict.kind == "done" and not self.resumes:
+            if verdict.kind != "done":
+                yield TriggerEvent(_payload(verdict) | self._handed_on(verdict))
+            elif not self.resumes:
                 yield TaskSuccessEvent(xcoms=self._handed_on(verdict) or None)
             else:
-                yield TriggerEvent(_payload(verdict) | self._handed_on(verdict))
+                yield await self._go_on(verdict) or TriggerEvent(_payload(verdict) | self._handed_on(verdict))
+
+    async def _go_on(self, verdict: Verdict) -> TriggerEvent | None:  # noqa: ARG002
+        """Do the task's step here, where that is possible.
+
+        :param verdict: a good end of the wait.
+        :returns: what ends the task; None where a worker is to do the step.
+        """
+        return None
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait without the triggerer's shared stream, as ``dag.test()`` does. The event resumes the task either way."""
@@ -298,8 +308,8 @@ class AccountWaitTrigger(AccountTrigger):
         from sealift.exports.waiting import WaitTerms
 
         try:
-            return WaitTerms.model_validate(json.loads(self.terms) if self.terms else None)
-        except (json.JSONDecodeError, ValidationError) as error:
+            return WaitTerms.model_validate(read_xcom(self.terms) if self.terms else None)
+        except ValidationError as error:
             raise ValueError(
                 f"The task before this wait left nothing to wait for (XCom: {self.terms[:200]!r}). It was skipped or "
                 "marked as done by hand: clear that task, which finds what is there and goes on."
@@ -323,10 +333,66 @@ class AccountWaitTrigger(AccountTrigger):
 class TemplateWaitTrigger(AccountWaitTrigger):
     """Waits until a template is whole and its server is back: children, sizes, no transaction, twice in a row.
 
-    Where the terms name caps for exports and a step follows, it then waits for the export's turn.
+    Where the terms name caps for exports and a step follows, it then waits for the export's turn. Where it knows the
+    wave, it then starts the export itself. The other parameters are those of :class:`AccountWaitTrigger`.
+
+    :param wave_key: key of the wave in the bucket; empty where a worker is to start the export.
+    :param bucket: the bucket.
     """
 
     waits_for_turn = True
+
+    def __init__(
+        self,
+        *,
+        classic_conn_id: str,
+        terms: str,
+        poll_interval: float,
+        attempt: str | int = 1,
+        cos_conn_id: str = "",
+        region: str = "",
+        deferred_by_worker: bool = False,
+        resumes: bool = False,
+        wave_key: str = "",
+        bucket: str = "",
+    ) -> None:
+        super().__init__(
+            classic_conn_id=classic_conn_id,
+            terms=terms,
+            poll_interval=poll_interval,
+            attempt=attempt,
+            cos_conn_id=cos_conn_id,
+            region=region,
+            deferred_by_worker=deferred_by_worker,
+            resumes=resumes,
+        )
+        self.wave_key = wave_key
+        self.bucket = bucket
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Give what it takes to make this trigger again; ids, keys and times only."""
+        path, kwargs = super().serialize()
+        return path, {**kwargs, "wave_key": self.wave_key, "bucket": self.bucket}
+
+    async def _go_on(self, verdict: Verdict) -> TriggerEvent | None:
+        if not self.wave_key:
+            return None
+        from sealift.provider.triggers.starting import StartsAt, keep_link, try_to_start
+
+        terms = self._read_terms()
+        started = await try_to_start(
+            StartsAt(classic_conn_id=self.classic_conn_id, cos_conn_id=self.cos_conn_id, region=self.region),
+            log_to=self.log,
+            bucket=self.bucket,
+            wave_key=self.wave_key,
+            guest_id=terms.guest_id,
+            template_id=terms.template_id,
+            ended=self._handed_on(verdict).get(ENDED_KEY),
+        )
+        if started is None:
+            return None
+        await keep_link(self.task_instance, ObjectLink(), started.link)
+        return TaskSuccessEvent(xcoms={"return_value": started.handed_on})
 
     def _judge(self, terms: WaitTerms) -> TemplateJudge:
         from sealift.exports.waiting import TemplateJudge

@@ -1,0 +1,154 @@
+"""Starting exports in the triggerer, as soon as the poll shows that a template is whole: without a worker's process.
+
+The step asks half a dozen questions and submits once; a process for it would cost ten times its work, and start some
+seconds later. Airflow may run one trigger in two triggerers at once, and either can die on the way. The step is made
+for that, as it is for two workers: see the claims in :mod:`sealift.exports.exporting`. Whatever does not go well is
+left to a worker, which looks again and says in words what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from sealift.classic.errors import ClassicError
+from sealift.cos.errors import CosError
+from sealift.exports.errors import ExportsError
+from sealift.provider.asking import Asker, CallHangs, words_of
+from sealift.provider.errors import ConnectionProblem
+from sealift.provider.hooks.classic import ClassicHook
+from sealift.provider.hooks.cos import CosHook
+from sealift.provider.starting import Started, start_export
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperatorLink
+
+    from sealift.classic.client import ClassicClient
+    from sealift.exports.plan import WaveSlice
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 4
+"""So many exports are started at the same time; each has a thread and clients of its own."""
+
+LIMIT: Final = 300.0
+"""Seconds after which a start counts as hanging, and is left to a worker. A request that is still on its way then is
+noted in the export's claim like any other."""
+
+_WAVES_KEPT: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartsAt:
+    """By which connections exports are started.
+
+    :param classic_conn_id: connection of the type ``ibm_classic``.
+    :param cos_conn_id: connection of the type ``ibm_cos``.
+    :param region: the bucket's region; empty for the connection's.
+    """
+
+    classic_conn_id: str
+    cos_conn_id: str
+    region: str
+
+
+class _Starter:
+    """One thread with its clients; what is read once is kept: tokens, connections, waves."""
+
+    def __init__(self, at: StartsAt) -> None:
+        self._at = at
+        self._ask = Asker(name=f"sealift-start-{at.classic_conn_id}")
+        self._classic: ClassicClient | None = None
+        self._cos: CosHook | None = None
+        self._waves: OrderedDict[tuple[str, str], WaveSlice] = OrderedDict()
+
+    async def start(self, *, bucket: str, wave_key: str, **told: Any) -> Started:
+        try:
+            if self._classic is None or self._cos is None:
+                self._classic = await ClassicHook(self._at.classic_conn_id).aclient()
+                self._cos = await CosHook(self._at.cos_conn_id, region=self._at.region or None).aloaded()
+            return await self._ask(self._started, self._classic, self._cos, bucket, wave_key, told, limit=LIMIT)
+        except BaseException:
+            # A key may have been changed in a connection: whoever comes next reads them again.
+            self._classic, self._cos = None, None
+            raise
+
+    def _started(
+        self, classic: ClassicClient, cos: CosHook, bucket: str, wave_key: str, told: dict[str, Any]
+    ) -> Started:
+        from sealift.exports.plan import read_wave
+
+        wave = self._waves.get((bucket, wave_key))
+        if wave is None:
+            wave = self._waves[bucket, wave_key] = read_wave(cos.client, bucket=bucket, key=wave_key)
+            while len(self._waves) > _WAVES_KEPT:
+                self._waves.popitem(last=False)
+        return start_export(classic=classic, cos=cos, wave=wave, **told)
+
+
+class _Pool:
+    """The starters of one event loop by the same connections."""
+
+    def __init__(self, at: StartsAt) -> None:
+        self._at = at
+        self._idle: list[_Starter] = []
+        self.places = asyncio.Semaphore(AT_ONCE)
+
+    @contextmanager
+    def starter(self) -> Iterator[_Starter]:
+        one = self._idle.pop() if self._idle else _Starter(self._at)
+        try:
+            yield one
+        finally:
+            self._idle.append(one)
+
+
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[StartsAt, _Pool]] = WeakKeyDictionary()
+
+
+async def try_to_start(at: StartsAt, *, log_to: Any, **told: Any) -> Started | None:
+    """Start an export, if nothing is in the way.
+
+    :param at: the connections.
+    :param log_to: where to say how it went.
+    :param told: ``bucket`` and ``wave_key``, where the wave is, and the arguments of
+        :func:`sealift.provider.starting.start_export`.
+    :returns: what it leaves; None where a worker should look.
+    """
+    pools = _pools.setdefault(asyncio.get_running_loop(), {})
+    pool = pools.setdefault(at, _Pool(at))
+    try:
+        async with pool.places:
+            with pool.starter() as starter:
+                started = await starter.start(**told)
+    except (ClassicError, CosError, ExportsError, ConnectionProblem, CallHangs) as error:
+        log_to.info("The export was not started here, so that a worker looks again: %s", words_of(error))
+        return None
+    log_to.info("%s", started.sentence)
+    return started
+
+
+async def keep_link(ti: Any, link: BaseOperatorLink, url: str) -> None:
+    """Keep a link of a task that ends here, as a worker does after its task.
+
+    Not with the event that ends the task: what that hands on is encoded twice (Airflow 3.3).
+
+    :param ti: the task instance.
+    :param link: which button of its task.
+    :param url: where it leads.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.comms import SetXCom
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    where = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+    try:
+        await SUPERVISOR_COMMS.asend(SetXCom(key=link.xcom_key, value=url, **where))
+    except AirflowRuntimeError as error:
+        log.info("The button %s stays without an address: %s", link.name, error)
