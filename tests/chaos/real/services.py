@@ -75,6 +75,50 @@ scenario("triggerer held while a server is captured, goes on when the other has 
 )
 
 
+def _starts(edge: Edge, *, held: bool = False, loses_reply: bool = False) -> Play:
+    """The triggerer that starts an export is killed on the way, and comes back after the other took over.
+
+    :param held: it is held instead, and then goes on with a wait that is the other's by now.
+    :param loses_reply: the reply gets lost, and it is killed when it looks for what came of it.
+    """
+    look = Edge("export: looks after a lost reply", "classic", "*TemplateGroups", "arrived", "")
+
+    def play(stage: Stage) -> None:
+        struck: list[int | None] = []
+
+        def strike(hit: Hit) -> None:
+            name, found = stage.world.airflow.owner(hit.caller.pid or 0), run.state(WAIT_TEMPLATE, 0)
+            assert name is not None
+            assert found is not None
+            assert name.startswith("triggerer"), f"{hit.point} came from {name}"
+            if not loses_reply or look.name in stage.points:
+                struck.append(found.triggerer)
+                (stage.hold if held else stage.take_away)(name)
+            else:
+                stage.lose_reply(hit)
+                stage.trap(look, run, strike)
+
+        run = stage.start(before=lambda run: stage.trap(edge, run, strike))
+        stage.traps[0].wait(stage.patience)
+        if loses_reply:
+            stage.traps[1].wait(stage.patience)
+        run.wait_moved(WAIT_TEMPLATE, struck[0])
+        stage.bring_back()
+        stage.all_exported(run)
+
+    return play
+
+
+for _edge in edges.TRIGGERER_EDGES:
+    scenario(f"triggerer killed at {_edge.name}, the other takes over", alone=True)(_starts(_edge))
+scenario("triggerer held between its claim and copyToIcos, goes on when the other has taken over", alone=True)(
+    _starts(edges.CLAIM_WRITTEN, held=True)
+)
+scenario("reply of copyToIcos lost, triggerer killed right after", alone=True)(
+    _starts(edges.EXPORT_ARRIVED, loses_reply=True)
+)
+
+
 @scenario("both triggerers killed while a template is waited for, and started again")
 def both_triggerers(stage: Stage) -> None:
     run = stage.start()
@@ -107,12 +151,12 @@ def scheduler_without_workers(stage: Stage) -> None:
     stage.all_exported(run)
 
 
-@scenario("scheduler killed with all of its workers at copyToIcos carried out")
+@scenario("scheduler killed with all of its workers at createArchiveTemplate carried out")
 def scheduler_with_workers(stage: Stage) -> None:
     def kill(hit: Hit) -> None:
         stage.take_away(stage.scheduler_of(hit))
 
-    run = stage.start(before=lambda run: stage.trap(edges.EXPORT_DONE, run, kill))
+    run = stage.start(before=lambda run: stage.trap(edges.CAPTURE_DONE, run, kill))
     stage.traps[0].wait(stage.patience)
     stage.bring_back()
     stage.all_exported(run)

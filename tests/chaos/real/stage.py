@@ -19,8 +19,8 @@ from tests.chaos.real.world import BUCKET, GRACE_MINUTES, PATIENCE, UNCAPPED, Wo
 from tools.keeper import signal_all
 
 CAPTURE, WAIT_TEMPLATE, WAIT_EXPORT = "export.capture", "export.wait_for_template", "export.wait_for_export"
-EXPORT, PROVE = WAIT_TEMPLATE, WAIT_EXPORT
-"""What a worker does of the two: it starts only once their wait is over."""
+PROVE = WAIT_EXPORT
+"""What a worker does: it starts only once the wait is over."""
 PLAN, WAVES, READ = "make_plan", "export_waves", "read_wave"
 
 

@@ -8,7 +8,7 @@ import signal
 from tests.chaos.real import edges
 from tests.chaos.real.points import Hit
 from tests.chaos.real.scenario import SCENARIOS, Play, Scenario, scenario
-from tests.chaos.real.stage import CAPTURE, EXPORT, Edge, Stage
+from tests.chaos.real.stage import CAPTURE, Edge, Stage
 
 LONG_GRACE_MINUTES = 1.5
 
@@ -25,7 +25,7 @@ def _kills_at(edge: Edge) -> Play:
 SCENARIOS += [Scenario(name=f"worker killed at {edge.name}", play=_kills_at(edge)) for edge in edges.WORKER_EDGES]
 SCENARIOS += [
     Scenario(name=f"SQLite: worker killed at {edge.name}", play=_kills_at(edge), engine="sqlite")
-    for edge in (edges.CAPTURE_ARRIVED, edges.EXPORT_DONE, edges.MANIFEST_ARRIVED)
+    for edge in (edges.CAPTURE_ARRIVED, edges.CAPTURE_DONE, edges.MANIFEST_ARRIVED)
 ]
 
 
@@ -97,40 +97,18 @@ SCENARIOS += [
         name="worker held between its slot and its capture, goes on after another try captured",
         play=_held_between(edges.SLOT_WRITTEN, CAPTURE, until="success"),
     ),
-    Scenario(
-        name="worker held between its claim and copyToIcos, goes on while another try waits to be certain",
-        play=_held_between(edges.CLAIM_WRITTEN, EXPORT),
-    ),
-    Scenario(
-        name="worker held between its claim and copyToIcos, goes on after another try exported",
-        play=_held_between(edges.CLAIM_WRITTEN, EXPORT, until="success"),
-    ),
 ]
 
 
-def _lost_reply(arrived: Edge) -> Play:
+@scenario("reply of createArchiveTemplate lost, worker killed right after")
+def lost_reply(stage: Stage) -> None:
     """The reply is lost, and the worker is killed when it looks for what came of it."""
+    look = Edge("capture: looks after a lost reply", "classic", "*", "arrived", CAPTURE)
 
-    def play(stage: Stage) -> None:
-        look = Edge(
-            f"{arrived.name.partition(':')[0]}: looks after a lost reply", "classic", "*", "arrived", arrived.task
-        )
+    def lose(hit: Hit) -> None:
+        stage.lose_reply(hit)
+        stage.trap(look, run, stage.kill_worker)
 
-        def lose(hit: Hit) -> None:
-            stage.lose_reply(hit)
-            stage.trap(look, run, stage.kill_worker)
-
-        run = stage.start(before=lambda run: stage.trap(arrived, run, lose))
-        stage.all_exported(run)
-        assert look.name in stage.points
-
-    return play
-
-
-SCENARIOS += [
-    Scenario(
-        name="reply of createArchiveTemplate lost, worker killed right after",
-        play=_lost_reply(edges.CAPTURE_ARRIVED),
-    ),
-    Scenario(name="reply of copyToIcos lost, worker killed right after", play=_lost_reply(edges.EXPORT_ARRIVED)),
-]
+    run = stage.start(before=lambda run: stage.trap(edges.CAPTURE_ARRIVED, run, lose))
+    stage.all_exported(run)
+    assert look.name in stage.points
