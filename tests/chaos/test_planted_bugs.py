@@ -13,7 +13,7 @@ from tests.chaos.tally import Tally
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
-A_FEW = 12
+A_FEW = 24
 
 
 def seeds_of(profile: str) -> list[int]:

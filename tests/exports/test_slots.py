@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from sealift.classic.errors import ClassicLoadError
 from sealift.classic.models import Transaction
 from sealift.cos.errors import CosTransientError
+from sealift.exports import deadlines
 from sealift.exports.caps import LearnedCap
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen
+from sealift.exports.offline import CLOCKS
 from sealift.exports.plan import PlanItem
 from sealift.exports.registers import is_label
 from sealift.exports.slots import OfflineSlots, SlotsPlace, Survey, read_slots, settle_time, survey
@@ -144,6 +146,40 @@ def test_many_that_were_handed_the_same_look_read_no_slot_and_ask_the_account_on
     taken = {one.entry.guest_id: number for number, one in read_slots(cos, PLACE).items()}
     assert sorted(taken) == sorted(guests)
     assert sorted(taken.values()) == [0, 1, 2, 3]
+
+
+def back_to(classic: Any) -> Any:
+    return [asked for name, asked in classic.calls if name == "newest_templates"][-1]
+
+
+def test_a_look_that_builds_on_another_reads_what_is_new_since_then(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any
+) -> None:
+    submit(101)
+    first = survey(classic, cos, PLACE, now=time.now)
+    assert back_to(classic) == time.now - deadlines.CAPTURE_MOST
+    time.now += timedelta(minutes=20)
+    survey(classic, cos, PLACE, now=time.now, earlier=first)
+    assert back_to(classic) == first.account.taken_at - CLOCKS
+
+
+def test_where_a_template_has_not_shown_yet_a_look_reads_back_to_its_slot(
+    submit: Callable[..., None], classic: Any, cos: Any, time: Any, item: Callable[..., PlanItem]
+) -> None:
+    submit(101, late=True)
+    taken, before = time.now, survey(classic, cos, PLACE, now=time.now)
+    for _ in range(5):
+        time.now += timedelta(minutes=4)
+        before = survey(classic, cos, PLACE, now=time.now, earlier=before)
+        assert back_to(classic) == taken - CLOCKS
+    time.now += timedelta(minutes=20)
+    survey(classic, cos, PLACE, now=time.now, earlier=before)
+    assert back_to(classic) == time.now - 2 * PLACE.settle - CLOCKS, "a capture that was never submitted is given up"
+
+    time.now -= timedelta(minutes=20)
+    classic.add_template(item(101).template_name, sizes=())  # as old as its slot
+    late = survey(classic, cos, PLACE, now=time.now, earlier=before)
+    assert late.account.offline == {101}
 
 
 def test_a_look_that_was_handed_on_is_never_believed_about_the_cap(

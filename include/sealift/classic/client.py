@@ -55,6 +55,9 @@ _LARGEST_CHUNK = 100
 _OVERLAP = 10
 """How many templates may be deleted between two pages of a list without another being missed."""
 
+_FIRST_ROWS = 25
+"""How many of the newest templates are asked for at first."""
+
 
 class ClassicClient:
     """A client of one account's Classic API. Making one touches no network.
@@ -313,15 +316,16 @@ class ClassicClient:
         """
         condition = {filters.TEMPLATES: {"name": filters.starts_with(prefix), "id": filters.newest_first()}}
         found: dict[int, Template] = {}
-        offset = 0
+        # What is new since the last look is little, as a rule.
+        offset, limit = 0, min(_FIRST_ROWS, self._page_size)
         while True:
-            page, read = self._template_page(condition, offset=offset)
+            page, read = self._template_page(condition, offset=offset, limit=limit)
             fresh = [one for one in page if one.id not in found]
             found.update((one.id, one) for one in fresh)
             oldest = min((one.create_date for one in page if one.create_date is not None), default=None)
-            if read < self._page_size or (page and not fresh) or (oldest is not None and oldest < back_to):
+            if read < limit or (page and not fresh) or (oldest is not None and oldest < back_to):
                 break
-            offset += max(1, read - _OVERLAP)
+            offset, limit = offset + max(1, read - _OVERLAP), self._page_size
         return [found[one] for one in sorted(found) if (found[one].name or "").startswith(prefix)]
 
     def templates_ending(self, suffix: str) -> list[Template]:
@@ -403,14 +407,16 @@ class ClassicClient:
 
     # --- how calls are made ----------------------------------------------------------------------------------------
 
-    def _template_page(self, object_filter: Mapping[str, Any], *, offset: int) -> tuple[list[Template], int]:
+    def _template_page(
+        self, object_filter: Mapping[str, Any], *, offset: int, limit: int
+    ) -> tuple[list[Template], int]:
         """One page of a list of templates, and how many rows it had before those of others were sorted out."""
         call = Call(
             service="Account",
             method=_LIST_TEMPLATES,
             mask=masks.TEMPLATE,
             object_filter=object_filter,
-            limit=self._page_size,
+            limit=limit,
             offset=offset,
         )
         tree = masks.tree_of(masks.TEMPLATE)

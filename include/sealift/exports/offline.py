@@ -1,7 +1,8 @@
 """Who is offline for a capture, as the account shows it, without reading all templates of all time again and again.
 
 A look reads the templates of ours that are new since an earlier look, newest first, and asks again for those that were
-not over then. The first look reads back as far as the longest capture; what is older and unfinished is then found by
+not over then. Where an offline slot was taken before that and no template of its export has shown yet, it reads back to
+that moment. The first look reads back as far as the longest capture; what is older and unfinished is then found by
 the offline slot that its export holds, if it has one. A server counts as back once its last transaction has been over
 for a while: a transaction can follow another with a gap between (terraform-provider-softlayer #47), in which all looks
 done.
@@ -22,6 +23,9 @@ from sealift.exports.ports import ClassicApi
 
 UNSETTLED: Final = timedelta(hours=1)
 """A template without children and without transactions counts as a capture in flight for so long, then as broken."""
+
+CLOCKS: Final = timedelta(minutes=2)
+"""So far the account's clock may be from ours."""
 
 QUIET_PART: Final = 60
 """A server counts as back when its last transaction has been over for this part of the slack (half a minute) …"""
@@ -81,6 +85,7 @@ def look_at_account(
     now: datetime,
     slack: timedelta,
     earlier: Account | None = None,
+    unseen_since: datetime | None = None,
     just_read: JustRead = NOTHING,
 ) -> Account:
     """Look who is offline for a capture of ours.
@@ -95,10 +100,14 @@ def look_at_account(
     :param now: the present time, with a time zone.
     :param slack: how late a template may show, and clocks differ.
     :param earlier: an earlier look, to build on; None reads back as far as the longest capture.
+    :param unseen_since: since when a template may be there that no earlier look saw, where that is longer than since
+        the earlier look; at the most the slack.
     :param just_read: what the caller asked the account for a moment ago; it is not asked for again.
     :returns: what was found.
     """
-    back_to = now - deadlines.CAPTURE_MOST if earlier is None else min(earlier.taken_at, now) - slack
+    back_to = now - deadlines.CAPTURE_MOST
+    if earlier is not None:
+        back_to = min(earlier.taken_at, now, max(unseen_since or now, now - slack)) - min(CLOCKS, slack)
     recent = [one for one in classic.newest_templates(names.TEMPLATE_PREFIX, back_to=back_to) if _is_ours(one)]
     before, watched = (frozenset[str](), frozenset[int]()) if earlier is None else (earlier.exports, earlier.watched)
     older = watched - {one.id for one in recent}

@@ -145,6 +145,7 @@ def survey(
         now=now,
         slack=2 * place.settle,
         earlier=earlier.account if earlier else None,
+        unseen_since=_unseen_since(slots.values(), earlier),
         just_read=just_read,
     )
     live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
@@ -478,6 +479,12 @@ class _Taken:
             self._register.advance(self.holding, entry)
         except (CosError, ExportsError) as error:
             log.warning("The offline slot of %s could not be given back, and frees itself: %s", self._item.name, error)
+
+
+def _unseen_since(slots: Iterable[Holding], earlier: Survey | None) -> datetime | None:
+    """Say since when the template of a slot's holder may be there without an earlier look having seen it."""
+    known = earlier.account.exports if earlier is not None else frozenset()
+    return min((one.since for one in slots if one.held and one.entry.export_id not in known), default=None)
 
 
 def _running(seen: Survey, guest_id: int, datacenter: str) -> set[int]:
