@@ -17,10 +17,10 @@ from sealift.cos.errors import CosTransientError
 from sealift.exports import deadlines
 from sealift.exports.caps import LearnedCap
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen
-from sealift.exports.offline import CLOCKS
+from sealift.exports.offline import CLOCKS, Account
 from sealift.exports.plan import PlanItem
 from sealift.exports.registers import is_label
-from sealift.exports.slots import OfflineSlots, SlotsPlace, Survey, read_slots, settle_time, survey
+from sealift.exports.slots import OfflineSlots, SlotsPlace, read_slots, settle_time, survey
 
 PLACE = SlotsPlace(bucket="sealift-exports", root="offline-slots/307608", settle=timedelta(minutes=15))
 
@@ -123,7 +123,7 @@ def test_a_look_that_was_handed_on_spares_the_one_before_the_slot_is_taken(
     submit: Callable[..., None], classic: Any, cos: Any, time: Any
 ) -> None:
     submit(101, max_offline=3)
-    handed = Survey.model_validate_json(survey(classic, cos, PLACE, now=time.now).brief())
+    handed = Account.unpacked(survey(classic, cos, PLACE, now=time.now).brief())
     classic.calls.clear()
     cos.reads.clear()
     submit(102, max_offline=3, seen=handed)
@@ -135,7 +135,7 @@ def test_many_that_were_handed_the_same_look_read_no_slot_and_ask_the_account_on
     submit: Callable[..., None], classic: Any, cos: Any, time: Any
 ) -> None:
     """Half of them find the slot taken that they wanted: then they list the slots again, and no more."""
-    handed = Survey.model_validate_json(survey(classic, cos, PLACE, now=time.now).brief())
+    handed = Account.unpacked(survey(classic, cos, PLACE, now=time.now).brief())
     guests = (101, 103, 105, 107)  # two of them want the slot of another one
     classic.calls.clear()
     for guest_id in guests:
@@ -182,10 +182,25 @@ def test_where_a_template_has_not_shown_yet_a_look_reads_back_to_its_slot(
     assert late.account.offline == {101}
 
 
+def test_what_is_handed_on_stays_small(classic: Any, cos: Any, time: Any) -> None:
+    """A hundred captures of a wave get it at the same moment, all through one pipe of Airflow's triggerer."""
+    guests = range(120_000_000, 120_002_000, 20)
+    account = Account(
+        taken_at=time.now,
+        offline=frozenset(guests),
+        exports=frozenset(f"{one}-20261123T0200Z" for one in guests),
+        watched=frozenset(range(12_700_001, 12_700_201, 2)),
+        busy=frozenset(guests),
+        datacenters=dict.fromkeys(guests, "dal13"),
+    )
+    assert len(account.packed()) < 2000
+    assert Account.unpacked(account.packed()) == account
+
+
 def test_a_look_that_was_handed_on_is_never_believed_about_the_cap(
     submit: Callable[..., None], classic: Any, cos: Any, time: Any
 ) -> None:
-    handed = survey(classic, cos, PLACE, now=time.now)
+    handed = survey(classic, cos, PLACE, now=time.now).account
     submit(101, max_offline=1)
     with pytest.raises(OfflineCapReached, match="1 of at most 1"):
         submit(102, max_offline=1, seen=handed)
@@ -193,7 +208,7 @@ def test_a_look_that_was_handed_on_is_never_believed_about_the_cap(
 
 
 def test_who_finds_the_slot_gone_looks_again(submit: Callable[..., None], classic: Any, cos: Any, time: Any) -> None:
-    handed = survey(classic, cos, PLACE, now=time.now)
+    handed = survey(classic, cos, PLACE, now=time.now).account
     submit(104, max_offline=3)
     submit(101, max_offline=3, seen=handed)  # the handed look shows both of them the same slot
     assert seen(classic, cos, time) == {101, 104}
@@ -203,7 +218,7 @@ def test_a_full_look_that_was_handed_on_may_be_old(
     submit: Callable[..., None], classic: Any, cos: Any, time: Any
 ) -> None:
     submit(101, max_offline=1)
-    handed = survey(classic, cos, PLACE, now=time.now)
+    handed = survey(classic, cos, PLACE, now=time.now).account
     finish(classic, 101)
     submit(102, max_offline=1, seen=handed)
     assert seen(classic, cos, time) == {102}

@@ -10,6 +10,8 @@ done.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -76,6 +78,22 @@ class Account(BaseModel):
         :returns: the same look, of a size that does not grow with the account.
         """
         return self.model_copy(update={"exports": self.exports & frozenset(holders)})
+
+    def packed(self) -> str:
+        """Write the look in few bytes: Airflow logs the events that carry it, through a pipe of 200 KB for all.
+
+        :returns: text without spaces.
+        """
+        return base64.b85encode(zlib.compress(self.model_dump_json(exclude_defaults=True).encode())).decode()
+
+    @classmethod
+    def unpacked(cls, text: str) -> Account:
+        """Read a look.
+
+        :param text: from :meth:`packed`.
+        :returns: the look.
+        """
+        return cls.model_validate_json(zlib.decompress(base64.b85decode(text)))
 
 
 def look_at_account(

@@ -76,7 +76,7 @@ def settle_time(*, timeout: float, minutes: float | None) -> timedelta:
 
 
 class Survey(BaseModel):
-    """Who is offline now, as the account and the slots show it; of JSON, so that a later look can build on it.
+    """Who is offline now, as the account and the slots show it; a later look can build on it.
 
     :param account: what the account shows.
     :param slots: what each slot says, by its number.
@@ -107,12 +107,12 @@ class Survey(BaseModel):
         return {one for one in found if (known.get(one) or datacenter) == datacenter}
 
     def brief(self) -> str:
-        """Write what a worker can build its own look on.
+        """Write what a worker can build its own look on: what the account shows. A listing tells it the slots.
 
-        :returns: JSON, of a size that grows with the slots and not with the account.
+        :returns: see :meth:`sealift.exports.offline.Account.packed`; it grows with the slots and not with the account.
         """
         holders = {one.entry.export_id for one in self.slots.values() if one.held}
-        return self.model_copy(update={"account": self.account.kept_for(holders)}).model_dump_json()
+        return self.account.kept_for(holders).packed()
 
 
 def survey(
@@ -218,7 +218,7 @@ class OfflineSlots:
     :param place: where the slots are.
     :param max_offline: most servers offline for capture at once, as this run has it.
     :param max_offline_per_datacenter: most of them in one data center; 0 for no cap beside the other.
-    :param seen: a look that somebody else took a moment ago, to build on.
+    :param seen: what the account showed to somebody else a moment ago, to build on.
     :param clock: tells the time, in UTC.
     :param monotonic: seconds that never go back.
     """
@@ -230,7 +230,7 @@ class OfflineSlots:
         place: SlotsPlace,
         max_offline: int,
         max_offline_per_datacenter: int = 0,
-        seen: Survey | None = None,
+        seen: Account | None = None,
         clock: Clock = real_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -316,15 +316,16 @@ class OfflineSlots:
 
     def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
         # Where somebody else has just looked, the one look that must be our own is that after the slot is taken.
-        handed = self._seen
+        handed = None if self._seen is None else self._with_slots(self._seen)
+        earlier: Survey | None = None
         for _ in range(_TRIES):
-            seen = handed or survey(classic, self._cos, self._place, now=self._clock(), earlier=self._seen)
+            seen = handed or survey(classic, self._cos, self._place, now=self._clock(), earlier=earlier)
             mine = self._earlier(seen, item)
             full = self._room_for(seen, item)
             if full is not None:
                 if handed is None:
                     raise full
-                self._seen, handed = seen, None
+                earlier, handed = seen, None
                 continue
             free = [number for number in range(self._max_offline) if number not in seen.live]
             # Who comes at the same moment sees the same slots free: each begins somewhere else.
@@ -349,7 +350,7 @@ class OfflineSlots:
             if handed is not None:
                 handed = self._reread(handed)
             else:
-                self._seen = seen
+                earlier = seen
         raise self._full(item, self._max_offline, self._max_offline)
 
     def _earlier(self, seen: Survey, item: PlanItem) -> int | None:
@@ -418,6 +419,18 @@ class OfflineSlots:
             if now.slots[number].entry.export_id == item.export_id:
                 raise self._open(item, now.slots[number])
         return now.model_copy(update={"live": now.live - {mine}})
+
+    def _with_slots(self, account: Account) -> Survey:
+        """Look at the slots, where somebody else has looked at the account."""
+        listed = list(self._cos.list(self._place.bucket, f"{self._place.root}/"))
+        slots = read_slots(self._cos, self._place, listed=listed)
+        now, settle = self._clock(), self._place.settle
+        return Survey(
+            account=account,
+            slots=slots,
+            live=frozenset(number for number, one in slots.items() if _live(one, account, now=now, settle=settle)),
+            caps=caps.read_caps(self._cos, bucket=self._place.bucket, root=self._place.root, listed=listed),
+        )
 
     def _reread(self, seen: Survey) -> Survey:
         """Look at the slots alone: one that has changed since has a new holder, who is about to submit."""

@@ -34,22 +34,22 @@ class SlotsKept:
     def gate(self, seen: str = "", *, cos: CosHook | None = None) -> OfflineSlots:
         """Make the gate that a capture goes through.
 
-        :param seen: a look that was taken a moment ago, as JSON, to build on.
+        :param seen: what the account showed a moment ago, packed, to build on.
         :param cos: the hook of the run's bucket: it serves for slots that are kept by the same connection and region,
             without another token of IAM.
         :returns: the gate.
         """
-        from sealift.exports.slots import OfflineSlots, Survey
+        from sealift.exports.offline import Account
+        from sealift.exports.slots import OfflineSlots
 
         same = cos is not None and (cos.cos_conn_id, cos.region) == (self.at.cos_conn_id, self.at.region)
         store = cos if cos is not None and same else CosHook(self.at.cos_conn_id, region=self.at.region)
-        earlier = Survey.model_validate_json(seen) if seen else None
         return OfflineSlots(
             cos=store.client,
             place=self.place,
             max_offline=self.max_offline,
             max_offline_per_datacenter=self.max_in_datacenter,
-            seen=earlier,
+            seen=Account.unpacked(seen) if seen else None,
         )
 
     def waited_for(self) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         """Look, then adopt, submit, or wait for a slot.
 
         :param context: the task's context.
-        :param seen: the look that found a slot, as JSON.
+        :param seen: what the account showed when a slot was found, packed.
         :param refusals: how often the account has refused this capture for its load.
         :returns: the terms of the wait for the template.
         """
