@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
+import itertools
 import json
 import pkgutil
 from collections.abc import AsyncIterator, Callable
@@ -288,3 +290,23 @@ def test_an_event_that_failed_raises_what_it_says(event: dict[str, Any] | None, 
     with pytest.raises(Exception, match=r"\[") as raised:
         raise_unless_done(event)
     assert type(raised.value).__name__ == error
+
+
+async def test_who_logs_at_the_same_moment_leaves_the_loop_time_to_read() -> None:
+    """A hundred waits see one snapshot: whatever else the loop has to do comes in between their lines."""
+    order: list[str] = []
+
+    async def line(number: int) -> None:
+        await base.in_turn()
+        order.append(f"line {number}")
+
+    async def reader() -> None:
+        while sum(one != "read" for one in order) < 100:
+            order.append("read")
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(line(number) for number in range(100)), reader())
+    lines = [index for index, one in enumerate(order) if one != "read"]
+    assert [order[index] for index in lines] == [f"line {number}" for number in range(len(lines))]
+    assert all(later - earlier > 1 for earlier, later in itertools.pairwise(lines[1:]))

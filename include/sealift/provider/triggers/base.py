@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from datetime import UTC, datetime
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseEventTrigger
 
@@ -25,6 +26,27 @@ async def settle(began: datetime) -> None:
     left = SETTLE_SECONDS - (datetime.now(UTC) - began).total_seconds()
     if left > 0:
         await asyncio.sleep(left)
+
+
+LINE_SECONDS: Final = 0.002
+"""Time between two log lines of one triggerer that could come at the same moment."""
+
+_next_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
+
+
+async def in_turn() -> None:
+    """Wait for a moment of one's own before something is logged that others log at the same moment.
+
+    A triggerer is two processes with a pipe each way (Airflow 3.3). Where hundreds of triggers see the same snapshot
+    and all log before their loop reads again, the pipe for log lines fills up; if the other process is just sending
+    them more triggers than the other pipe holds, each waits for the other for ever.
+    """
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    mine = max(now, _next_lines.get(loop, now))
+    _next_lines[loop] = mine + LINE_SECONDS
+    if mine > now:
+        await asyncio.sleep(mine - now)
 
 
 def _poll_key(classic_conn_id: str, poll_interval: float) -> Hashable:

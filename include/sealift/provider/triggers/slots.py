@@ -12,7 +12,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, look_at, register, unregister
-from sealift.provider.triggers.base import AccountTrigger, settle
+from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
 from sealift.provider.waits import read_xcom
 
 LOOK_AGAIN = {"status": "look-again"}
@@ -102,11 +102,13 @@ class OfflineSlotTrigger(AccountTrigger):
                     break
                 if at in snapshot.in_flight and (now := _counted(snapshot, interest)) != told:
                     told = now
+                    await in_turn()
                     self.log.info("Waiting for an offline slot: %d captures run, %d may.", *told)
         finally:
             unregister(key, token)
         if self.deferred_by_worker:
             await settle(began)
+        await in_turn()
         yield TriggerEvent(event)
 
     def _passes(self) -> bool:

@@ -17,7 +17,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from sealift.provider.links import ObjectLink
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
 from sealift.provider.triggers.admitting import ClaimsAt
-from sealift.provider.triggers.base import AccountTrigger, settle
+from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
 from sealift.provider.waits import ENDED_KEY, LOOK_KEY, NEVER, read_xcom
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class AccountWaitTrigger(AccountTrigger):
         :returns: one event.
         """
         async for verdict in self._verdict(shared_stream):
+            await in_turn()
             if verdict.kind == "done":
                 self.log.info(verdict.sentence)
             else:
@@ -202,6 +203,7 @@ class AccountWaitTrigger(AccountTrigger):
                 await settle(began)
             yield verdict
             return
+        await in_turn()
         self.log.info(
             "%s: waiting until %s at the latest.",
             terms.hostname,
@@ -228,6 +230,7 @@ class AccountWaitTrigger(AccountTrigger):
                 if verdict is None:
                     if judge.progress != told:
                         told = judge.progress
+                        await in_turn()
                         self.log.info("%s: %s", terms.hostname, told)
                     line.stand(judge.nearly_over)
                     look_at(key, token, self._next_look(judge, snapshot.taken_at))
