@@ -134,11 +134,7 @@ def survey(
     :param just_read: what the caller asked the account for a moment ago.
     :returns: who is offline, and which slots are taken.
     """
-    listed = list(cos.list(place.bucket, f"{place.root}/"))
-    slots = read_slots(cos, place, known=earlier.slots if earlier else None, listed=listed)
-    learned = caps.read_caps(
-        cos, bucket=place.bucket, root=place.root, listed=listed, known=earlier.caps if earlier else None
-    )
+    slots, learned = _slots_and_caps(cos, place, earlier)
     account = look_at_account(
         classic,
         holders=[one.entry.guest_id for one in slots.values() if one.held],
@@ -148,7 +144,22 @@ def survey(
         unseen_since=_unseen_since(slots.values(), earlier),
         just_read=just_read,
     )
-    live = {number for number, one in slots.items() if _live(one, account, now=now, settle=place.settle)}
+    return _counted(account, slots, learned, now=now, settle=place.settle)
+
+
+def _slots_and_caps(cos: CosApi, place: SlotsPlace, earlier: Survey | None = None) -> tuple[dict[int, Holding], Caps]:
+    """Read what the place holds, with one listing."""
+    listed = list(cos.list(place.bucket, f"{place.root}/"))
+    slots = read_slots(cos, place, known=earlier.slots if earlier else None, listed=listed)
+    learned = caps.read_caps(
+        cos, bucket=place.bucket, root=place.root, listed=listed, known=earlier.caps if earlier else None
+    )
+    return slots, learned
+
+
+def _counted(account: Account, slots: dict[int, Holding], learned: Caps, *, now: datetime, settle: timedelta) -> Survey:
+    """Tell from both which slots are taken."""
+    live = {number for number, one in slots.items() if _live(one, account, now=now, settle=settle)}
     return Survey(account=account, slots=slots, live=frozenset(live), caps=learned)
 
 
@@ -422,15 +433,8 @@ class OfflineSlots:
 
     def _with_slots(self, account: Account) -> Survey:
         """Look at the slots, where somebody else has looked at the account."""
-        listed = list(self._cos.list(self._place.bucket, f"{self._place.root}/"))
-        slots = read_slots(self._cos, self._place, listed=listed)
-        now, settle = self._clock(), self._place.settle
-        return Survey(
-            account=account,
-            slots=slots,
-            live=frozenset(number for number, one in slots.items() if _live(one, account, now=now, settle=settle)),
-            caps=caps.read_caps(self._cos, bucket=self._place.bucket, root=self._place.root, listed=listed),
-        )
+        slots, learned = _slots_and_caps(self._cos, self._place)
+        return _counted(account, slots, learned, now=self._clock(), settle=self._place.settle)
 
     def _reread(self, seen: Survey) -> Survey:
         """Look at the slots alone: one that has changed since has a new holder, who is about to submit."""
