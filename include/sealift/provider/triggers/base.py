@@ -31,7 +31,7 @@ async def settle(began: datetime) -> None:
 LINE_SECONDS: Final = 0.002
 """Time between two log lines of one triggerer that could come at the same moment."""
 
-_next_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 async def in_turn() -> None:
@@ -41,12 +41,9 @@ async def in_turn() -> None:
     and all log before their loop reads again, the pipe for log lines fills up; if the other process is just sending
     them more triggers than the other pipe holds, each waits for the other for ever.
     """
-    loop = asyncio.get_running_loop()
-    now = loop.time()
-    mine = max(now, _next_lines.get(loop, now))
-    _next_lines[loop] = mine + LINE_SECONDS
-    if mine > now:
-        await asyncio.sleep(mine - now)
+    # A lock, not a time for each line: times that have all passed, since the loop was held up, would come at once.
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        await asyncio.sleep(LINE_SECONDS)
 
 
 def _poll_key(classic_conn_id: str, poll_interval: float) -> Hashable:
