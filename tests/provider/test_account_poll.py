@@ -316,7 +316,9 @@ async def test_offline_slots_go_to_those_who_waited_longest_and_no_more_than_the
     afterwards["captures"] = 0
     events = await finished(*waits)
     payloads = [event.payload for one in events for event in one]
-    assert payloads == [{"status": "look-again", "seen": f"{count} offline"} for count in (2, 0, 0)]
+    assert payloads == [
+        {"status": "look-again", "root": SLOTS["root"], "seen": f"{count} offline"} for count in (2, 0, 0)
+    ]
     assert account.interests(("sealift-account", "ibm_classic_default", INTERVAL)) == ()
 
 
@@ -389,7 +391,7 @@ async def test_only_what_a_worker_deferred_waits_until_airflow_forgot_the_worker
         raise AssertionError("a slot was free")
 
     (event,) = [one async for one in trigger.filter_shared_stream(snapshots())]
-    assert event.payload == {"status": "look-again"}
+    assert event.payload == {"status": "look-again", "root": SLOTS["root"]}
     assert len(settled) == int(by_worker)
     assert account.interests(key) == ()
 
@@ -421,7 +423,7 @@ async def test_a_closed_window_is_waited_for_before_the_line_and_without_leaving
             )
 
     (event,) = [one async for one in trigger.filter_shared_stream(snapshots())]
-    assert event.payload == {"status": "look-again"}
+    assert event.payload == {"status": "look-again", "root": SLOTS["root"]}
     assert asked == [False, False, False, True], "in the line from when the window opened"
     assert account.interests(key) == ()
 
@@ -434,7 +436,7 @@ async def test_an_open_window_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
         yield account.Snapshot(taken_at=datetime.now(UTC), asked=frozenset({interest}), admitted=frozenset({interest}))
 
     (event,) = [one async for one in trigger.filter_shared_stream(snapshots())]
-    assert event.payload == {"status": "look-again"}
+    assert event.payload == {"status": "look-again", "root": SLOTS["root"]}
 
 
 async def test_who_waits_for_a_window_costs_the_account_nothing(runner: Runner, hooked: FakeClassic) -> None:

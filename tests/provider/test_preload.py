@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sealift.provider.preload import MODULES, forks_tasks, preload
+from sealift.provider.preload import MODULES, modules_for, preload
 
 pytestmark = pytest.mark.airflow
 
@@ -35,6 +35,22 @@ CosClient(
     region="us-south", api_key="none", service_instance_id="crn", endpoint_url="http://127.0.0.1:9"
 )._connection._opened()
 print(json.dumps({"before": sorted(before), "late": sorted(set(sys.modules) - before), "frozen": frozen}))
+"""
+
+_PARSED = """
+import json, sys
+from pathlib import Path
+import structlog
+from airflow.dag_processing import manager, processor
+from sealift.provider.preload import preload
+assert preload(["airflow", "dag-processor"])
+before = set(sys.modules)
+dags = Path("{dags}")
+for file in dags.glob("*.py"):
+    asked = processor.DagFileParseRequest(file=str(file), bundle_path=dags, bundle_name="dags-folder")
+    answer = processor._parse_file(asked, structlog.get_logger())
+    assert answer.serialized_dags and not answer.import_errors
+print(json.dumps({{"before": sorted(before), "late": sorted(set(sys.modules) - before)}}))
 """
 
 
@@ -77,22 +93,40 @@ def test_what_tasks_import_while_they_run_is_there(found: dict[str, list[str]], 
 
 
 @pytest.mark.parametrize(
-    ("command", "forks"),
+    ("command", "what"),
     [
-        ("airflow scheduler", True),
-        ("/usr/bin/airflow scheduler --skip-serve-logs", True),
-        ("airflow celery worker --celery-hostname w", True),
-        ("airflow celery flower", False),
-        ("airflow triggerer", False),
-        ("airflow api-server", False),
-        ("airflow dags list", False),
-        ("airflow", False),
+        ("airflow scheduler", "all"),
+        ("/usr/bin/airflow scheduler --skip-serve-logs", "all"),
+        ("airflow celery worker --celery-hostname w", "all"),
+        ("airflow dag-processor", "the DAG files'"),
+        ("airflow celery flower", "nothing"),
+        ("airflow triggerer", "nothing"),
+        ("airflow api-server", "nothing"),
+        ("airflow dags list", "nothing"),
+        ("airflow", "nothing"),
     ],
 )
-def test_only_where_tasks_are_forked(command: str, forks: bool) -> None:
-    assert forks_tasks(command.split()) is forks
-    if not forks:
+def test_only_where_something_is_forked(command: str, what: str) -> None:
+    modules = modules_for(command.split())
+    if what == "all":
+        assert modules == MODULES
+    elif what == "nothing":
+        assert modules == ()
         assert preload(command.split()) is False
+    else:
+        assert modules
+        assert modules != MODULES
+
+
+def test_the_dag_processor_has_what_dag_files_import_and_no_sdk(project_root: Path) -> None:
+    program = _PARSED.format(dags=str(project_root / "dags"))
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    assert [one for one in answer["late"] if not one.startswith(("asgiref", "unusual_prefix"))] == []
+    assert {"SoftLayer", "ibm_boto3"} & set(answer["before"]) == set()
 
 
 def test_a_module_that_is_missing_keeps_no_scheduler_from_starting(

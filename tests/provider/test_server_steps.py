@@ -174,6 +174,26 @@ def test_a_later_try_hands_the_remembered_id_to_the_look_up(monkeypatch: pytest.
     assert seen["remembered_template_id"] == 70
 
 
+def test_a_first_try_asks_for_no_memory_and_not_for_the_account_s_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    gates: list[Any] = []
+
+    def look(**kwargs: Any) -> steps.Captured:
+        assert kwargs["remembered_template_id"] is None
+        gates.append(kwargs["gate"])
+        return captured()
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("it is known already")
+
+    monkeypatch.setattr(steps, "ensure_captured", look)
+    monkeypatch.setattr(ServerAccess.classic.client, "account_id", never)  # type: ignore[attr-defined]
+    pushed = Pushed()
+    monkeypatch.setattr(pushed, "get", never)
+    event = {"status": "look-again", "root": "kept/offline-slots/307608"}
+    capture().resume_execution("look_again", {"event": event}, pushed.context)
+    assert gates[0]._place.root == "kept/offline-slots/307608"
+
+
 def test_without_a_free_slot_it_waits_in_the_triggerer_and_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = [OfflineCapReached("full", in_flight=5, max_offline=5), captured()]
 

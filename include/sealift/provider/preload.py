@@ -1,8 +1,9 @@
 """Has the process that workers fork from import what every task needs, once, instead of each task for itself.
 
-Airflow's task processes are forks: of the scheduler with LocalExecutor, of the Celery worker with CeleryExecutor. What
-their parent has imported costs them nothing. Without this, the two SDKs, Sealift itself and the SDK's service models
-take a third of a CPU-second in each task; ``deploy/airflow/airflow_local_settings.py`` calls it.
+Airflow's task processes are forks: of the scheduler with LocalExecutor, of the Celery worker with CeleryExecutor. The
+processes that parse DAG files are forks of the DAG processor. What their parent has imported costs them nothing.
+Without this, the two SDKs, Sealift itself and the SDK's service models take a third of a CPU-second in each task;
+``deploy/airflow/airflow_local_settings.py`` calls it.
 """
 
 from __future__ import annotations
@@ -65,34 +66,55 @@ MODULES: Final = (
 PARENTS: Final = (("scheduler",), ("celery", "worker"))
 """The commands of ``airflow`` whose processes tasks are forked from."""
 
+PARSERS: Final = (("dag-processor",),)
+"""Those whose processes DAG files are parsed in. Not only when a file is due: Airflow 3.3 parses it for tasks that end
+in the triggerer as well, to look for callbacks."""
 
-def forks_tasks(arguments: Sequence[str]) -> bool:
-    """Tell whether a process is one that tasks are forked from.
+_PARSED: Final = ("airflow.", "sealift.provider.")
+"""What the modules begin with that a DAG file imports."""
+
+_SERIALIZING: Final = (
+    "airflow.providers.standard.operators.trigger_dagrun",
+    "airflow.providers.standard.sensors.external_task",
+    "airflow.version",
+)
+"""What Airflow imports besides when it serializes a DAG, whatever is in it."""
+
+
+def modules_for(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Tell what a process should import before it forks.
 
     :param arguments: its command line, as ``sys.argv``.
-    :returns: True for ``airflow scheduler`` and ``airflow celery worker``.
+    :returns: all modules for ``airflow scheduler`` and ``airflow celery worker``, those of DAG files for ``airflow
+        dag-processor``, and none for others.
     """
     words = tuple(one for one in arguments[1:] if not one.startswith("-"))
-    return any(words[: len(command)] == command for command in PARENTS)
+    if any(words[: len(command)] == command for command in PARENTS):
+        return MODULES
+    if any(words[: len(command)] == command for command in PARSERS):
+        return (*(one for one in MODULES if one.startswith(_PARSED)), *_SERIALIZING)
+    return ()
 
 
 def preload(arguments: Sequence[str] | None = None) -> bool:
-    """Import everything, where this is a process that tasks are forked from.
+    """Import what forks need, where this is a process that forks.
 
     :param arguments: the process's command line; its own if None.
     :returns: whether it was one.
     """
-    if not forks_tasks(sys.argv if arguments is None else arguments):
-        return False
-    for name in MODULES:
+    modules = modules_for(sys.argv if arguments is None else arguments)
+    for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:
             # A task that needs it says so itself, with its server's name: no reason to keep a scheduler from starting.
             log.warning("Sealift could not import %s ahead of its tasks: %s", name, error)
-    from sealift.cos.connection import warm_up
+    if not modules:
+        return False
+    if modules == MODULES:
+        from sealift.cos.connection import warm_up
 
-    warm_up()
+        warm_up()
     # What is there now is never garbage: the collector of a fork need not go through it, nor copy pages by doing so.
     gc.collect()
     gc.freeze()

@@ -68,11 +68,13 @@ class SlotsKept:
         CosHook(self.at.cos_conn_id, region=self.at.region).client.check_write(self.at.bucket, self.at.root)
 
 
-def slots_kept(classic: ClassicClient, plan: PlanSettings) -> SlotsKept:
+def slots_kept(classic: ClassicClient, plan: PlanSettings, *, root: str = "") -> SlotsKept:
     """Find where the slots of an account are kept.
 
     :param classic: the account.
     :param plan: the settings of the plan.
+    :param root: what their keys begin with, where that has been found already; otherwise the account is asked for its
+        id.
     :returns: the place.
     :raises sealift.classic.errors.ClassicError: the account does not tell its id.
     """
@@ -83,7 +85,7 @@ def slots_kept(classic: ClassicClient, plan: PlanSettings) -> SlotsKept:
     settle: timedelta = settle_time(timeout=classic.timeout, minutes=plan.grace_minutes)
     place = SlotsPlace(
         bucket=kept.slots_bucket or plan.bucket,
-        root=slots_root(prefix=kept.slots_prefix, account_id=classic.account_id()),
+        root=root or slots_root(prefix=kept.slots_prefix, account_id=classic.account_id()),
         settle=settle,
     )
     at = SlotsAt(

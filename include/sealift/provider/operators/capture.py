@@ -108,12 +108,13 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def step(  # type: ignore[override]
-        self, context: Context, *, seen: str = "", refusals: int = 0
+        self, context: Context, *, seen: str = "", root: str = "", refusals: int = 0
     ) -> dict[str, Any]:
         """Look, then adopt, submit, or wait for a slot.
 
         :param context: the task's context.
         :param seen: what the account showed when a slot was found, packed.
+        :param root: where the slots are that were waited for.
         :param refusals: how often the account has refused this capture for its load.
         :returns: the terms of the wait for the template.
         """
@@ -123,9 +124,10 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         from sealift.provider.slots import slots_kept
 
         store = context["task_state_store"]
-        remembered = store.get(TEMPLATE_ID)
+        # The first try has nothing to remember: clearing a task begins another one.
+        remembered = store.get(TEMPLATE_ID) if context["ti"].try_number > 1 else None
         try:
-            slots = slots_kept(self.classic.client, self.wave.settings)
+            slots = slots_kept(self.classic.client, self.wave.settings, root=root)
             captured = ensure_captured(
                 classic=self.classic.client,
                 cos=self.cos.client,

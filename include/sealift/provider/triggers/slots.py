@@ -21,6 +21,9 @@ LOOK_AGAIN = {"status": "look-again"}
 SEEN = "seen"
 """What a wait for a slot adds to it: the look that found the slot, for the step to build its own on."""
 
+ROOT = "root"
+"""And what the keys of the slots begin with, so that the step need not ask the account for its id."""
+
 
 class OfflineSlotTrigger(AccountTrigger):
     """Waits until the account shows fewer captures than the cap, those who have waited longest first.
@@ -93,7 +96,7 @@ class OfflineSlotTrigger(AccountTrigger):
         key = self.shared_stream_key()
         token = register(key, interest)
         told: tuple[int, int] | None = None
-        event: dict[str, Any] = dict(LOOK_AGAIN)
+        event: dict[str, Any] = {**LOOK_AGAIN, ROOT: at.root}
         try:
             async for snapshot in shared_stream:
                 if interest in snapshot.admitted:
