@@ -21,8 +21,9 @@ DOC = """
 
 `plan_exports` starts this DAG; there is rarely a reason to start it by hand. Each server goes its own way:
 
-1. **capture** waits, without a worker, until an offline slot is free; then it looks for the export's image template by
-   its exact name, and creates it where there is none. From then on the server is offline until its image is made.
+1. **capture** waits, without a worker, until an offline slot is free; then the triggerer looks for the export's image
+   template by its exact name, and creates it where there is none. From then on the server is offline until its image is
+   made.
 2. **wait_for_template** waits, without a worker, until the template has no transaction left, its sizes are known and
    the server is back; then it asks the Classic API to copy the template's disks into the bucket.
 3. **wait_for_export** waits, without a worker, until every expected object is there; then it reads the images inside
@@ -72,12 +73,14 @@ with DAG(
             gate=_GATE,
             queued=_QUEUED,
             poll_interval=_settings.poll_interval,
+            start_in_triggerer=_settings.start_in_triggerer,
             priority_weight=1,
         )
         wait_for_template = ExportWhenReadySensor(
             task_id="wait_for_template",
             captured=_CAPTURED,
             poll_interval=_settings.poll_interval,
+            start_in_triggerer=_settings.start_in_triggerer,
             priority_weight=2,
         )
         wait_for_export = ProveWhenExportedSensor(

@@ -1,9 +1,11 @@
 """Airflow imports this file as it starts, if it lies in ``$AIRFLOW_HOME/config`` or elsewhere on the path.
 
-It has the scheduler (LocalExecutor) and Celery's workers import what Sealift's tasks need before they fork them, and the
-DAG processor what its DAG files need; other programs of Airflow return at once. A deployment that has such a file already adds these two lines to it.
+It has the scheduler (LocalExecutor) and Celery's workers import what Sealift's tasks need before they fork them, and
+the DAG processor what its DAG files need; other programs of Airflow import nothing. And it has the scheduler name the
+tasks of a wave after their servers. A deployment that has such a file already adds these lines to it.
 """
 
+from sealift.provider.naming import task_instance_mutation_hook  # noqa: F401
 from sealift.provider.preload import preload
 
 preload()

@@ -97,7 +97,7 @@ def test_a_capture_is_submitted_with_the_exports_name_and_the_disks_that_may_be_
 def test_running_it_again_adopts(capture: Callable[..., Captured], classic: Any) -> None:
     first = capture()
 
-    again = capture(remembered_template_id=first.template_id)
+    again = capture(recall=lambda: first.template_id)
 
     assert again == first.model_copy(update={"adopted": True})
     assert classic.count("capture") == 1
@@ -124,7 +124,7 @@ def test_two_templates_of_one_export_are_quarantined(capture: Callable[..., Capt
     classic.add_template(NAME)
 
     with pytest.raises(DuplicateTemplatesError, match=r"900 and 910.*quarantined") as caught:
-        capture(remembered_template_id=900)
+        capture(recall=lambda: 900)
     assert caught.value.template_ids == [900, 910]
     assert not caught.value.retryable
     assert classic.count("capture") == 0
@@ -231,7 +231,7 @@ def test_an_export_that_is_done_needs_no_template(
     manifest = Manifest.model_validate({**RAW, "template": {"id": 4711, "name": NAME}})
     cos.store(f"nightly/manifests/101/{item.period}.json", canonical_json(manifest))
 
-    captured = capture(remembered_template_id=4711)
+    captured = capture(recall=lambda: 4711)
 
     assert (captured.template_id, captured.adopted, captured.exported) == (4711, True, True)
     assert classic.count("capture") == 0
@@ -424,13 +424,13 @@ def test_a_remembered_template_that_does_not_show_is_never_captured_anew(
     capture: Callable[..., Captured], classic: Any, time: Any
 ) -> None:
     with pytest.raises(TemplateMissingError, match="template 4711") as caught:
-        capture(remembered_template_id=4711)
+        capture(recall=lambda: 4711)
     assert caught.value.retryable
     assert sum(time.slept) == 30
 
     renamed = classic.add_template("mine")
     with pytest.raises(StepError, match="now named 'mine'"):
-        capture(remembered_template_id=renamed.id)
+        capture(recall=lambda: renamed.id)
     assert classic.count("capture") == 0
 
 
@@ -580,7 +580,7 @@ def test_whatever_is_lost_and_retried_one_template_comes_of_it(
                 item=item,
                 settings=make_settings(),
                 gate=OfflineSlots(cos=cos, place=place, max_offline=1, clock=time.clock),
-                remembered_template_id=remembered,
+                recall=lambda known=remembered: known,  # type: ignore[misc]
                 clock=time.clock,
                 sleep=time.sleep,
             )

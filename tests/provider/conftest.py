@@ -105,31 +105,41 @@ def hooked(classic: FakeClassic, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
     return classic
 
 
-class Pushed:
-    """A task's context that remembers what was pushed and stored."""
+class Objects:
+    """An object store's client that keeps small objects."""
 
-    def __init__(self, *, try_number: int = 1, stored: dict[str, Any] | None = None) -> None:
+    endpoint_url = "http://127.0.0.1:1"
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def read(self, bucket: str, key: str) -> bytes | None:
+        return self.kept.get(f"{bucket}/{key}")
+
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        self.kept[f"{bucket}/{key}"] = body
+
+    def delete(self, bucket: str, key: str) -> None:
+        self.kept.pop(f"{bucket}/{key}", None)
+
+
+class Pushed:
+    """A task's context that remembers what was pushed."""
+
+    def __init__(self, *, try_number: int = 1) -> None:
         self.values: dict[str, Any] = {}
         self.pushes: list[str] = []
-        self.stored: dict[str, Any] = dict(stored or {})
         self.try_number = try_number
         self.dag_id, self.run_id, self.task_id = "export_servers", "plan.wave-0000", "export.step"
         self.outlet_events: dict[Any, Any] = {}
 
     @property
     def context(self) -> Any:
-        return {"ti": self, "task_state_store": self, "outlet_events": _Events(self.outlet_events), "params": {}}
+        return {"ti": self, "outlet_events": _Events(self.outlet_events), "params": {}}
 
     def xcom_push(self, *, key: str, value: Any) -> None:
         self.pushes.append(key)
         self.values[key] = value
-
-    def get(self, key: str) -> Any:
-        return self.stored.get(key)
-
-    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        assert retention is not None
-        self.stored[key] = value
 
 
 class _Events(dict[Any, Any]):

@@ -33,7 +33,7 @@ from sealift.provider.triggers.slots import MomentTrigger, OfflineSlotTrigger
 from sealift.provider.triggers.waits import LONGEST_TURN, TemplateWaitTrigger
 from sealift.provider.wave_access import REFUSALS_AT_MOST, ServerAccess, WaveAccess
 
-from .conftest import FakeClassic, Pushed, busy_template, idle_guest, terms, whole_template
+from .conftest import FakeClassic, Objects, Pushed, busy_template, idle_guest, terms, whole_template
 from .test_server_steps import SERVER, captured, wave
 
 pytestmark = pytest.mark.airflow
@@ -245,7 +245,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> No
     if "hooked" in request.fixturenames:
         return
     classic = SimpleNamespace(account_id=lambda: 307608, timeout=60.0)
-    store = SimpleNamespace(client=SimpleNamespace(), cos_conn_id="s", region="us-south", export_api_key="k")
+    store = SimpleNamespace(client=Objects(), cos_conn_id="s", region="us-south", export_api_key="k")
     store.url_of = lambda *_: "https://example.com"
     monkeypatch.setattr(ServerAccess, "classic", SimpleNamespace(client=classic))
     monkeypatch.setattr(ClassicHook, "client", classic)

@@ -36,7 +36,7 @@ from sealift.provider.slots import slots_kept
 from sealift.provider.triggers.slots import OfflineSlotTrigger
 from sealift.provider.wave_access import ServerAccess, WaveAccess
 
-from .conftest import Pushed, terms
+from .conftest import Objects, Pushed, terms
 
 pytestmark = pytest.mark.airflow
 
@@ -71,11 +71,17 @@ def wave(**settings: Any) -> WaveSlice:
     )
 
 
+REMEMBERED = f"images/captured/p/{SERVER['export_id']}.json"
+
+
 @pytest.fixture(autouse=True)
-def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection is read: the steps below are stood in for."""
+def objects(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """No connection is read: the steps below are stood in for.
+
+    :returns: what is in the bucket, by bucket and key.
+    """
     store = SimpleNamespace(
-        client=SimpleNamespace(endpoint_url="http://127.0.0.1:1"),
+        client=Objects(),
         export_api_key="key-of-the-export",
         cos_conn_id="s",
         region="us-south",
@@ -88,6 +94,8 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WaveAccess, "cos", store)
     monkeypatch.setattr(CosHook, "client", store.client)
     monkeypatch.setattr(WaveAccess, "wave", wave())
+    kept: dict[str, bytes] = store.client.kept
+    return kept
 
 
 DONE = {"status": "done", "reason": "template-ready", "sentence": "."}
@@ -123,11 +131,19 @@ def captured(*, adopted: bool = False) -> steps.Captured:
     return steps.Captured(template_id=70, guest_id=7, export_id=SERVER["export_id"], adopted=adopted, disk_count=1)
 
 
-def test_a_capture_keeps_the_template_s_id_and_hands_on_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def recorded() -> steps.Recorded:
+    return steps.Recorded(
+        manifest_key="p/manifests/7/x.json", export_id="7-x", proof_level="L1", disks=1, bytes=9, already=False
+    )
+
+
+def test_a_capture_keeps_the_template_s_id_and_hands_on_what_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, objects: dict[str, bytes]
+) -> None:
     monkeypatch.setattr(steps, "ensure_captured", lambda **_: captured())
     pushed = Pushed()
     handed_on = capture().execute(pushed.context)
-    assert pushed.stored == {"template_id": 70}
+    assert {key: json.loads(body) for key, body in objects.items()} == {REMEMBERED: {"template_id": 70}}
     assert "failure" not in pushed.values
     assert handed_on["template_id"] == 70
     handed_terms = WaitTerms.model_validate_json(json.dumps(handed_on))
@@ -136,10 +152,15 @@ def test_a_capture_keeps_the_template_s_id_and_hands_on_what_is_waited_for(monke
     assert len(json.dumps(handed_on)) < SMALL
 
 
-@pytest.mark.parametrize("gate", ["", "{{ gate }}"])
-def test_only_with_a_gate_a_capture_starts_in_the_triggerer(gate: str) -> None:
+@pytest.mark.parametrize(("gate", "here"), [("", True), ("{{ gate }}", True), ("{{ gate }}", False)])
+def test_only_with_a_gate_a_capture_starts_in_the_triggerer(gate: str, here: bool) -> None:
     operator = CaptureImageOperator(
-        task_id="capture", server=SERVER, gate=gate, queued="{{ server }}", poll_interval=3.0
+        task_id="capture",
+        server=SERVER,
+        gate=gate,
+        queued="{{ server }}",
+        poll_interval=3.0,
+        start_in_triggerer=here,
     )
     assert operator.start_from_trigger is bool(gate)
     if not gate:
@@ -154,6 +175,10 @@ def test_only_with_a_gate_a_capture_starts_in_the_triggerer(gate: str) -> None:
         "gate": gate,
         "server": "{{ server }}",
         "attempt": "{{ ti.try_number }}",
+        "wave_key": "{{ params.wave.key }}" if here else "",
+        "bucket": "{{ params.wave.bucket }}",
+        "cos_conn_id": "{{ params.wave.cos_conn_id }}",
+        "region": "{{ params.wave.region }}",
     }
     made = OfflineSlotTrigger(**args.trigger_kwargs)
     templated = {name for name, value in args.trigger_kwargs.items() if isinstance(value, str)}
@@ -162,35 +187,51 @@ def test_only_with_a_gate_a_capture_starts_in_the_triggerer(gate: str) -> None:
     assert made.deferred_by_worker is False
 
 
-def test_a_later_try_hands_the_remembered_id_to_the_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
+def test_what_a_capture_kept_is_recalled_until_the_export_is_done(
+    monkeypatch: pytest.MonkeyPatch, objects: dict[str, bytes]
+) -> None:
+    recalled: list[int | None] = []
 
     def look(**kwargs: Any) -> steps.Captured:
-        seen.update(kwargs)
-        return captured(adopted=True)
+        recalled.append(kwargs["recall"]())
+        return captured(adopted=bool(recalled[-1]))
 
     monkeypatch.setattr(steps, "ensure_captured", look)
-    capture().execute(Pushed(try_number=2, stored={"template_id": 70}).context)
-    assert seen["remembered_template_id"] == 70
+    monkeypatch.setattr(steps, "forget_claim", lambda **_: None)
+    monkeypatch.setattr(steps, "prove_and_record", lambda **_: recorded())
+    capture().execute(Pushed().context)
+    capture().execute(Pushed(try_number=2).context)
+    assert recalled == [None, 70]
+    objects[REMEMBERED] = b"somebody wrote something else"
+    capture().execute(Pushed(try_number=3).context)
+    assert recalled[-1] is None, "the template's name still holds"
+    after_wait(proves(), Pushed())
+    assert objects == {}
 
 
-def test_a_first_try_asks_for_no_memory_and_not_for_the_account_s_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_is_done_leaves_nothing_to_remember(
+    monkeypatch: pytest.MonkeyPatch, objects: dict[str, bytes]
+) -> None:
+    done = captured(adopted=True).model_copy(update={"exported": True})
+    monkeypatch.setattr(steps, "ensure_captured", lambda **_: done)
+    assert capture().execute(Pushed().context)["exported"] is True
+    assert objects == {}
+
+
+def test_a_capture_that_waited_for_its_slot_does_not_ask_for_the_account_s_id(monkeypatch: pytest.MonkeyPatch) -> None:
     gates: list[Any] = []
 
     def look(**kwargs: Any) -> steps.Captured:
-        assert kwargs["remembered_template_id"] is None
         gates.append(kwargs["gate"])
         return captured()
 
-    def never(*_: Any) -> Any:
+    def never() -> int:
         raise AssertionError("it is known already")
 
     monkeypatch.setattr(steps, "ensure_captured", look)
-    monkeypatch.setattr(ServerAccess.classic.client, "account_id", never)  # type: ignore[attr-defined]
-    pushed = Pushed()
-    monkeypatch.setattr(pushed, "get", never)
+    monkeypatch.setattr(ServerAccess.classic.client, "account_id", never)
     event = {"status": "look-again", "root": "kept/offline-slots/307608"}
-    capture().resume_execution("look_again", {"event": event}, pushed.context)
+    capture().resume_execution("look_again", {"event": event}, Pushed().context)
     assert gates[0]._place.root == "kept/offline-slots/307608"
 
 
@@ -381,7 +422,9 @@ def test_outside_the_window_it_refuses_where_the_user_asked_for_that(monkeypatch
     assert pushed.values["failure"]["rule"] == "window-closed"
 
 
-def test_a_refusal_leaves_its_words_and_its_rule_for_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_leaves_its_words_and_its_rule_for_the_report(
+    monkeypatch: pytest.MonkeyPatch, objects: dict[str, bytes]
+) -> None:
     def refuse(**_: Any) -> steps.Captured:
         raise DuplicateTemplatesError("Two templates: 70 and 71.", template_ids=[70, 71])
 
@@ -394,7 +437,7 @@ def test_a_refusal_leaves_its_words_and_its_rule_for_the_report(monkeypatch: pyt
         "words": "Two templates: 70 and 71.",
         "rule": None,
     }
-    assert pushed.stored == {}
+    assert objects == {}
 
 
 def test_words_of_others_stay_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,11 +483,8 @@ def test_a_step_without_what_was_waited_for_says_what_to_clear(nothing: str, fie
 
 
 def test_a_proven_export_is_told_to_other_dags(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = steps.Recorded(
-        manifest_key="p/manifests/7/x.json", export_id="7-x", proof_level="L1", disks=1, bytes=9, already=False
-    )
     forgotten: list[str] = []
-    monkeypatch.setattr(steps, "prove_and_record", lambda **_: recorded)
+    monkeypatch.setattr(steps, "prove_and_record", lambda **_: recorded())
     monkeypatch.setattr(steps, "forget_claim", lambda *, item, **_: forgotten.append(item.export_id))
     pushed = Pushed()
     operator = proves()

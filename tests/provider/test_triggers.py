@@ -63,6 +63,10 @@ EXAMPLES |= {
         "server": '{"guest_id": 7}',
         "attempt": 1,
         "deferred_by_worker": True,
+        "wave_key": "p/plans/p/wave-0000.json",
+        "bucket": "images",
+        "cos_conn_id": "two",
+        "region": "eu-de",
     },
     "MomentTrigger": {"until": "2026-01-01T00:00:00+00:00"},
     "WaveRunTrigger": {

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from sealift.exports import plan
 from sealift.exports.plan import PlanItem, WaveSlice
+from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import WaveLink
 from sealift.provider.operators.report import STEPS, WaveReportOperator
 from sealift.provider.operators.wave import ExportWaveOperator, WaitForWavesOperator
@@ -16,7 +18,8 @@ from sealift.provider.triggers.wave import WaveRunTrigger
 
 pytestmark = pytest.mark.airflow
 
-WAVE = {"run_id": "p.wave-0000", "label": "wave 1 of 1", "conf": {"wave": {"key": "p/plans/p/wave-0000.json"}}}
+TOLD = {"key": "p/plans/p/wave-0000.json", "bucket": "images", "region": "us-south", "cos_conn_id": "s"}
+WAVE = {"run_id": "p.wave-0000", "label": "wave 1 of 1", "conf": {"wave": TOLD}}
 
 
 class Runs:
@@ -38,7 +41,14 @@ class Runs:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is asked of Airflow."""
+    """What is asked of Airflow. The wave is in the bucket."""
+
+    def read(_: Any, *, bucket: str, key: str) -> Any:
+        assert (bucket, key) == (TOLD["bucket"], TOLD["key"])
+        return SimpleNamespace(items=[SimpleNamespace(hostname="web-01"), SimpleNamespace(hostname="web-02")])
+
+    monkeypatch.setattr(plan, "read_wave", read)
+    monkeypatch.setattr(CosHook, "client", None)
     messages: list[Any] = []
     comms = SimpleNamespace(send=messages.append)
     monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", comms, raising=False)
@@ -61,7 +71,8 @@ def test_a_wave_without_a_run_is_started_and_waited_for(sent: list[Any]) -> None
     with pytest.raises(TaskDeferred) as deferred:
         execute(runs)
     (message,) = sent
-    assert (message.dag_id, message.run_id, message.conf) == ("export_servers", WAVE["run_id"], WAVE["conf"])
+    assert (message.dag_id, message.run_id) == ("export_servers", WAVE["run_id"])
+    assert message.conf == {"wave": {**TOLD, "names": ["web-01", "web-02"]}}
     assert isinstance(deferred.value.trigger, WaveRunTrigger)
     assert WAVE["run_id"] in runs.link
 

@@ -9,7 +9,7 @@ active transaction or, if it is over, as a template in the look after it. And th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -82,6 +82,10 @@ class Captured(BaseModel):
     disk_count: int
 
 
+def _nothing() -> None:
+    """Nothing is remembered."""
+
+
 def ensure_captured(
     *,
     classic: ClassicApi,
@@ -89,7 +93,7 @@ def ensure_captured(
     item: PlanItem,
     settings: PlanSettings,
     gate: OfflineGate,
-    remembered_template_id: int | None = None,
+    recall: Callable[[], int | None] = _nothing,
     clock: Clock = real_clock,
     sleep: Sleep = real_sleep,
     look_waits: Sequence[float] = LOOK_AGAIN,
@@ -101,7 +105,7 @@ def ensure_captured(
     :param item: the server, as the plan has it.
     :param settings: the plan's settings: window, bucket.
     :param gate: admits captures: see :class:`sealift.exports.slots.OfflineSlots`.
-    :param remembered_template_id: the id that an earlier try was given, from the task state store.
+    :param recall: gives the id that an earlier try was given, if any: see :mod:`sealift.exports.remembering`.
     :param clock: tells the time, in UTC.
     :param sleep: waits between looks after a lost reply.
     :param look_waits: seconds between those looks.
@@ -135,13 +139,12 @@ def ensure_captured(
         done = _exported_template(cos, item, settings)
         if done is not None:
             return captured(done, adopted=True, exported=True)
-        if remembered_template_id is not None:
-            found = look_again(
-                lambda: _remembered(classic, item, remembered_template_id), sleep=sleep, waits=look_waits
-            )
+        remembered = recall()
+        if remembered is not None:
+            found = look_again(lambda: _remembered(classic, item, remembered), sleep=sleep, waits=look_waits)
             if found is None:
                 raise TemplateMissingError(
-                    f"The account does not show template {remembered_template_id}, which an earlier try captured of "
+                    f"The account does not show template {remembered}, which an earlier try captured of "
                     f"{item.name}. It was deleted, or does not show yet; nothing is captured anew. If it was deleted, "
                     "start a new run for the server."
                 )

@@ -21,7 +21,7 @@ when it began, and what begins meanwhile is young.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -199,7 +199,8 @@ class _Doctor:
         self._look_at_manifests()
         self._look_at_reports()
         self._look_at_images()
-        self._look_at_other_reports()
+        self._look_for_strangers("reports", names.is_examination_file)
+        self._look_for_strangers("captured", names.is_captured_file)
         uploads = self._listed_uploads()
 
         self.findings += strange_templates(self.templates, now=self.now)
@@ -373,10 +374,10 @@ class _Doctor:
         self.learned.append(read_caps(self.cos, bucket=self.bucket, root=room.rstrip("/"), listed=notes))
         return claims
 
-    def _look_at_other_reports(self) -> None:
-        room = names.room_prefix(self.prefix, "reports")
-        for info in self._listed("reports"):
-            if not names.is_examination_file(info.key.removeprefix(room)):
+    def _look_for_strangers(self, room: str, is_ours: Callable[[str], bool]) -> None:
+        root = names.room_prefix(self.prefix, room)
+        for info in self._listed(room):
+            if not is_ours(info.key.removeprefix(root)):
                 self.strange.add(info)
 
     def _listed_uploads(self) -> list[MultipartUpload]:

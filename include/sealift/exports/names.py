@@ -40,6 +40,7 @@ _PLAN_FILE = re.compile(
 )
 _SLOT = re.compile(r"(\d{8}T\d{4})(\d{2})?Z")
 _CLAIM_FILE = re.compile(rf"(?P<guest>[1-9]\d*)/(?P<period>{_PERIOD})/\d{{8}}\.json")
+_CAPTURED_FILE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]*/[1-9]\d*-{_PERIOD}\.json")
 _EXAMINATION_FILE = re.compile(rf"examinations/{_PERIOD}\.json")
 
 
@@ -394,6 +395,17 @@ def claim_root(*, prefix: str, guest_id: int, period: str) -> str:
     return f"{claims_root(prefix=prefix)}/{guest_id}/{period}"
 
 
+def captured_key(*, prefix: str, plan_id: str, export: str) -> str:
+    """Say where it is kept which template a capture made, until its export's manifest is written.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param plan_id: the plan.
+    :param export: the export id.
+    :returns: as ``captured/<plan id>/12345678-20261123T0200Z.json``.
+    """
+    return _join(prefix, f"captured/{plan_id}/{export}.json")
+
+
 def examination_key(*, prefix: str, run_id: str) -> str:
     """Return the key of the doctor's report: a later try of the same run replaces it.
 
@@ -430,7 +442,7 @@ def wave_runs_before(run_id: str, *, most: int) -> list[str]:
 # What lies at a key
 
 
-ROOMS: Final = ("claims", "images", "manifests", "plans", "reports")
+ROOMS: Final = ("captured", "claims", "images", "manifests", "plans", "reports")
 """The first part of all keys behind the prefix."""
 
 
@@ -520,6 +532,15 @@ def parse_claim_file(rest: str) -> str | None:
     """
     match = _CLAIM_FILE.fullmatch(rest)
     return None if match is None else f"{match['guest']}-{match['period']}"
+
+
+def is_captured_file(rest: str) -> bool:
+    """Say whether a capture's template is kept at a key below ``captured/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: False where nothing of ours would be written there.
+    """
+    return _CAPTURED_FILE.fullmatch(rest) is not None
 
 
 def is_examination_file(rest: str) -> bool:

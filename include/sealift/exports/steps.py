@@ -13,9 +13,11 @@ from sealift.exports.capturing import (
 from sealift.exports.exporting import ExportStarted, ensure_export_started, forget_claim
 from sealift.exports.offline import JustRead
 from sealift.exports.proving import Recorded, prove_and_record
+from sealift.exports.remembering import CaptureMemory
 from sealift.exports.slots import OfflineGate, OfflineSlots, SlotsPlace, Survey, settle_time, survey
 
 __all__ = [
+    "CaptureMemory",
     "Captured",
     "ExportStarted",
     "JustRead",

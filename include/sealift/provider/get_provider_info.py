@@ -265,6 +265,13 @@ def get_provider_info() -> dict[str, Any]:
                         "integer",
                         "1",
                     ),
+                    "start_in_triggerer": _option(
+                        "Whether a triggerer starts captures and exports as soon as it sees that they may, or a worker "
+                        "process is started for each. A worker does it anyway where a first try in the triggerer does "
+                        "not go well.",
+                        "boolean",
+                        "True",
+                    ),
                     "retries": _option("How often a step is tried again after a fault that may pass.", "integer", "3"),
                     "retry_delay": _option("Seconds before a step is tried again.", "float", "60"),
                     "slots_bucket": _option(

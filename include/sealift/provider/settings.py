@@ -25,6 +25,7 @@ class Settings:
     max_exports: int
     max_exports_per_datacenter: int
     active_waves: int
+    start_in_triggerer: bool
     retries: int
     retry_delay: float
     slots_bucket: str
@@ -56,6 +57,7 @@ def settings() -> Settings:
         max_exports=conf.getint(SECTION, "max_exports", fallback=40),
         max_exports_per_datacenter=conf.getint(SECTION, "max_exports_per_datacenter", fallback=0),
         active_waves=conf.getint(SECTION, "active_waves", fallback=1),
+        start_in_triggerer=conf.getboolean(SECTION, "start_in_triggerer", fallback=True),
         retries=conf.getint(SECTION, "retries", fallback=3),
         retry_delay=conf.getfloat(SECTION, "retry_delay", fallback=60.0),
         slots_bucket=(conf.get(SECTION, "slots_bucket", fallback="") or "").strip(),

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.triggers.base import StartTriggerArgs
 
 from sealift.provider.failures import recording_failure
-from sealift.provider.links import TemplateLink, template_url
+from sealift.provider.links import TemplateLink
 from sealift.provider.operators.base import WaveTaskOperator
-from sealift.provider.settings import settings
+from sealift.provider.starting import start_capture
 from sealift.provider.wave_access import ServerAccess, counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from sealift.exports.capturing import Captured
-    from sealift.exports.terms import ExportTurn
-    from sealift.exports.waiting import WaitTerms
     from sealift.provider.slots import SlotsKept
-
-TEMPLATE_ID: Final = "template_id"
-"""Key of the task state store: it outlives retries and clearing, unlike XComs."""
-
-RETENTION: Final = timedelta(days=400)
 
 _SLOT_TRIGGER: Final = "sealift.provider.triggers.slots.OfflineSlotTrigger"
 
@@ -33,10 +24,11 @@ _SLOT_TRIGGER: Final = "sealift.provider.triggers.slots.OfflineSlotTrigger"
 class CaptureImageOperator(ServerAccess, WaveTaskOperator):
     """Captures a server: looks for the export's template by its exact name, and creates it where there is none.
 
-    With a ``gate`` the task starts in the triggerer, and waits there until an offline slot is free and the capture
-    window open: however long its turn takes to come, it starts one worker process. The task ends when the capture is
-    submitted or adopted; what is offline is counted by the account's slots, not by running tasks. Returns the terms of
-    the wait for the template. The parameters beside these are those of
+    With a ``gate`` the task starts in the triggerer, waits there until an offline slot is free and the capture window
+    open, and submits the capture there too: no worker has anything to do unless something goes wrong, see
+    :mod:`sealift.provider.triggers.starting`. The task ends when the capture is submitted or adopted; what is offline
+    is counted by the account's slots, not by running tasks. Returns the terms of the wait for the template. The
+    parameters beside these are those of
     :class:`~sealift.provider.operators.base.WaveTaskOperator`.
 
     :param server: ``{"guest_id", "hostname", "export_id"}``, usually mapped.
@@ -45,6 +37,7 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         ``gate``, as JSON, templated; empty to start in a worker.
     :param queued: the same server as ``server``, as JSON, templated: a trigger cannot see mapped arguments.
     :param poll_interval: seconds between two polls of the account.
+    :param start_in_triggerer: whether the capture is submitted in the triggerer, or in a worker once a slot is free.
     """
 
     # Airflow renders of a trigger's arguments only those that are template fields of its operator too.
@@ -60,6 +53,7 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         gate: str = "",
         queued: str = "",
         poll_interval: float = 15.0,
+        start_in_triggerer: bool = True,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("map_index_template", "{{ task.server['hostname'] }}")
@@ -79,6 +73,10 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
                     "gate": gate,
                     "server": queued,
                     "attempt": "{{ ti.try_number }}",
+                    "wave_key": self.wave_key if start_in_triggerer else "",
+                    "bucket": self.bucket,
+                    "cos_conn_id": self.cos_conn_id,
+                    "region": self.region,
                 },
                 next_method="look_again",
             )
@@ -108,7 +106,12 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def step(  # type: ignore[override]
-        self, context: Context, *, seen: str = "", root: str = "", refusals: int = 0
+        self,
+        context: Context,  # noqa: ARG002
+        *,
+        seen: str = "",
+        root: str = "",
+        refusals: int = 0,
     ) -> dict[str, Any]:
         """Look, then adopt, submit, or wait for a slot.
 
@@ -120,21 +123,16 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         """
         from sealift.classic.errors import ClassicLoadError, ClassicRateLimitedError
         from sealift.exports.errors import OfflineCapReached, OutcomeOpen, OutsideWindow
-        from sealift.exports.steps import ensure_captured
         from sealift.provider.slots import slots_kept
 
-        store = context["task_state_store"]
-        # The first try has nothing to remember: clearing a task begins another one.
-        remembered = store.get(TEMPLATE_ID) if context["ti"].try_number > 1 else None
         try:
             slots = slots_kept(self.classic.client, self.wave.settings, root=root)
-            captured = ensure_captured(
+            started = start_capture(
                 classic=self.classic.client,
-                cos=self.cos.client,
-                item=self.item,
-                settings=self.wave.settings,
+                cos=self.cos,
+                wave=self.wave,
+                guest_id=self.guest_id,
                 gate=slots.gate(seen, cos=self.cos),
-                remembered_template_id=None if remembered is None else int(str(remembered)),
             )
         except OfflineCapReached as full:
             self._wait_for_slot(full, slots, refusals)
@@ -146,38 +144,9 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
             self.wait_until(closed.opens_at, closed, **counted(refusals))
         except OutcomeOpen as uncertain:
             self.wait_until(uncertain.until, uncertain, **counted(refusals))
-        store.set(TEMPLATE_ID, captured.template_id, retention=RETENTION)
-        self.log.info(
-            "%s the template %s of %s.",
-            "Adopted" if captured.adopted else "Created",
-            captured.template_id,
-            self.item.name,
-        )
-        self.remember_link(TemplateLink, template_url(captured.template_id))
-        return dict(self._terms(captured).model_dump(mode="json", exclude_defaults=True))
-
-    def _terms(self, captured: Captured) -> WaitTerms:
-        from sealift.exports.waiting import capture_terms
-
-        terms = capture_terms(
-            self.item, self.wave.settings, template_id=captured.template_id, started_at=datetime.now(UTC)
-        )
-        return terms.model_copy(update={"exported": captured.exported, "turn": self._turn()})
-
-    def _turn(self) -> ExportTurn | None:
-        """Say what the export waits for once the template is whole."""
-        from sealift.exports.names import claims_root
-        from sealift.exports.terms import ExportTurn
-
-        kept = settings()
-        if not (kept.max_exports or kept.max_exports_per_datacenter):
-            return None
-        return ExportTurn(
-            root=claims_root(prefix=self.wave.settings.prefix),
-            datacenter=self.item.datacenter or "",
-            max_exports=kept.max_exports,
-            max_in_datacenter=kept.max_exports_per_datacenter,
-        )
+        self.log.info("%s", started.sentence)
+        self.remember_link(TemplateLink, started.link)
+        return started.handed_on
 
     def _wait_for_slot(self, why: Exception, slots: SlotsKept, refusals: int) -> NoReturn:
         import json

@@ -9,7 +9,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.helpers import build_airflow_dagrun_url
 
+from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, WaveLink
+from sealift.provider.naming import NAMES_KEY
 from sealift.provider.operators.plan import PLAN_KEY
 from sealift.provider.triggers.wave import ENDED, WaveRunTrigger, WavesEndTrigger
 
@@ -73,6 +75,15 @@ class ExportWaveOperator(BaseOperator, Linked):
             method_name="execute",
         )
 
+    def _conf(self) -> dict[str, Any]:
+        """Give the run's conf: what the plan says of the wave, and its servers' names, which are for people."""
+        from sealift.exports.plan import read_wave
+
+        told = dict(self.wave["conf"]["wave"])
+        cos = CosHook(told["cos_conn_id"], region=told["region"] or None)
+        wave = read_wave(cos.client, bucket=told["bucket"], key=told["key"])
+        return {**self.wave["conf"], "wave": {**told, NAMES_KEY: [item.hostname for item in wave.items]}}
+
     def _start(self, run_id: str) -> None:
         """Ask for the run. An answer that it is there already is as good."""
         from airflow.sdk.exceptions import ErrorType
@@ -83,7 +94,7 @@ class ExportWaveOperator(BaseOperator, Linked):
             TriggerDagRun(
                 dag_id=self.trigger_dag_id,
                 run_id=run_id,
-                conf=dict(self.wave["conf"]),
+                conf=self._conf(),
                 note=str(self.wave["label"]),
             )
         )

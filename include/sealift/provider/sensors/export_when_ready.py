@@ -26,15 +26,18 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
     The other parameters are those of :class:`~sealift.provider.sensors.server.ServerSensor` and of
     :class:`~sealift.provider.sensors.template.ImageTemplateSensor`. Returns the terms of the wait for the objects: ids,
     keys and times; with them, when the wait saw the template become whole, if it did.
+
+    :param start_in_triggerer: whether the export is started in the triggerer, or in a worker once the wait is over.
     """
 
     operator_extra_links = (ObjectLink(),)
     ui_color = "#e6f4ea"
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, start_in_triggerer: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         assert self.start_trigger_args is not None
-        told = {**(self.start_trigger_args.trigger_kwargs or {}), "wave_key": self.wave_key, "bucket": self.bucket}
+        wave_key = self.wave_key if start_in_triggerer else ""
+        told = {**(self.start_trigger_args.trigger_kwargs or {}), "wave_key": wave_key, "bucket": self.bucket}
         self.start_trigger_args = replace(self.start_trigger_args, trigger_kwargs=told)
 
     def step(  # type: ignore[override]

@@ -71,7 +71,7 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         )
         self.remember_link(ManifestLink, self.cos.url_of(settings.bucket, recorded.manifest_key))
         self._tell_asset(context, recorded.manifest_key)
-        self._forget_claim()
+        self._forget_notes()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
 
     def _watched(self, look: Any) -> dict[str, Any]:
@@ -93,15 +93,17 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
             seen["submitted_at"] = terms.started_at
         return seen
 
-    def _forget_claim(self) -> None:
-        """The manifest stands: nobody needs to know any more who submitted the export."""
+    def _forget_notes(self) -> None:
+        """The manifest stands: nobody needs to know any more who submitted the export, and what its capture made."""
         from sealift.cos.errors import CosError
-        from sealift.exports.steps import forget_claim
+        from sealift.exports.steps import CaptureMemory, forget_claim
 
+        cos, item, wave = self.cos.client, self.item, self.wave
         try:
-            forget_claim(cos=self.cos.client, item=self.item, settings=self.wave.settings)
+            forget_claim(cos=cos, item=item, settings=wave.settings)
+            CaptureMemory(cos=cos, item=item, settings=wave.settings, plan_id=wave.plan_id).forget()
         except CosError as error:
-            self.log.info("The claim of this export stays; it does no harm: %s", error)
+            self.log.info("Notes on this export stay in the bucket; they do no harm: %s", error)
 
     def _tell_asset(self, context: Context, manifest_key: str) -> None:
         """Put the manifest's place into the asset event, for DAGs that deliver what was exported."""

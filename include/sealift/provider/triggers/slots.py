@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from sealift.exports.errors import OfflineCapReached
+from sealift.provider.links import TemplateLink
 from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, look_at, register, unregister
 from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
 from sealift.provider.waits import read_xcom
@@ -29,7 +31,8 @@ class OfflineSlotTrigger(AccountTrigger):
     """Waits until the account shows fewer captures than the cap, those who have waited longest first.
 
     Where a task starts here, the arguments are templates. What needs no slot passes at once: a later try, which looks
-    for what an earlier one did, and a server whose template is there already.
+    for what an earlier one did, and a server whose template is there already. Where it knows the wave, it then submits
+    the capture itself.
 
     :param classic_conn_id: connection of the type ``ibm_classic``.
     :param poll_interval: seconds between two polls of the account.
@@ -40,6 +43,10 @@ class OfflineSlotTrigger(AccountTrigger):
         ``adopts``, if nothing is captured.
     :param attempt: which try of the task this is.
     :param deferred_by_worker: whether a worker process made this trigger, after it found no slot.
+    :param wave_key: key of the wave in the bucket; empty where a worker is to submit the capture.
+    :param bucket: the bucket.
+    :param cos_conn_id: connection of the type ``ibm_cos``.
+    :param region: the bucket's region; empty for the connection's.
     """
 
     def __init__(
@@ -51,12 +58,20 @@ class OfflineSlotTrigger(AccountTrigger):
         server: str,
         attempt: str | int = 1,
         deferred_by_worker: bool = False,
+        wave_key: str = "",
+        bucket: str = "",
+        cos_conn_id: str = "",
+        region: str = "",
     ) -> None:
         super().__init__(classic_conn_id=classic_conn_id, poll_interval=poll_interval)
         self.gate = gate
         self.server = server
         self.attempt = attempt
         self.deferred_by_worker = deferred_by_worker
+        self.wave_key = wave_key
+        self.bucket = bucket
+        self.cos_conn_id = cos_conn_id
+        self.region = region
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what it takes to make this trigger again."""
@@ -69,6 +84,10 @@ class OfflineSlotTrigger(AccountTrigger):
                 "server": self.server,
                 "attempt": self.attempt,
                 "deferred_by_worker": self.deferred_by_worker,
+                "wave_key": self.wave_key,
+                "bucket": self.bucket,
+                "cos_conn_id": self.cos_conn_id,
+                "region": self.region,
             },
         )
 
@@ -96,14 +115,15 @@ class OfflineSlotTrigger(AccountTrigger):
         key = self.shared_stream_key()
         token = register(key, interest)
         told: tuple[int, int] | None = None
-        event: dict[str, Any] = {**LOOK_AGAIN, ROOT: at.root}
+        event: TriggerEvent | None = None
         try:
             async for snapshot in shared_stream:
                 if interest in snapshot.admitted:
-                    if at in snapshot.surveys:
-                        event[SEEN] = snapshot.surveys[at].brief()
-                    break
-                if at in snapshot.in_flight and (now := _counted(snapshot, interest)) != told:
+                    seen = snapshot.surveys[at].brief() if at in snapshot.surveys else ""
+                    event = await self._go_on(interest, seen)
+                    if event is not None:
+                        break
+                elif at in snapshot.in_flight and (now := _counted(snapshot, interest)) != told:
                     told = now
                     await in_turn()
                     self.log.info("Waiting for an offline slot: %d captures run, %d may.", *told)
@@ -112,7 +132,43 @@ class OfflineSlotTrigger(AccountTrigger):
         if self.deferred_by_worker:
             await settle(began)
         await in_turn()
-        yield TriggerEvent(event)
+        yield event or TriggerEvent(LOOK_AGAIN)
+
+    async def _go_on(self, interest: Interest, seen: str) -> TriggerEvent | None:
+        """Submit the capture here, where that is possible. It keeps its place in the line meanwhile.
+
+        :param interest: what it waited for.
+        :param seen: what the account showed when a slot was found, packed.
+        :returns: what ends the wait; None where it has to go on, since the slot is somebody else's.
+        """
+        assert interest.slots is not None
+        assert interest.guest_id is not None
+        look_again = {**LOOK_AGAIN, ROOT: interest.slots.root}
+        if not self.wave_key:
+            return TriggerEvent({**look_again, SEEN: seen} if seen else look_again)
+        from sealift.provider.triggers.starting import StartsAt, keep_link, try_to_capture
+
+        try:
+            started = await try_to_capture(
+                StartsAt(
+                    classic_conn_id=self.classic_conn_id,
+                    cos_conn_id=self.cos_conn_id,
+                    region=self.region,
+                    slots=interest.slots,
+                ),
+                log_to=self.log,
+                bucket=self.bucket,
+                wave_key=self.wave_key,
+                guest_id=interest.guest_id,
+                seen=seen,
+            )
+        except OfflineCapReached as full:
+            self.log.info("%s", full)
+            return None
+        if started is None:
+            return TriggerEvent(look_again)
+        await keep_link(self.task_instance, TemplateLink(), started.link)
+        return TaskSuccessEvent(xcoms={"return_value": started.handed_on})
 
     def _passes(self) -> bool:
         """Say whether the worker may look at once."""
@@ -146,7 +202,8 @@ class OfflineSlotTrigger(AccountTrigger):
             unregister(key, token)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait without the triggerer's shared stream, as ``dag.test()`` does."""
+        """Wait without the triggerer's shared stream, as ``dag.test()`` does. The event resumes the task either way."""
+        self.wave_key = ""
         async for event in self.filter_shared_stream(type(self).open_shared_stream(self.serialize()[1])):
             yield event
 

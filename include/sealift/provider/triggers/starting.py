@@ -1,9 +1,10 @@
-"""Starting exports in the triggerer, as soon as the poll shows that a template is whole: without a worker's process.
+"""Starting captures and exports in the triggerer, as soon as the poll shows that they may: without a worker's process.
 
-The step asks half a dozen questions and submits once; a process for it would cost ten times its work, and start some
-seconds later. Airflow may run one trigger in two triggerers at once, and either can die on the way. The step is made
-for that, as it is for two workers: see the claims in :mod:`sealift.exports.exporting`. Whatever does not go well is
-left to a worker, which looks again and says in words what is wrong.
+Such a step asks a dozen questions and submits once; a process for it would cost several times its work, and start some
+seconds later. Airflow may run one trigger in two triggerers at once, and either can die on the way. The steps are made
+for that, as they are for two workers: see the slots in :mod:`sealift.exports.slots`, and the claims in
+:mod:`sealift.exports.exporting`. Whatever does not go well is left to a worker, which looks again and says in words
+what is wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,43 +20,47 @@ from weakref import WeakKeyDictionary
 
 from sealift.classic.errors import ClassicError
 from sealift.cos.errors import CosError
-from sealift.exports.errors import ExportsError
+from sealift.exports.errors import ExportsError, OfflineCapReached
 from sealift.provider.asking import Asker, CallHangs, words_of
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.starting import Started, start_export
+from sealift.provider.starting import Started, start_capture, start_export
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink
 
     from sealift.classic.client import ClassicClient
     from sealift.exports.plan import WaveSlice
+    from sealift.provider.triggers.account import SlotsAt
 
 log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 4
-"""So many exports are started at the same time; each has a thread and clients of its own."""
+"""So many captures, and as many exports, are started at the same time; each has a thread and clients of its own. They
+have places apart, so that work that is to be finished never stands behind work that begins."""
 
 LIMIT: Final = 300.0
 """Seconds after which a start counts as hanging, and is left to a worker. A request that is still on its way then is
-noted in the export's claim like any other."""
+noted in the capture's slot or the export's claim like any other."""
 
 _WAVES_KEPT: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartsAt:
-    """By which connections exports are started.
+    """Where and by which connections something is started.
 
     :param classic_conn_id: connection of the type ``ibm_classic``.
     :param cos_conn_id: connection of the type ``ibm_cos``.
     :param region: the bucket's region; empty for the connection's.
+    :param slots: where the offline slots are, where captures are started.
     """
 
     classic_conn_id: str
     cos_conn_id: str
     region: str
+    slots: SlotsAt | None = None
 
 
 class _Starter:
@@ -65,22 +70,45 @@ class _Starter:
         self._at = at
         self._ask = Asker(name=f"sealift-start-{at.classic_conn_id}")
         self._classic: ClassicClient | None = None
-        self._cos: CosHook | None = None
+        self._stores: dict[tuple[str, str], CosHook] = {}
         self._waves: OrderedDict[tuple[str, str], WaveSlice] = OrderedDict()
 
-    async def start(self, *, bucket: str, wave_key: str, **told: Any) -> Started:
+    async def start(self, step: Callable[..., Started], *, bucket: str, wave_key: str, **told: Any) -> Started:
         try:
-            if self._classic is None or self._cos is None:
+            if self._classic is None:
                 self._classic = await ClassicHook(self._at.classic_conn_id).aclient()
-                self._cos = await CosHook(self._at.cos_conn_id, region=self._at.region or None).aloaded()
-            return await self._ask(self._started, self._classic, self._cos, bucket, wave_key, told, limit=LIMIT)
+            cos = await self._store(self._at.cos_conn_id, self._at.region)
+            if self._at.slots is not None:
+                told["slots_cos"] = await self._store(self._at.slots.cos_conn_id, self._at.slots.region)
+            return await self._ask(self._started, step, self._classic, cos, bucket, wave_key, told, limit=LIMIT)
+        except OfflineCapReached:
+            raise
         except BaseException:
             # A key may have been changed in a connection: whoever comes next reads them again.
-            self._classic, self._cos = None, None
+            self._disconnect()
             raise
 
+    async def _store(self, cos_conn_id: str, region: str) -> CosHook:
+        if (cos_conn_id, region) not in self._stores:
+            hook = await CosHook(cos_conn_id, region=region or None).aloaded()
+            self._stores[cos_conn_id, region] = hook
+        return self._stores[cos_conn_id, region]
+
+    def _disconnect(self) -> None:
+        classic, self._classic = self._classic, None
+        if classic is not None:
+            classic.close()
+        while self._stores:
+            self._stores.popitem()[1].client.close()
+
     def _started(
-        self, classic: ClassicClient, cos: CosHook, bucket: str, wave_key: str, told: dict[str, Any]
+        self,
+        step: Callable[..., Started],
+        classic: ClassicClient,
+        cos: CosHook,
+        bucket: str,
+        wave_key: str,
+        told: dict[str, Any],
     ) -> Started:
         from sealift.exports.plan import read_wave
 
@@ -89,11 +117,11 @@ class _Starter:
             wave = self._waves[bucket, wave_key] = read_wave(cos.client, bucket=bucket, key=wave_key)
             while len(self._waves) > _WAVES_KEPT:
                 self._waves.popitem(last=False)
-        return start_export(classic=classic, cos=cos, wave=wave, **told)
+        return step(classic=classic, cos=cos, wave=wave, **told)
 
 
 class _Pool:
-    """The starters of one event loop by the same connections."""
+    """The starters of one event loop for one kind of step by the same connections."""
 
     def __init__(self, at: StartsAt) -> None:
         self._at = at
@@ -112,7 +140,36 @@ class _Pool:
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[StartsAt, _Pool]] = WeakKeyDictionary()
 
 
-async def try_to_start(at: StartsAt, *, log_to: Any, **told: Any) -> Started | None:
+async def try_to_capture(
+    at: StartsAt, *, log_to: Any, bucket: str, wave_key: str, guest_id: int, seen: str
+) -> Started | None:
+    """Start a capture, if nothing is in the way.
+
+    :param at: the connections, and where the offline slots are.
+    :param log_to: where to say how it went.
+    :param bucket: where the wave is.
+    :param wave_key: its key.
+    :param guest_id: the virtual server.
+    :param seen: what the account showed when a slot was found, packed.
+    :returns: what it leaves; None where a worker should look.
+    :raises OfflineCapReached: the slot was given to somebody else in the meantime.
+    """
+    told = {"bucket": bucket, "wave_key": wave_key, "guest_id": guest_id, "seen": seen}
+    return await _try(at, _capture, "capture", log_to=log_to, **told, at=at)
+
+
+def _capture(
+    *, classic: ClassicClient, cos: CosHook, wave: WaveSlice, guest_id: int, slots_cos: CosHook, at: StartsAt, seen: str
+) -> Started:
+    from sealift.provider.slots import slots_kept
+
+    assert at.slots is not None
+    slots = slots_kept(classic, wave.settings, root=at.slots.root)
+    gate = slots.gate(seen, cos=slots_cos)
+    return start_capture(classic=classic, cos=cos, wave=wave, guest_id=guest_id, gate=gate)
+
+
+async def try_to_export(at: StartsAt, *, log_to: Any, **told: Any) -> Started | None:
     """Start an export, if nothing is in the way.
 
     :param at: the connections.
@@ -121,14 +178,20 @@ async def try_to_start(at: StartsAt, *, log_to: Any, **told: Any) -> Started | N
         :func:`sealift.provider.starting.start_export`.
     :returns: what it leaves; None where a worker should look.
     """
+    return await _try(at, start_export, "export", log_to=log_to, **told)
+
+
+async def _try(where: StartsAt, step: Callable[..., Started], what: str, *, log_to: Any, **told: Any) -> Started | None:
     pools = _pools.setdefault(asyncio.get_running_loop(), {})
-    pool = pools.setdefault(at, _Pool(at))
+    pool = pools.setdefault(where, _Pool(where))
     try:
         async with pool.places:
             with pool.starter() as starter:
-                started = await starter.start(**told)
+                started = await starter.start(step, **told)
+    except OfflineCapReached:
+        raise
     except (ClassicError, CosError, ExportsError, ConnectionProblem, CallHangs) as error:
-        log_to.info("The export was not started here, so that a worker looks again: %s", words_of(error))
+        log_to.info("The %s was not started here, so that a worker looks again: %s", what, words_of(error))
         return None
     log_to.info("%s", started.sentence)
     return started

@@ -380,10 +380,10 @@ class TemplateWaitTrigger(AccountWaitTrigger):
     async def _go_on(self, verdict: Verdict) -> TriggerEvent | None:
         if not self.wave_key:
             return None
-        from sealift.provider.triggers.starting import StartsAt, keep_link, try_to_start
+        from sealift.provider.triggers.starting import StartsAt, keep_link, try_to_export
 
         terms = self._read_terms()
-        started = await try_to_start(
+        started = await try_to_export(
             StartsAt(classic_conn_id=self.classic_conn_id, cos_conn_id=self.cos_conn_id, region=self.region),
             log_to=self.log,
             bucket=self.bucket,
