@@ -85,7 +85,7 @@ def test_an_aimed_fault_meets_one_request_and_is_counted() -> None:
 def test_all_scenarios_are_different_and_chosen_by_the_seed() -> None:
     names = [one.name for one in SCENARIOS]
     assert len(set(names)) == len(names) >= 50
-    assert {one.engine for one in SCENARIOS} == {"postgresql", "sqlite"}
+    assert {one.engine for one in SCENARIOS} == {"postgresql", "workers", "sqlite"}
     assert chosen(30, 1) == chosen(30, 1) != chosen(30, 2)
     assert {one.name for one in chosen(len(names), 3)} == set(names)
     assert len(chosen(len(names) + 5, 3)) == len(names) + 5

@@ -213,6 +213,8 @@ STRANGE = [
     "plans/p/wave-1.json",
     "plans/p/notes",
     "claims/1/20261110T0200Z/1.json",
+    "captured/p/notes.txt",
+    "captured/1-20261110T0200Z.json",
     "reports/summary.csv",
 ]
 
@@ -230,6 +232,7 @@ def test_what_lies_beside_our_rooms_is_not_ours(world: World) -> None:
     for key in (f"{PREFIX}/README.txt", f"{PREFIX}2/images/x", "images/x", f"{PREFIX}/other/x"):
         world.cos.put(key, 5)
     world.cos.json(names.examination_key(prefix=PREFIX, run_id="manual__2026-11-23T02:00:00+00:00"), {})
+    world.cos.json(names.captured_key(prefix=PREFIX, plan_id="p", export="1-20261110T0200Z"), {"template_id": 9})
     assert world.examine().findings == []
 
 

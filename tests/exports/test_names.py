@@ -174,6 +174,9 @@ def test_what_we_write_is_known_by_its_key(prefix: str, hostname: str, guest_id:
         (names.wave_report_key(**where, number=number), names.PlanFile(plan, number, True)),
     ):
         assert names.parse_plan_file(rest(key, "plans")) == file
+    kept = names.captured_key(prefix=prefix, plan_id=plan, export=export)
+    assert names.is_captured_file(rest(kept, "captured"))
+    assert not names.is_captured_file(rest(claim, "claims"))
     assert names.is_examination_file(rest(names.examination_key(prefix=prefix, run_id=f"{hostname}x"), "reports"))
 
 

@@ -57,4 +57,3 @@ def test_airflow_takes_it_from_the_settings_file_that_we_ship(project_root: Path
     )
     assert done.returncode == 0, done.stderr
     assert ast.literal_eval(done.stdout.splitlines()[-1]) == ["b"]
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.chaos.real.stage import CAPTURE, PLAN, PROVE, WAVES, Edge
 
 _CREATE, _COPY = "*createArchiveTemplate", "*copyToIcos"
@@ -32,12 +34,12 @@ CAPTURE_DONE = Edge(
 CAPTURE_ANSWERED = Edge(
     "capture: createArchiveTemplate answered", "classic", "*createArchiveTemplate", "answered", CAPTURE
 )
-CAPTURE_STORED = Edge("capture: task state store set", "airflow", "store:set", "forwarded", CAPTURE)
+CAPTURE_KEPT = Edge("capture: its template is remembered", "cos", "PutObject", "forwarded", CAPTURE, r"/captured/")
 CAPTURE_PUSHED = Edge("capture: XCom pushed", "airflow", "xcoms:set", "forwarded", CAPTURE, "return_value")
 CAPTURE_SUCCESS = Edge("capture: state:success arrived", "airflow", "state:success", "arrived", CAPTURE)
 CAPTURE_SUCCEEDED = Edge("capture: state:success carried out", "airflow", "state:success", "forwarded", CAPTURE)
 
-# An export is started in a triggerer, which no task can be told of by its process: these scenarios play alone.
+# A triggerer's process tells of no task, so that what follows is anybody's: these scenarios play alone.
 EXPORT_CLAIMED = Edge("export: its claim is taken", "cos", "PutObject", "answered", "", _CLAIM)
 CLAIM_WRITTEN = Edge("export: its claim is written, not answered", "cos", "PutObject", "forwarded", "", _CLAIM)
 EXPORT_ARRIVED = Edge("export: copyToIcos arrived", "classic", _COPY, "arrived", "")
@@ -59,7 +61,7 @@ WORKER_EDGES = (
     CAPTURE_ARRIVED,
     CAPTURE_DONE,
     CAPTURE_ANSWERED,
-    CAPTURE_STORED,
+    CAPTURE_KEPT,
     CAPTURE_PUSHED,
     CAPTURE_SUCCESS,
     CAPTURE_SUCCEEDED,
@@ -71,5 +73,17 @@ WORKER_EDGES = (
 )
 """Where a worker is killed, one scenario each."""
 
-TRIGGERER_EDGES = (EXPORT_CLAIMED, EXPORT_ARRIVED, EXPORT_DONE, EXPORT_ANSWERED)
+
+def anybodys(edge: Edge) -> Edge:
+    """Make of a worker's edge one that is reached whoever does it.
+
+    :param edge: where.
+    """
+    return replace(edge, task="")
+
+
+CAPTURING_EDGES = tuple(
+    anybodys(one) for one in (SLOT_TAKEN, CAPTURE_ARRIVED, CAPTURE_DONE, CAPTURE_ANSWERED, CAPTURE_KEPT)
+)
+EXPORTING_EDGES = (EXPORT_CLAIMED, EXPORT_ARRIVED, EXPORT_DONE, EXPORT_ANSWERED)
 """Where a triggerer is killed, one scenario each."""

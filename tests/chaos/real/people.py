@@ -118,7 +118,7 @@ def a_hundred_wait(stage: Stage) -> None:
     stage.all_exported(run, seconds=900)
 
 
-@scenario("faults on every way to the account and the bucket, and a worker killed", alone=True)
+@scenario("faults on every way to the account and the bucket, and a worker killed", alone=True, engine="workers")
 def everything_at_random(stage: Stage) -> None:
     plan = stage.world.plan
     for text, rate in NOISE.items():

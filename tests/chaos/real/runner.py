@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from tests.chaos.checker import check
 from tests.chaos.evidence import true_images
 from tests.chaos.real import people, services, workers
 from tests.chaos.real.scenario import SCENARIOS, Scenario
 from tests.chaos.real.stage import Stage
-from tests.chaos.real.world import World
+from tests.chaos.real.world import Engine, World
 from tests.chaos.tally import Tally
 
 Progress = Callable[[str], None]
@@ -161,7 +162,7 @@ def run_scenarios(count: int, seed: int, progress: Progress = lambda line: None)
     """
     scenarios = chosen(count, seed)
     tally = Tally()
-    for engine in ("postgresql", "sqlite"):
+    for engine in get_args(Engine):
         wanted = [one for one in scenarios if one.engine == engine]
         if not wanted:
             continue

@@ -75,19 +75,20 @@ scenario("triggerer held while a server is captured, goes on when the other has 
 )
 
 
-def _starts(edge: Edge, *, held: bool = False, loses_reply: bool = False) -> Play:
-    """The triggerer that starts an export is killed on the way, and comes back after the other took over.
+def _starts(edge: Edge, wait: str, *, held: bool = False, loses_reply: bool = False) -> Play:
+    """The triggerer that starts something is killed on the way, and comes back after the other took over.
 
+    :param wait: the task that it does it for.
     :param held: it is held instead, and then goes on with a wait that is the other's by now.
     :param loses_reply: the reply gets lost, and it is killed when it looks for what came of it.
     """
-    look = Edge("export: looks after a lost reply", "classic", "*TemplateGroups", "arrived", "")
+    look = Edge(f"{wait.partition('.')[2]}: looks after a lost reply", "classic", "*TemplateGroups", "arrived", "")
 
     def play(stage: Stage) -> None:
         struck: list[int | None] = []
 
         def strike(hit: Hit) -> None:
-            name, found = stage.world.airflow.owner(hit.caller.pid or 0), run.state(WAIT_TEMPLATE, 0)
+            name, found = stage.world.airflow.owner(hit.caller.pid or 0), run.state(wait, 0)
             assert name is not None
             assert found is not None
             assert name.startswith("triggerer"), f"{hit.point} came from {name}"
@@ -102,20 +103,27 @@ def _starts(edge: Edge, *, held: bool = False, loses_reply: bool = False) -> Pla
         stage.traps[0].wait(stage.patience)
         if loses_reply:
             stage.traps[1].wait(stage.patience)
-        run.wait_moved(WAIT_TEMPLATE, struck[0])
+        run.wait_moved(wait, struck[0])
         stage.bring_back()
         stage.all_exported(run)
 
     return play
 
 
-for _edge in edges.TRIGGERER_EDGES:
-    scenario(f"triggerer killed at {_edge.name}, the other takes over", alone=True)(_starts(_edge))
+for _wait, _edges in ((CAPTURE, edges.CAPTURING_EDGES), (WAIT_TEMPLATE, edges.EXPORTING_EDGES)):
+    for _edge in _edges:
+        scenario(f"triggerer killed at {_edge.name}, the other takes over", alone=True)(_starts(_edge, _wait))
+scenario("triggerer held between its slot and its capture, goes on when the other has taken over", alone=True)(
+    _starts(edges.anybodys(edges.SLOT_WRITTEN), CAPTURE, held=True)
+)
+scenario("reply of createArchiveTemplate lost, triggerer killed right after", alone=True)(
+    _starts(edges.anybodys(edges.CAPTURE_ARRIVED), CAPTURE, loses_reply=True)
+)
 scenario("triggerer held between its claim and copyToIcos, goes on when the other has taken over", alone=True)(
-    _starts(edges.CLAIM_WRITTEN, held=True)
+    _starts(edges.CLAIM_WRITTEN, WAIT_TEMPLATE, held=True)
 )
 scenario("reply of copyToIcos lost, triggerer killed right after", alone=True)(
-    _starts(edges.EXPORT_ARRIVED, loses_reply=True)
+    _starts(edges.EXPORT_ARRIVED, WAIT_TEMPLATE, loses_reply=True)
 )
 
 
@@ -132,7 +140,7 @@ def both_triggerers(stage: Stage) -> None:
 # Schedulers
 
 
-@scenario("scheduler killed at createArchiveTemplate arrived, its workers live on")
+@scenario("scheduler killed at createArchiveTemplate arrived, its workers live on", engine="workers")
 def scheduler_without_workers(stage: Stage) -> None:
     """The worker that nobody waits for captures; it is held until Airflow has started another try."""
 
@@ -151,7 +159,7 @@ def scheduler_without_workers(stage: Stage) -> None:
     stage.all_exported(run)
 
 
-@scenario("scheduler killed with all of its workers at createArchiveTemplate carried out")
+@scenario("scheduler killed with all of its workers at createArchiveTemplate carried out", engine="workers")
 def scheduler_with_workers(stage: Stage) -> None:
     def kill(hit: Hit) -> None:
         stage.take_away(stage.scheduler_of(hit))
@@ -171,14 +179,14 @@ scenario("both schedulers killed with all workers while a manifest is written, a
 
 
 for _edge in (edges.CAPTURE_PUSHED, edges.CAPTURE_SUCCESS, edges.PROVE_SUCCESS):
-    scenario(f"API server killed at {_edge.name}")(_killed_at(_edge, "api-server"))
+    scenario(f"API server killed at {_edge.name}", engine=_edge.engine)(_killed_at(_edge, "api-server"))
 
 
 # The account and the bucket
 
 
 for _edge in (edges.CAPTURE_DONE, edges.EXPORT_ARRIVED, edges.MANIFEST_DONE):
-    scenario(f"account and bucket away at {_edge.name}")(_killed_at(_edge, "sandbox"))
+    scenario(f"account and bucket away at {_edge.name}", engine=_edge.engine)(_killed_at(_edge, "sandbox"))
 
 
 def _killed_while(kind: str, name: str) -> Play:

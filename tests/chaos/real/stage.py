@@ -15,7 +15,7 @@ from sealift.exports import names
 from tests.chaos.real.metadata import TaskState, wait_for
 from tests.chaos.real.points import Caller, Hit, Phase, Trap
 from tests.chaos.real.worker import Worker, title
-from tests.chaos.real.world import BUCKET, GRACE_MINUTES, PATIENCE, UNCAPPED, World
+from tests.chaos.real.world import BUCKET, GRACE_MINUTES, PATIENCE, UNCAPPED, Engine, World
 from tools.keeper import signal_all
 
 CAPTURE, WAIT_TEMPLATE, WAIT_EXPORT = "export.capture", "export.wait_for_template", "export.wait_for_export"
@@ -42,6 +42,11 @@ class Edge:
     phase: Phase
     task: str = ""
     target: str = ""
+
+    @property
+    def engine(self) -> Engine:
+        """The configuration in which a worker comes there."""
+        return "workers" if self.task == CAPTURE else "postgresql"
 
 
 @dataclass
@@ -348,7 +353,7 @@ class Stage:
 
     def effects_on(self, run: Run) -> list[dict[str, Any]]:
         """Read what happened to a run's servers, templates and objects, its reports and registers left out."""
-        registers = ("offline-slots/", "/claims/", "/plans/")
+        registers = ("offline-slots/", "/captured/", "/claims/", "/plans/")
         return [
             event
             for event in self.effects()

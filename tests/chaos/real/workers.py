@@ -22,14 +22,17 @@ def _kills_at(edge: Edge) -> Play:
     return play
 
 
-SCENARIOS += [Scenario(name=f"worker killed at {edge.name}", play=_kills_at(edge)) for edge in edges.WORKER_EDGES]
+SCENARIOS += [
+    Scenario(name=f"worker killed at {edge.name}", play=_kills_at(edge), engine=edge.engine)
+    for edge in edges.WORKER_EDGES
+]
 SCENARIOS += [
     Scenario(name=f"SQLite: worker killed at {edge.name}", play=_kills_at(edge), engine="sqlite")
     for edge in (edges.CAPTURE_ARRIVED, edges.CAPTURE_DONE, edges.MANIFEST_ARRIVED)
 ]
 
 
-@scenario("task process killed alone at createArchiveTemplate carried out")
+@scenario("task process killed alone at createArchiveTemplate carried out", engine="workers")
 def task_process_alone(stage: Stage) -> None:
     """Its supervisor lives and reports the end at once, as when the kernel runs out of memory."""
 
@@ -42,7 +45,7 @@ def task_process_alone(stage: Stage) -> None:
     assert run.tries(CAPTURE) >= 2
 
 
-@scenario("supervisor killed alone at createArchiveTemplate arrived")
+@scenario("supervisor killed alone at createArchiveTemplate arrived", engine="workers")
 def supervisor_alone(stage: Stage) -> None:
     """The task's process lives on without anybody to report to, and captures."""
 
@@ -92,15 +95,17 @@ SCENARIOS += [
     Scenario(
         name="worker held between its slot and its capture, goes on while another try waits to be certain",
         play=_held_between(edges.SLOT_WRITTEN, CAPTURE),
+        engine="workers",
     ),
     Scenario(
         name="worker held between its slot and its capture, goes on after another try captured",
         play=_held_between(edges.SLOT_WRITTEN, CAPTURE, until="success"),
+        engine="workers",
     ),
 ]
 
 
-@scenario("reply of createArchiveTemplate lost, worker killed right after")
+@scenario("reply of createArchiveTemplate lost, worker killed right after", engine="workers")
 def lost_reply(stage: Stage) -> None:
     """The reply is lost, and the worker is killed when it looks for what came of it."""
     look = Edge("capture: looks after a lost reply", "classic", "*", "arrived", CAPTURE)

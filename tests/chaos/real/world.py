@@ -25,7 +25,7 @@ from tools.cluster import Cluster
 from tools.processes import free_ports, running
 from tools.sandbox_program import SandboxProgram
 
-Engine = Literal["postgresql", "sqlite"]
+Engine = Literal["postgresql", "workers", "sqlite"]
 
 PROJECT = Path(__file__).resolve().parents[3]
 DAGS = ("plan_exports", "export_servers")
@@ -95,7 +95,8 @@ class World:
 
     :param root: the folder for everything that they write.
     :param seed: decides the sandbox's world and the faults.
-    :param engine: what holds Airflow's metadata; SQLite goes with ``airflow standalone``.
+    :param engine: what holds Airflow's metadata; SQLite goes with ``airflow standalone``. ``workers`` is PostgreSQL,
+        where workers start captures and exports, as they do with SQLite here; otherwise triggerers do.
     :param servers: how many virtual servers there are for scenarios.
     :param speed: how many times faster than in earnest transactions go.
     """
@@ -159,6 +160,7 @@ class World:
             for service, upstream in upstreams.items()
         }
         settings = {**HASTY, "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.proxies['airflow'].url}/execution/"}
+        settings["AIRFLOW__SEALIFT__START_IN_TRIGGERER"] = str(self.engine == "postgresql")
         arguments: dict[str, Any] = {
             "home": self.root / "airflow",
             "dags_folder": self._dags(),

@@ -1,6 +1,6 @@
 """A little Airflow: the task instances of ``export_servers``, as Airflow 3.3 carries them, on simulated time.
 
-What is true to Airflow: XComs are wiped when a new try begins, the task state store is not; a deferred task's trigger
+What is true to Airflow: XComs are wiped when a new try begins; a deferred task's trigger
 is rebuilt from ``serialize()`` in a triggerer; sensors start there; ``TaskSuccessEvent`` ends a task without a worker;
 a worker that is gone is noticed late; one that Airflow has given up lives on until its supervisor hears of it; a late
 report of a deferring process fails the task that runs again (apache/airflow #67287). The tasks are those of the DAG
@@ -58,7 +58,7 @@ class LittleAirflow:
         self.triggerers: dict[str, Any] = {}
         self.scheduler_down_until = 0.0
         self.api_down_until = 0.0
-        self.store_wiped_on_clear = False
+        self.in_workers = False
         self.skew: Callable[[], float] = lambda: 0.0
         self.texts: list[str] = []
         self.workers_started = 0
@@ -175,7 +175,10 @@ class LittleAirflow:
             args = operator.start_trigger_args
             task.xcoms.clear()
             task.next_method = args.next_method
-            self._defer(task, args.trigger_cls, dict(args.trigger_kwargs or {}), from_worker=False)
+            kwargs = dict(args.trigger_kwargs or {})
+            if self.in_workers and "wave_key" in kwargs:
+                kwargs["wave_key"] = ""  # as with [sealift] start_in_triggerer = False
+            self._defer(task, args.trigger_cls, kwargs, from_worker=False)
             return
         self._set(task, "scheduled")
         self._queue(task)
@@ -383,8 +386,6 @@ class LittleAirflow:
         for one in [task, *(self.downstream(task) if downstream else [])]:
             if one.state is None:
                 continue
-            if self.store_wiped_on_clear:
-                one.store.clear()
             one.max_tries = one.try_number + self.task_of(one).retries
             one.words = ""
             if one.state in {"running", "restarting"}:

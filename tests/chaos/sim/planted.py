@@ -73,7 +73,7 @@ def _pool_only() -> None:
             if one.step in {"capture", "wait_for_template"}
             and one.state in {"running", "deferred"}
             and one.run.servers[one.index]["guest_id"] != item.guest_id
-            and (one.step == "wait_for_template" or "template_id" in one.store)
+            and (one.step == "wait_for_template" or "return_value" in one.xcoms)
         ]
         if len(busy) >= self._max_offline:
             raise OfflineCapReached("The pool is full.", in_flight=len(busy), max_offline=self._max_offline)

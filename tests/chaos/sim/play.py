@@ -126,7 +126,7 @@ class Play:
             sim=self.sim, dag=dag, crossing=self.network.crossing, seed=seed, rough=scenario.rough
         )
         self.network.airflow = self.airflow
-        self.airflow.store_wiped_on_clear = scenario.store_wiped
+        self.airflow.in_workers = scenario.in_workers
         self.airflow.skew = lambda: self._draw.uniform(-scenario.skew, scenario.skew)
         self.airflow.new_triggerer = self._new_triggerer
         self._triggerers = 0
@@ -293,7 +293,7 @@ class Play:
             self.world.sandbox.set_fault(name, **how)
         if scenario.edge is not None:
             points = points_of_a_clean_run(self._dag, self.folder.parent, self.world.cache)
-            name, times = points[scenario.edge % len(points)]
+            name, times, self.airflow.in_workers = points[scenario.edge % len(points)]
             again = scenario.edge // len(points)
             self.network.misfortune.at[name, 1 + (self._draw.randrange(times) if again else 0)] = Deed("kill")
             self.sim.say(f"the edge of this scenario: {name}")
@@ -474,27 +474,33 @@ class _Logs(logging.Handler):
         self._texts.append(record.getMessage())
 
 
-_points: list[tuple[str, int]] = []
+_points: list[tuple[str, int, bool]] = []
 
 
-def points_of_a_clean_run(dag: Any, folder: Path, cache: Path) -> list[tuple[str, int]]:
+def points_of_a_clean_run(dag: Any, folder: Path, cache: Path) -> list[tuple[str, int, bool]]:
     """Find every point at which a process can die, in a run in which nothing goes wrong.
 
-    :returns: the points in the order of their names, each with how often it was passed.
+    :returns: the points in the order of their names, each with how often it was passed, and whether that is where
+        workers start captures and exports, rather than triggerers.
     """
     if not _points:
         raise RuntimeError("the points are found before scenarios are played: see find_points")
     return _points
 
 
-def find_points(dag: Any, folder: Path, cache: Path) -> list[tuple[str, int]]:
-    """Play the clean scenario and keep its points for :func:`points_of_a_clean_run`."""
-    play = Play(scenario=clean(), dag=dag, folder=folder, cache=cache)
-    try:
-        result = play.run()
-    finally:
-        play.close()
-    if not result.ok:
-        raise RuntimeError(f"the clean run is not clean: {result.findings}")
-    _points[:] = sorted(result.points.items())
+def find_points(dag: Any, folder: Path, cache: Path) -> list[tuple[str, int, bool]]:
+    """Play the clean scenario in both ways and keep its points for :func:`points_of_a_clean_run`."""
+    found: dict[str, tuple[str, int, bool]] = {}
+    for in_workers in (False, True):
+        place = folder / ("workers" if in_workers else "triggerers")
+        play = Play(scenario=clean(in_workers=in_workers), dag=dag, folder=place, cache=cache)
+        try:
+            result = play.run()
+        finally:
+            play.close()
+        if not result.ok:
+            raise RuntimeError(f"the clean run is not clean: {result.findings}")
+        for name, times in result.points.items():
+            found.setdefault(name, (name, times, in_workers))
+    _points[:] = sorted(found.values())
     return _points

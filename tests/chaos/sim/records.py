@@ -26,7 +26,6 @@ class Task:
     next_kwargs: dict[str, Any] | None = None
     trigger: int | None = None
     xcoms: dict[str, str] = field(default_factory=dict)
-    store: dict[str, Any] = field(default_factory=dict)
     attempt: int = 0
     worker: Actor | None = None
     ready_at: float = 0.0

@@ -55,6 +55,7 @@ class PlanSpec:
 class Scenario:
     """All that is decided before a scenario begins.
 
+    :param in_workers: workers start captures and exports, rather than triggerers.
     :param edge: a process dies at the point of this number.
     :param deaths: points at which a process dies at its first passing.
     """
@@ -82,7 +83,7 @@ class Scenario:
     users: float = 0.0
     outages: float = 0.0
     triggerer_deaths: float = 0.0
-    store_wiped: bool = False
+    in_workers: bool = False
     page_size: int = 100
     latency: float = 1.0
     storm: float = 2 * HOUR
@@ -132,9 +133,12 @@ def scenario(seed: int) -> Scenario:
     return made
 
 
-def clean() -> Scenario:
-    """Make a scenario in which nothing goes wrong, for its points."""
-    made = Scenario(seed=0, profile="clean", servers=2)
+def clean(*, in_workers: bool = False) -> Scenario:
+    """Make a scenario in which nothing goes wrong, for its points.
+
+    :param in_workers: whether workers start captures and exports, rather than triggerers.
+    """
+    made = Scenario(seed=0, profile="clean", servers=2, in_workers=in_workers)
     made.plans = [PlanSpec(servers=[0, 1], max_offline=1, wave_size=2, period="20251124T0200Z", starts=1.0)]
     return made
 
@@ -160,7 +164,7 @@ def _draw_account(made: Scenario, draw: random.Random) -> None:
     made.poll_interval = draw.choice((30.0, 60.0, 60.0, 120.0))
     made.triggerers = draw.choice((1, 1, 2))
     made.skew = draw.choice((0.0, 0.0, 5.0, 20.0))
-    made.store_wiped = draw.random() < 0.2
+    made.in_workers = draw.random() < 0.2
     made.page_size = draw.choice((1, 2, 100, 100, 100, 100))
     made.latency = draw.choice((1.0, 1.0, 5.0, 20.0))
     made.switches = {
@@ -336,7 +340,11 @@ def _late(made: Scenario, draw: random.Random) -> None:
     made.kill = draw.choice((0.0, 0.01))
     made.freeze = draw.choice((0.0, 0.01))
     made.deaths = draw.choice(
-        ([], ["capture after classic createArchiveTemplate"], ["capture before airflow store:set"])
+        (
+            [],
+            ["capture after classic createArchiveTemplate", "triggerer after classic createArchiveTemplate"],
+            ["capture before airflow xcoms:set", "triggerer before airflow xcoms:set"],
+        )
     )
     made.servers = 3
     made.page_size = draw.choice((1, 2, 100))

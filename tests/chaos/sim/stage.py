@@ -81,7 +81,7 @@ class Stage:
         self._cache = home / "images"
         self._cache.mkdir()
         self.dag = _load_dag()
-        self.points = [name for name, _ in find_points(self.dag, home / "clean", self._cache)]
+        self.points = [name for name, *_ in find_points(self.dag, home / "clean", self._cache)]
         # What was imported stays for good: looking through it again and again would cost a quarter of the time.
         gc.collect()
         gc.freeze()

@@ -122,7 +122,6 @@ class Worker:
             "task": operator,
             "params": self.task.run.params,
             "run_id": self.task.run.run_id,
-            "task_state_store": StoreView(self.airflow, self.task),
             "outlet_events": _OutletEvents(),
         }
 
@@ -157,24 +156,6 @@ class TaskView:
         return {
             run.run_id: {f"{task_id}_{index}": one.state for (task_id, index), one in run.tasks.items() if index >= 0}
         }
-
-
-class StoreView:
-    """``context["task_state_store"]``."""
-
-    def __init__(self, airflow: LittleAirflow, task: Task) -> None:
-        self._airflow = airflow
-        self._task = task
-
-    def get(self, key: str) -> Any:
-        return self._task.store.get(key)
-
-    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        kept = json.loads(json.dumps(value))
-        self._airflow.crossing("store:set", lambda: self._task.store.__setitem__(key, kept))
-
-    def delete(self, key: str) -> None:
-        self._airflow.crossing("store:set", lambda: self._task.store.pop(key, None))
 
 
 class _OutletEvents(dict[Any, Any]):
