@@ -19,7 +19,7 @@ from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseEventTrigger
 from airflow.triggers.shared_stream import SharedStreamManager
 
-from sealift.provider.triggers import account
+from sealift.provider.triggers import account, starting
 from tests.chaos.sim.airflow import LittleAirflow
 from tests.chaos.sim.engine import Actor, Sim
 from tests.chaos.sim.records import TriggerRow
@@ -117,6 +117,7 @@ class Triggerer:
         self.actor: Actor = self._sim.spawn(name, "triggerer", self._main, skew=skew)
         self.actor.notes.update(triggerer=self, step="triggerer")
         self.actor.has_own(account, "_registers", {})
+        self.actor.has_own(starting, "_pools", {})
         airflow.triggerers[name] = self
 
     @property
