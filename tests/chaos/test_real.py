@@ -13,13 +13,13 @@ import pytest
 
 from tests.chaos.real.runner import Played, judge, play_all
 from tests.chaos.real.scenario import SCENARIOS
-from tests.chaos.real.stage import WAIT_EXPORT
+from tests.chaos.real.stage import PLAN
 from tests.chaos.real.world import World
 from tests.chaos.tally import Tally
 
 pytestmark = [pytest.mark.e2e, pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(600)]
 
-LOST_WORKER = "worker killed at prove: PutObject of the manifest carried out, not answered"
+LOST_WORKER = "worker killed at plan: its plan is in the bucket"
 LOST_TRIGGERER = "triggerer killed while a server is captured, the other takes over"
 LOST_REPLY = "triggerer killed at capture: createArchiveTemplate carried out, not answered, the other takes over"
 
@@ -48,10 +48,10 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
     assert world.running() == [], "the world left processes behind"
 
 
-def test_a_worker_killed_before_it_hears_of_its_manifest_proves_once_more(sample: Sample) -> None:
+def test_a_worker_killed_after_it_wrote_the_plan_plans_once(sample: Sample) -> None:
     one = sample.assert_played(LOST_WORKER)
     (run,) = one.stage.runs
-    assert run.tries(WAIT_EXPORT) >= 2
+    assert run.tries(PLAN, -1) >= 2
     assert one.stage.captured(run) == run.guests
 
 

@@ -19,8 +19,9 @@ def no_fault_stays(house) -> Iterator[None]:
 
 
 def test_the_failed_server_alone_is_tried_again_under_its_own_export_id(house) -> None:
-    # The account says once that it does not know the server: one fails, in a wave of its own, and the other does not.
-    house.sandbox.set_fault("guest_404", times=1, methods=[CAPTURE])
+    # The account says three times that it does not know the server: to the triggerer for each of the two, which leaves
+    # it to a worker, and to one worker, which fails. Each is in a wave of its own.
+    house.sandbox.set_fault("guest_404", times=3, methods=[CAPTURE])
     first = house.plan(hostnames=["web-*", "files-*"], wave_size=1)
     assert first.state == "failed"
     outcomes = first.outcomes()
