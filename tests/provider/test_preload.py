@@ -45,19 +45,19 @@ from airflow.dag_processing import manager, processor
 from sealift.provider.preload import preload
 assert preload(["airflow", "dag-processor"])
 before = set(sys.modules)
-dags = Path("{dags}")
+dags = Path(sys.argv[1])
 for file in dags.glob("*.py"):
     asked = processor.DagFileParseRequest(file=str(file), bundle_path=dags, bundle_name="dags-folder")
     answer = processor._parse_file(asked, structlog.get_logger())
     assert answer.serialized_dags and not answer.import_errors
-print(json.dumps({{"before": sorted(before), "late": sorted(set(sys.modules) - before)}}))
+print(json.dumps({"before": sorted(before), "late": sorted(set(sys.modules) - before)}))
 """
 
 
-@pytest.fixture(scope="module")
-def found(project_root: Path) -> dict[str, list[str]]:
+def imported(program: str, dags: Path) -> dict[str, list[str]]:
+    """Run a program in a process of its own, which says what it has imported before and late."""
     done = subprocess.run(
-        [sys.executable, "-c", _PRELOADED, str(project_root / "dags")],
+        [sys.executable, "-c", program, str(dags)],
         capture_output=True,
         text=True,
         check=False,
@@ -67,6 +67,11 @@ def found(project_root: Path) -> dict[str, list[str]]:
     assert done.returncode == 0, done.stderr
     answer: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
     return answer
+
+
+@pytest.fixture(scope="module")
+def found(project_root: Path) -> dict[str, list[str]]:
+    return imported(_PRELOADED, project_root / "dags")
 
 
 def test_parsing_the_dags_and_opening_both_clients_imports_nothing_more(found: dict[str, list[str]]) -> None:
@@ -119,12 +124,7 @@ def test_only_where_something_is_forked(command: str, what: str) -> None:
 
 
 def test_the_dag_processor_has_what_dag_files_import_and_no_sdk(project_root: Path) -> None:
-    program = _PARSED.format(dags=str(project_root / "dags"))
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ)
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    answer = imported(_PARSED, project_root / "dags")
     assert [one for one in answer["late"] if not one.startswith(("asgiref", "unusual_prefix"))] == []
     assert {"SoftLayer", "ibm_boto3"} & set(answer["before"]) == set()
 

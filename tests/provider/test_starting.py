@@ -106,6 +106,18 @@ def log() -> Any:
     return SimpleNamespace(info=lambda text, *values: lines.append(text % values), lines=lines)
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    messages: list[Any] = []
+
+    class Comms:
+        async def asend(self, message: Any) -> None:
+            messages.append(message)
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Comms(), raising=False)
+    return messages
+
+
 async def start(log: Any, **more: Any) -> Started | None:
     told = {"bucket": "b", "wave_key": "w", "guest_id": 7, "template_id": 70} | more
     return await try_to_export(AT, log_to=log, **told)
@@ -136,14 +148,7 @@ async def ended(trigger: TemplateWaitTrigger) -> TriggerEvent:
     return event
 
 
-async def test_a_good_wait_starts_the_export_and_ends_its_task(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[Any] = []
-
-    class Comms:
-        async def asend(self, message: Any) -> None:
-            sent.append(message)
-
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Comms(), raising=False)
+async def test_a_good_wait_starts_the_export_and_ends_its_task(step: Step, sent: list[Any]) -> None:
     trigger = wait()
     trigger.task_instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=3)
     event = await ended(trigger)
@@ -252,18 +257,6 @@ def slot_wait(**more: Any) -> OfflineSlotTrigger:
     again: OfflineSlotTrigger = import_string(path)(**json.loads(json.dumps(kwargs)))
     again.task_instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=3)
     return again
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    messages: list[Any] = []
-
-    class Comms:
-        async def asend(self, message: Any) -> None:
-            messages.append(message)
-
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Comms(), raising=False)
-    return messages
 
 
 @pytest.fixture
