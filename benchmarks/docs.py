@@ -143,7 +143,8 @@ def scale_runs(results: Results) -> str:
         row(f"CPU seconds, {component}", used(component))
     row("worker processes", lambda run: run["per_server"]["worker_processes"])
     row("Classic API calls", lambda run: run["per_server"]["classic_calls"])
-    row("of them by triggerers: waiting and starting", lambda run: run["per_server"]["classic_calls_waiting"])
+    row("of them by triggerers: waiting and starting", lambda run: run["per_server"].get("classic_calls_triggerers"))
+    row("of these by the poll: waiting", lambda run: run["per_server"].get("classic_calls_waiting"))
     row("COS calls", lambda run: run["per_server"]["cos_calls"])
     row("IAM calls", lambda run: run["per_server"]["iam_calls"])
     for what in ("rows", "bytes"):

@@ -117,7 +117,7 @@ def run_sealift(given: argparse.Namespace) -> dict[str, Any]:
             n,
             used,
             world.history.count(),
-            waiting=world.meter.calls,
+            waiting=world.meter.of("poll"),
             failed=failed,
             world=world,
             max_offline=given.max_offline,

@@ -88,7 +88,8 @@ def run_size(given: argparse.Namespace, size: int) -> dict[str, Any]:
         per_server = {
             "cpu_s_by_component": {name: round(value / size, 4) for name, value in used.cpu.items()},
             "classic_calls": round(calls.total("classic") / size, 3),
-            "classic_calls_waiting": round(world.meter.calls / size, 3),
+            "classic_calls_triggerers": round(world.meter.calls.total() / size, 3),
+            "classic_calls_waiting": round(world.meter.of("poll") / size, 3),
             "classic_calls_by_method": {
                 name: round(count / size, 3) for name, count in calls.by_method["classic"].most_common()
             },

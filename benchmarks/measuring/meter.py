@@ -1,12 +1,14 @@
 """Counts the calls of some callers only: a little proxy in front of the sandbox, to which just these are led.
 
-The history tells what was called, not who called. What a triggerer asks while servers wait goes through here.
+The history tells what was called, not who called. What a triggerer asks goes through here, and is told apart by what
+its clients say of themselves: the poll, on which servers wait, and the starts of captures and exports.
 """
 
 from __future__ import annotations
 
 import http.client
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -25,16 +27,21 @@ class CallMeter:
         """Open nothing yet."""
         self._host = urlsplit(upstream).netloc
         self._lock = threading.Lock()
-        self.calls = 0
+        self.calls: Counter[str] = Counter()
 
     @property
     def url(self) -> str:
         """Its own address."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def _count(self) -> None:
+    def _count(self, user_agent: str) -> None:
         with self._lock:
-            self.calls += 1
+            self.calls[user_agent] += 1
+
+    def of(self, caller: str) -> int:
+        """Tell how many calls a part of Sealift made: one that says so in its ``User-Agent``."""
+        with self._lock:
+            return sum(count for user_agent, count in self.calls.items() if f"({caller})" in user_agent)
 
     def __enter__(self) -> Self:
         """Serve."""
@@ -45,7 +52,7 @@ class CallMeter:
             timeout = 300
 
             def _forward(self) -> None:
-                meter._count()
+                meter._count(self.headers.get("User-Agent") or "")
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
                 upstream = http.client.HTTPConnection(meter._host, timeout=120)

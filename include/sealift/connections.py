@@ -147,11 +147,12 @@ def endpoint_of(connection: StoredConnection) -> str | None:
     return parts.geturl()
 
 
-def classic_client(connection: StoredConnection, conn_id: str) -> ClassicClient:
+def classic_client(connection: StoredConnection, conn_id: str, *, caller: str = "") -> ClassicClient:
     """Make a client of the Classic API. Touches no network.
 
     :param connection: a connection of the type ``ibm_classic``.
     :param conn_id: its id, for messages.
+    :param caller: which part of Sealift calls; see :class:`sealift.classic.client.ClassicClient`.
     :returns: the client.
     :raises ConnectionProblem: a field is missing or cannot be used.
     """
@@ -175,6 +176,7 @@ def classic_client(connection: StoredConnection, conn_id: str) -> ClassicClient:
             timeout=number(extra, "timeout", 60.0, conn_id),
             requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
             verify=verify_of(extra, conn_id),
+            caller=caller,
             **known,
         )
     except ValueError as error:

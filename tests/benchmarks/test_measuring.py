@@ -157,11 +157,14 @@ def test_calls_are_counted_as_the_sandbox_got_them(tmp_path: Path) -> None:
         tail.skip()
         auth = (box.username, box.api_key)
         with CallMeter(box.api_url) as meter, httpx.Client(auth=auth, trust_env=False) as client:
-            answers = [client.get(f"{meter.url}/rest/v3.1/SoftLayer_Account/getObject.json") for _ in range(5)]
+            client.headers["User-Agent"] = "sealift/1 (poll) another/2"
+            answers = [client.get(f"{meter.url}/rest/v3.1/SoftLayer_Account/getObject.json") for _ in range(2)]
+            client.headers["User-Agent"] = "sealift/1 (start) another/2"
+            answers += [client.get(f"{meter.url}/rest/v3.1/SoftLayer_Account/getObject.json") for _ in range(3)]
         calls = tail.count()
     assert [one.status_code for one in answers] == [200, 200, 200, 500, 500]
     assert answers[0].json()["companyName"] == "Sealift Sandbox"
-    assert meter.calls == 5
+    assert (meter.calls.total(), meter.of("poll"), meter.of("start")) == (5, 2, 3)
     assert calls.by_method["classic"] == {"SoftLayer_Account::getObject": 5}
     assert calls.total("classic") == 5
     assert calls.refused == 2

@@ -11,6 +11,7 @@ import requests
 import urllib3.util.connection
 from requests.adapters import BaseAdapter
 
+from sealift import __version__
 from sealift.classic.endpoints import TransportName, resolve
 from sealift.classic.transport import Wire
 from sealift.classic.wire import Call, ProblemKind, WireProblem
@@ -41,19 +42,20 @@ class Recording(BaseAdapter):
         pass
 
 
+def body_of(transport: TransportName) -> bytes:
+    if transport == "rest":
+        return b"[1, 2]"
+    return (
+        b"<methodResponse><params><param><value><array><data><value><int>1</int></value><value><int>2</int></value>"
+        b"</data></array></value></param></params></methodResponse>"
+    )
+
+
 @pytest.fixture
 def recorded(transport: TransportName) -> tuple[Wire, Recording]:
     endpoint = resolve("https://classic.example", transport=transport, network="public")
     wire = Wire(endpoint=endpoint, username="SL1", api_key="PLANTED-key", timeout=12.5, verify="/some/ca.pem")
-    body = (
-        b"[1, 2]"
-        if transport == "rest"
-        else (
-            b"<methodResponse><params><param><value><array><data><value><int>1</int></value><value><int>2</int></value>"
-            b"</data></array></value></param></params></methodResponse>"
-        )
-    )
-    adapter = Recording(body)
+    adapter = Recording(body_of(transport))
     wire._session.mount("https://", adapter)
     return wire, adapter
 
@@ -81,6 +83,20 @@ def test_timeout_and_trust_are_passed_on(recorded: tuple[Wire, Recording], monke
     (settings,) = adapter.settings
     assert settings["timeout"] == 12.5
     assert settings["verify"] == "/some/ca.pem"
+
+
+def test_the_other_side_is_told_who_calls(transport: TransportName) -> None:
+    endpoint = resolve("https://classic.example", transport=transport, network="public")
+    for caller, said in (
+        ("poll", f"sealift/{__version__} (poll) softlayer-python/"),
+        ("", f"sealift/{__version__} soft"),
+    ):
+        wire = Wire(endpoint=endpoint, username="SL1", api_key="k", timeout=5, verify=True, caller=caller)
+        adapter = Recording(body_of(transport))
+        wire._session.mount("https://", adapter)
+        wire.send(Call(service="Account", method="getVirtualGuests"))
+        (sent,) = adapter.sent
+        assert sent.headers["User-Agent"].startswith(said)
 
 
 def test_a_total_that_is_no_number_counts_as_missing(recorded: tuple[Wire, Recording]) -> None:

@@ -24,8 +24,9 @@ from sealift.exports.exporting import forget_claim
 from sealift.exports.plan import Outcome, Plan, PlanItem, make_plan, write_plan
 from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
-from sealift.exports.slots import OfflineSlots, SlotsPlace, settle_time
+from sealift.exports.slots import OfflineSlots
 from sealift.exports.steps import ensure_captured, ensure_export_started, prove_and_record
+from sealift.exports.surveying import SlotsPlace, settle_time
 from sealift.sandbox import Sandbox
 
 READS = {"GetObject", "HeadObject", "ListObjectsV2", "ListMultipartUploads", "ListParts", "token"}

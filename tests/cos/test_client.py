@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import traceback
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from sealift.cos.client import CosClient
+from sealift.cos.connection import _moment
 from sealift.cos.errors import (
     CosAuthError,
     CosConflictError,
@@ -559,3 +561,16 @@ def test_importing_the_client_is_cheap() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "sealift.cos.client" in loaded
     assert {"ibm_boto3", "ibm_botocore", "requests", "airflow", "sealift.classic"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["2026-11-27T10:20:30.125Z", "2026-11-27T10:20:30.125+00:00", "2026-11-27T11:20:30.125+01:00", 1795774830.125],
+)
+def test_times_are_read_in_every_form_that_the_sdk_knows(told: Any) -> None:
+    assert _moment(told) == datetime(2026, 11, 27, 10, 20, 30, 125000, tzinfo=UTC)
+
+
+def test_a_time_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="soonZ"):
+        _moment("soonZ")

@@ -157,7 +157,10 @@ def test_airflow_renders_what_the_triggers_are_told(dagbag: DagBag) -> None:
             task=task, task_id=task.task_id, try_number=2, map_index=1, xcom_pull=pull
         )
         params = {"wave": {"classic_conn_id": "c", "cos_conn_id": "s", "region": "r"}}
-        trigger.render_template_fields({"ti": trigger.task_instance, "params": params})
+        context: Any = {"ti": trigger.task_instance, "params": params, "dag": dag}
+        trigger.render_template_fields(context)
+        assert (context, trigger.task) == ({}, None), "thousands of triggers need not hold a DAG each"
+        assert trigger.task_instance.task_id == task.task_id
         told[step] = trigger.serialize()[1]
         assert told[step]["attempt"] == "2"
         assert told[step]["classic_conn_id"] == "c"

@@ -111,16 +111,7 @@ def test_a_backfill_adopts_what_was_captured_in_its_slot_and_captures_nothing(ho
     disks = [one.id for one in client.get_guests([guest["id"]])[guest["id"]].block_devices if not one.left_out_because]
     client.capture(guest["id"], name=names.template_name(captured), block_device_ids=disks, note="of that time")
     before = house.calls()
-    scheduled.api.request(
-        "POST",
-        "backfills",
-        json={
-            "dag_id": "plan_exports",
-            "from_date": "2026-08-15T00:00:00Z",
-            "to_date": "2026-10-15T00:00:00Z",
-            "reprocess_behavior": "none",
-        },
-    )
+    scheduled.api.backfill("plan_exports", start="2026-08-15T00:00:00Z", end="2026-10-15T00:00:00Z")
     runs = {period_of(run): run for run in runs_of(scheduled, "backfill", 2)}
     assert {slot: run["state"] for slot, run in runs.items()} == dict.fromkeys(slots, "success")
     assert house.calls() - before == {"copyToIcos": 1}, "one export, and no capture"

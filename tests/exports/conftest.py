@@ -19,7 +19,8 @@ from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.exports.plan import Plan, PlanItem, make_plan
 from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
-from sealift.exports.slots import OfflineSlots, SlotsPlace
+from sealift.exports.slots import OfflineSlots
+from sealift.exports.surveying import SlotsPlace
 from sealift.images.vhd_writer import write_dynamic_vhd
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)

@@ -14,7 +14,7 @@ from sealift.cos.models import MultipartUpload, ObjectInfo
 from sealift.exports import names
 from sealift.exports.doctor import Examination, Finding, examine
 from sealift.exports.jsontext import digest
-from sealift.exports.slots import SlotsPlace
+from sealift.exports.surveying import SlotsPlace
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 OLD = NOW - timedelta(days=20)

@@ -38,8 +38,9 @@ from sealift.exports.jsontext import canonical_json
 from sealift.exports.manifest import Manifest
 from sealift.exports.offline import look_at_account
 from sealift.exports.plan import PlanItem
-from sealift.exports.slots import OfflineSlots, SlotsPlace
+from sealift.exports.slots import OfflineSlots
 from sealift.exports.steps import Captured, ensure_captured
+from sealift.exports.surveying import SlotsPlace
 
 from .test_manifest import RAW
 

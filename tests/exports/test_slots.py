@@ -20,7 +20,8 @@ from sealift.exports.errors import OfflineCapReached, OutcomeOpen
 from sealift.exports.offline import CLOCKS, Account
 from sealift.exports.plan import PlanItem
 from sealift.exports.registers import is_label
-from sealift.exports.slots import OfflineSlots, SlotsPlace, read_slots, settle_time, survey
+from sealift.exports.slots import OfflineSlots
+from sealift.exports.surveying import SlotsPlace, read_slots, settle_time, survey
 
 PLACE = SlotsPlace(bucket="sealift-exports", root="offline-slots/307608", settle=timedelta(minutes=15))
 
@@ -93,15 +94,15 @@ def test_a_server_whose_last_transaction_ended_a_moment_ago_keeps_its_slot(
     submit(102, max_offline=1)
 
 
-def test_a_short_capture_keeps_its_slot_for_a_tenth_of_its_time_only(
+def test_a_short_capture_keeps_its_slot_for_a_twentieth_of_its_time_only(
     submit: Callable[..., None], classic: Any, cos: Any, time: Any
 ) -> None:
     submit(101, max_offline=1)
     finish(classic, 101)
     time.now += timedelta(seconds=60)
-    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=5)
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=2)
     assert seen(classic, cos, time) == {101}
-    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=6)
+    classic.last_transactions[101] = Transaction(id=7, elapsed_seconds=3)
     assert seen(classic, cos, time) == set()
 
 

@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from sealift.classic.client import ClassicClient
 from sealift.cos.client import CosClient
-from sealift.exports import names, slots
+from sealift.exports import names, slots, surveying
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen, ServerBusyError
 from sealift.exports.plan import PlanItem
 from sealift.exports.settings import PlanSettings
@@ -54,10 +54,10 @@ class Stopping(slots.OfflineSlots):
         taken.submitting = stop_here
         return taken
 
-place = slots.SlotsPlace(
+place = surveying.SlotsPlace(
     bucket=settings.bucket,
     root=names.slots_root(prefix=given["prefix"], account_id=classic.account_id()),
-    settle=slots.settle_time(timeout=classic.timeout, minutes=settings.grace_minutes),
+    settle=surveying.settle_time(timeout=classic.timeout, minutes=settings.grace_minutes),
 )
 (folder / f"ready-{os.getpid()}").touch()
 deadline = time.monotonic() + 60

@@ -18,8 +18,9 @@ from sealift.exports.plan import Outcome, Plan, PlanItem, make_plan, read_wave, 
 from sealift.exports.report import TaskFailure, make_run_report, make_wave_report
 from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
-from sealift.exports.slots import OfflineSlots, SlotsPlace, survey
+from sealift.exports.slots import OfflineSlots
 from sealift.exports.steps import ensure_captured, ensure_export_started, prove_and_record
+from sealift.exports.surveying import SlotsPlace, survey
 from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, capture_terms, export_terms
 from sealift.sandbox import Sandbox
 

@@ -101,7 +101,7 @@ def hooked(classic: FakeClassic, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
 
     monkeypatch.setattr(BaseHook, "aget_connection", staticmethod(from_database))
     monkeypatch.setattr(BaseHook, "get_connection", staticmethod(not_in_environment))
-    monkeypatch.setattr(ClassicHook, "_client_from", lambda _self, _connection: classic)
+    monkeypatch.setattr(ClassicHook, "_client_from", lambda _self, _connection, **_told: classic)
     return classic
 
 

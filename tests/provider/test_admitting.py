@@ -19,7 +19,7 @@ from sealift.exports import steps
 from sealift.exports.caps import Caps, LearnedCap, Note
 from sealift.exports.offline import Account
 from sealift.exports.registers import Entry
-from sealift.exports.slots import Survey
+from sealift.exports.surveying import Survey
 from sealift.exports.terms import ExportTurn
 from sealift.exports.turns import Turn
 from sealift.provider.hooks.classic import ClassicHook

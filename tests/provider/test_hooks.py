@@ -62,6 +62,7 @@ def test_classic_connection_becomes_a_client(
         "timeout": 5.0,
         "requests_per_second": 20.0,
         "verify": False,
+        "caller": "",
     }
 
 

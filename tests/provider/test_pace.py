@@ -46,7 +46,7 @@ async def test_the_most_urgent_decides_and_the_bounds_hold() -> None:
     look_at(KEY, other, 30.0)
     assert pause() == pytest.approx(30.0, abs=0.1)
     look_at(KEY, other, 0.0)
-    assert pause() == pytest.approx(3.0), "never more than five times as often as the interval says"
+    assert pause() == pytest.approx(2.0), "never more often than so many times what the interval says"
     look_at(KEY, other, 4000.0)
     assert pause() == pytest.approx(60.0), "never less than a quarter as often"
     unregister(KEY, one)
@@ -64,6 +64,39 @@ async def test_who_comes_while_nothing_is_near_shortens_the_pause(monkeypatch: p
     await asyncio.sleep(0)
     assert not resting.done()
     register(KEY, Interest(guest_id=2))
+    async with asyncio.timeout(30):
+        await resting
+
+
+async def test_who_learns_while_the_poll_rests_that_the_end_is_near_shortens_the_pause() -> None:
+    """The waits get what a look found when the poll rests already."""
+    poll = AccountPoll(key=KEY, classic_conn_id="c", poll_interval=1000.0)
+    tokens = [register(KEY, Interest(guest_id=number)) for number in range(3)]
+    register_of = account._registers[KEY]
+    resting = asyncio.ensure_future(poll._rest())
+    await asyncio.sleep(0)
+    look_at(KEY, tokens[0], 1000.0)
+    assert not register_of.changed.is_set(), "nothing to look at earlier than was meant"
+    look_at(KEY, tokens[1], 900.0)
+    assert register_of.changed.is_set()
+    await asyncio.sleep(0.01)
+    look_at(KEY, tokens[2], 950.0)
+    assert not register_of.changed.is_set(), "somebody else looks before that"
+    look_at(KEY, tokens[2], 100.0)  # as often as it may look at most, or more often
+    await asyncio.sleep(0.01)
+    look_at(KEY, tokens[2], 50.0)
+    assert not register_of.changed.is_set(), "it cannot look any sooner"
+    assert not resting.done()
+    resting.cancel()
+
+
+async def test_a_look_that_ends_a_wait_comes_as_soon_as_the_bounds_let_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    poll = AccountPoll(key=KEY, classic_conn_id="c", poll_interval=1000.0)
+    monkeypatch.setattr(account, "QUICKER", 1e6)
+    token = register(KEY, Interest(guest_id=1))
+    resting = asyncio.ensure_future(poll._rest())
+    await asyncio.sleep(0)
+    look_at(KEY, token, 0.0)
     async with asyncio.timeout(30):
         await resting
 

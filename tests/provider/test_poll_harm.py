@@ -222,7 +222,7 @@ async def test_a_template_that_cannot_be_read_blinds_no_other_and_does_not_count
     runner: Runner, hooked: FakeClassic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classic = Spoiled(500)
-    monkeypatch.setattr(ClassicHook, "_client_from", lambda _self, _connection: classic)
+    monkeypatch.setattr(ClassicHook, "_client_from", lambda _self, _connection, **_told: classic)
     classic.templates = {100 * one: whole_template(100 * one) for one in range(1, 10)}
     classic.guests = {one: idle_guest(one) for one in range(1, 10)}
     bad = runner.start(template_wait(5, 500, grace_seconds=0.0, deadline_seconds=1.0))
@@ -285,7 +285,7 @@ async def test_a_call_that_hangs_holds_up_no_other_account_nor_its_own_for_longe
     hung: Counter[str] = Counter()
     accounts = {f"account-{number}": FakeClassic() for number in range(12)}
 
-    def client(hook: ClassicHook, _connection: Connection) -> Any:
+    def client(hook: ClassicHook, _connection: Connection, **_told: Any) -> Any:
         classic = accounts[hook.classic_conn_id]
         classic.timeout = 0.02
         classic.templates, classic.guests = {100: whole_template(100)}, {1: idle_guest(1)}
@@ -441,7 +441,7 @@ async def test_of_a_template_that_was_not_read_nothing_is_listed_and_nothing_con
 ) -> None:
     classic = Spoiled(500)
     classic.templates = {100: whole_template(100)}
-    monkeypatch.setattr(ClassicHook, "_client_from", lambda _self, _connection: classic)
+    monkeypatch.setattr(ClassicHook, "_client_from", lambda _self, _connection, **_told: classic)
 
     def export(guest_id: int, **changes: Any) -> ExportWaitTrigger:
         return ExportWaitTrigger(
@@ -493,7 +493,8 @@ async def test_whatever_fails_the_stream_goes_on_and_each_snapshot_says_what_is_
 ) -> None:
     classic, connects = Chaotic(script), list(connects)
 
-    async def client(_hook: ClassicHook) -> Any:
+    async def client(_hook: ClassicHook, *, caller: str) -> Any:
+        assert caller == "poll"
         if connects and not connects.pop(0):
             raise RuntimeError("the secrets backend is down")
         return classic

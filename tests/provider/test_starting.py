@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +21,9 @@ from sealift.classic.errors import ClassicRateLimitedError
 from sealift.cos.errors import CosTransientError
 from sealift.exports import plan
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen, StepError
+from sealift.exports.offline import Account
 from sealift.exports.settings import PlanSettings
+from sealift.exports.surveying import Survey
 from sealift.provider.asking import CallHangs
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
@@ -77,7 +80,8 @@ class Step:
 def step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Step]:
     made = Step()
 
-    async def classic(hook: ClassicHook) -> Any:
+    async def classic(hook: ClassicHook, *, caller: str) -> Any:
+        assert caller == "start"
         made.connections.append(hook.classic_conn_id)
         return SimpleNamespace(name="classic", timeout=60.0, close=lambda: made.closed.append("classic"))
 
@@ -300,6 +304,24 @@ async def test_a_free_slot_begins_the_capture_and_ends_its_task(
     assert told["gate"]._cos is not told["cos"].client
 
 
+async def test_captures_of_one_process_begin_from_what_the_poll_saw(
+    step: Step, wave: PlanSettings, sent: list[Any]
+) -> None:
+    looks = [
+        Survey(account=Account(taken_at=datetime(2026, 11, 23, 12, minute, tzinfo=UTC)), slots={}) for minute in (0, 1)
+    ]
+    for look in looks:
+        trigger = slot_wait()
+
+        async def snapshots(trigger: OfflineSlotTrigger = trigger, look: Survey = look) -> AsyncIterator[Snapshot]:
+            yield dataclasses.replace(free(trigger), surveys={SLOTS: look})
+
+        assert [type(one) async for one in trigger.filter_shared_stream(snapshots())] == [TaskSuccessEvent]
+    boards = [told["gate"]._board for told in step.calls]
+    assert boards[0] is boards[1], "they share what they know"
+    assert boards[0].latest == looks[1]
+
+
 @pytest.mark.parametrize("more", [{"wave_key": ""}, {"attempt": "2"}, {"deferred_by_worker": True}], ids=str)
 async def test_elsewhere_a_worker_captures(
     step: Step, wave: PlanSettings, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
@@ -356,7 +378,7 @@ async def test_whose_slot_is_taken_by_somebody_else_stays_in_the_line(
 
 async def test_captures_that_begin_leave_exports_their_places(step: Step, wave: PlanSettings, log: Any) -> None:
     at = StartsAt(classic_conn_id="c", cos_conn_id="s", region="r", slots=SLOTS)
-    told = {"log_to": log, "bucket": "b", "wave_key": "w", "seen": ""}
+    told = {"log_to": log, "bucket": "b", "wave_key": "w", "seen": None}
     step.go.clear()
     captures = [asyncio.ensure_future(try_to_capture(at, guest_id=one, **told)) for one in range(2 * AT_ONCE)]
     async with asyncio.timeout(30):

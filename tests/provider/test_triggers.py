@@ -10,6 +10,7 @@ import json
 import pkgutil
 import time
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
 import sealift.provider.triggers
 from sealift.provider.errors import WaitFailedForGood
-from sealift.provider.triggers import base, waits
+from sealift.provider.triggers import base, waits, wave
 from sealift.provider.triggers.slots import MomentTrigger
 from sealift.provider.triggers.wave import WaveRunTrigger, WavesEndTrigger
 from sealift.provider.waits import FINAL_REASONS, raise_unless_done
@@ -207,6 +208,31 @@ async def test_all_waves_are_waited_for_in_few_calls_and_deleted_runs_are_not(ai
     trigger = WavesEndTrigger(dag_id="export_servers", plan_id="p", waves=120, poll_interval=0.0)
     assert await events_of(trigger) == [TaskSuccessEvent]
     assert airflow.asked == [("ended", 50), ("there", 50), ("ended", 50), ("ended", 50), ("ended", 20), ("there", 20)]
+
+
+async def test_the_end_of_a_young_plan_is_seen_soon_and_that_of_an_old_one_costs_little(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, slept = 1000.0, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+
+    monkeypatch.setattr(wave, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(wave, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
+    airflow.runs = {"p.wave-0000": "running"}
+    airflow.turns = [lambda: None] * 1000 + [lambda: airflow.runs.update({"p.wave-0000": "success"})]
+    trigger = WavesEndTrigger(dag_id="export_servers", plan_id="p", waves=1, poll_interval=15.0)
+    assert await events_of(trigger) == [TaskSuccessEvent]
+    assert slept[:3] == [1.0, 1.0, 1.0]
+    assert slept[-1] == 15.0
+    began, waited = 0.0, []
+    for seconds in slept:
+        waited.append(seconds / max(began, 100.0))
+        began += seconds
+    assert max(waited) <= 0.0101, "a hundredth of the time that the plan has taken"
 
 
 async def test_a_wave_s_wait_survives_an_api_server_that_is_down_for_a_while_but_not_for_ever(

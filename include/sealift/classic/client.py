@@ -56,7 +56,7 @@ _OVERLAP = 10
 """How many templates may be deleted between two pages of a list without another being missed."""
 
 _FIRST_ROWS = 25
-"""How many of the newest templates are asked for at first."""
+"""How many of the newest templates are asked for at first; a whole page where the last look needed more."""
 
 
 class ClassicClient:
@@ -77,6 +77,7 @@ class ClassicClient:
     :param sleep: waits for seconds, between tries.
     :param rng: where the jitter between tries comes from.
     :param limiter: instead of the one that the account's clients share.
+    :param caller: which part of Sealift calls, for the other side's logs: it stands in ``User-Agent``.
     :raises ClassicAuthError: where the user name or the key is empty.
     :raises ValueError: where another setting cannot be right.
     """
@@ -98,6 +99,7 @@ class ClassicClient:
         sleep: Callable[[float], None] = time.sleep,
         rng: random.Random | None = None,
         limiter: Limiter | None = None,
+        caller: str = "",
     ) -> None:
         if not username or not api_key:
             missing = "user name" if not username else "API key"
@@ -111,6 +113,7 @@ class ClassicClient:
         self._api_key = api_key
         self._timeout = timeout
         self._verify = verify
+        self._caller = caller
         self._max_attempts = max_attempts
         self._page_size = page_size
         self._retry_max_wait = retry_max_wait
@@ -123,6 +126,7 @@ class ClassicClient:
         self._lock = threading.Lock()
         self._wire: Wire | None = None
         self._account_id: int | None = None
+        self._first_rows = _FIRST_ROWS
 
     @property
     def timeout(self) -> float:
@@ -317,7 +321,7 @@ class ClassicClient:
         condition = {filters.TEMPLATES: {"name": filters.starts_with(prefix), "id": filters.newest_first()}}
         found: dict[int, Template] = {}
         # What is new since the last look is little, as a rule.
-        offset, limit = 0, min(_FIRST_ROWS, self._page_size)
+        offset, limit = 0, min(self._first_rows, self._page_size)
         while True:
             page, read = self._template_page(condition, offset=offset, limit=limit)
             fresh = [one for one in page if one.id not in found]
@@ -326,6 +330,7 @@ class ClassicClient:
             if read < limit or (page and not fresh) or (oldest is not None and oldest < back_to):
                 break
             offset, limit = offset + max(1, read - _OVERLAP), self._page_size
+        self._first_rows = _FIRST_ROWS if len(found) <= _FIRST_ROWS else self._page_size
         return [found[one] for one in sorted(found) if (found[one].name or "").startswith(prefix)]
 
     def templates_ending(self, suffix: str) -> list[Template]:
@@ -523,6 +528,7 @@ class ClassicClient:
                     api_key=self._api_key,
                     timeout=self._timeout,
                     verify=self._verify,
+                    caller=self._caller,
                 )
             return self._wire
 

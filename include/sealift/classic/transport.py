@@ -23,12 +23,14 @@ from typing import Any
 import requests
 import SoftLayer
 import SoftLayer.auth
+import SoftLayer.consts
 import SoftLayer.exceptions
 import SoftLayer.transports
 import urllib3.connection
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
+import sealift
 from sealift.classic.endpoints import Endpoint
 from sealift.classic.wire import Call, ProblemKind, Reply, WireProblem
 
@@ -41,16 +43,27 @@ class Wire:
     :param api_key: the key.
     :param timeout: seconds to wait for the connection, and then for each piece of the reply.
     :param verify: False, True, or the path of a CA bundle.
+    :param caller: who calls, for the other side's logs; empty for nobody in particular.
     """
 
-    def __init__(self, *, endpoint: Endpoint, username: str, api_key: str, timeout: float, verify: bool | str) -> None:
-        self._session = _OnceSession(endpoint=endpoint, timeout=timeout)
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        username: str,
+        api_key: str,
+        timeout: float,
+        verify: bool | str,
+        caller: str = "",
+    ) -> None:
+        self._session = _OnceSession(endpoint=endpoint, timeout=timeout, user_agent=user_agent(caller))
+        told: dict[str, Any] = {"timeout": timeout, "verify": verify, "user_agent": user_agent(caller)}
         if endpoint.transport == "rest":
-            transport = SoftLayer.transports.RestTransport(endpoint_url=endpoint.url, timeout=timeout, verify=verify)
+            transport = SoftLayer.transports.RestTransport(endpoint_url=endpoint.url, **told)
             # Only this one keeps the key out of the URL, where the other driver's headers would end up.
             auth = SoftLayer.auth.BasicHTTPAuthentication(username, api_key)
         else:
-            transport = SoftLayer.transports.XmlRpcTransport(endpoint_url=endpoint.url, timeout=timeout, verify=verify)
+            transport = SoftLayer.transports.XmlRpcTransport(endpoint_url=endpoint.url, **told)
             auth = SoftLayer.auth.BasicAuthentication(username, api_key)
         transport._client = self._session
         self._client = SoftLayer.BaseClient(auth=auth, transport=transport, config_file=os.devnull)
@@ -93,13 +106,22 @@ class Wire:
         self._session.close()
 
 
+def user_agent(caller: str) -> str:
+    """Say who calls, as HTTP has it.
+
+    :param caller: what part of Sealift; empty for nobody in particular.
+    :returns: the value of the header ``User-Agent``.
+    """
+    return f"sealift/{sealift.__version__}{f' ({caller})' if caller else ''} {SoftLayer.consts.USER_AGENT}"
+
+
 class _OnceSession(requests.Session):
     """An HTTP session that sends every request exactly once."""
 
-    def __init__(self, *, endpoint: Endpoint, timeout: float) -> None:
+    def __init__(self, *, endpoint: Endpoint, timeout: float, user_agent: str) -> None:
         super().__init__()
         self._transport = endpoint.transport
-        self.headers.update({"Content-Type": "application/json", "User-Agent": "sealift"})
+        self.headers.update({"Content-Type": "application/json", "User-Agent": user_agent})
         self.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self.trust_env = not endpoint.loopback
         # An explicit choice of "no further authentication" keeps ~/.netrc out.

@@ -106,7 +106,7 @@ def doctor(
     from sealift.exports.doctor import Rules, examine
     from sealift.exports.errors import ExportsError
     from sealift.exports.names import slots_root
-    from sealift.exports.slots import SlotsPlace, settle_time
+    from sealift.exports.surveying import SlotsPlace, settle_time
 
     try:
         connections = read_file(file) if file else Connections()

@@ -66,7 +66,7 @@ from sealift.exports.errors import SettingsError
 from sealift.exports.manifest import Manifest
 from sealift.exports.plan import Outcome, Plan
 from sealift.exports.report import OutcomeKind, RunReport
-from sealift.exports.slots import SlotsPlace
+from sealift.exports.surveying import SlotsPlace
 
 _READERS: Final = 8
 _BATCH: Final = 64

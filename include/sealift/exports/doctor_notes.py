@@ -21,7 +21,7 @@ from sealift.exports.doctor_account import server_of
 from sealift.exports.doctor_bucket import Strange
 from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, CapInForce, Finding, Kind, age_of, shown
 from sealift.exports.registers import Entry, is_label
-from sealift.exports.slots import SlotsPlace
+from sealift.exports.surveying import SlotsPlace
 
 SIZED_AT_MOST = 1000
 """So many unfinished uploads are asked for their parts, one call for each 1,000 parts."""

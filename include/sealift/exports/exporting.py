@@ -42,7 +42,7 @@ from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
 from sealift.exports.registers import Entry, Holding, Register, new_token
 from sealift.exports.settings import PlanSettings
-from sealift.exports.slots import settle_time
+from sealift.exports.surveying import settle_time
 
 BUSY_LOOK: Final = timedelta(minutes=2)
 """How soon an export looks again at a template that is busy with something else."""

@@ -32,7 +32,7 @@ CLOCKS: Final = timedelta(minutes=2)
 QUIET_PART: Final = 60
 """A server counts as back when its last transaction has been over for this part of the slack (half a minute) …"""
 
-QUIET_SHARE: Final = 0.1
+QUIET_SHARE: Final = 0.05
 """… or for this share of the capture's age, where that is less: a short capture has no long gaps."""
 
 

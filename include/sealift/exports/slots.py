@@ -22,173 +22,39 @@ long as the first keeps the server busy.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from sealift.classic.errors import ClassicError, ClassicLoadError
 from sealift.cos.errors import CosError
-from sealift.cos.models import ObjectInfo
-from sealift.exports import caps, deadlines
-from sealift.exports.caps import Caps
+from sealift.exports import caps
+from sealift.exports.board import Board
 from sealift.exports.errors import ExportsError, OfflineCapReached, OutcomeOpen, ServerBusyError
 from sealift.exports.looking import real_clock
-from sealift.exports.offline import NOTHING, Account, JustRead, look_at_account
+from sealift.exports.offline import Account
 from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi
 from sealift.exports.registers import Entry, Holding, Register, new_token
+from sealift.exports.surveying import (
+    SlotsPlace,
+    Survey,
+    counted,
+    read_slots,
+    slot_register,
+    slots_and_caps,
+    survey,
+)
 
 log = logging.getLogger(__name__)
 
 _TRIES: Final = 5
 """How often a capture tries for a slot while others are faster, before it waits for its turn."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlotsPlace:
-    """Where an account's slots are.
-
-    :param bucket: the bucket; all runs of an account must name the same one for the cap to hold over them all.
-    :param root: what the keys of the slots begin with, see :func:`sealift.exports.names.slots_root`.
-    :param settle: how long a request may be on its way, at the most twice.
-    """
-
-    bucket: str
-    root: str
-    settle: timedelta
-
-
-def settle_time(*, timeout: float, minutes: float | None) -> timedelta:
-    """Work out after how long it is certain whether a request was carried out.
-
-    :param timeout: seconds that the Classic API's client waits for a reply.
-    :param minutes: the plan's ``grace_minutes``, if it sets them.
-    :returns: the grace period, and never less than four of the client's timeouts.
-    """
-    return max(deadlines.grace(minutes), timedelta(seconds=4 * timeout))
-
-
-class Survey(BaseModel):
-    """Who is offline now, as the account and the slots show it; a later look can build on it.
-
-    :param account: what the account shows.
-    :param slots: what each slot says, by its number.
-    :param live: the slots whose holders are offline, or may be in a moment.
-    :param caps: what the account has taught.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    account: Account
-    slots: dict[int, Holding]
-    live: frozenset[int] = frozenset()
-    caps: Caps = Caps()
-
-    def guests(self, *, but: int | None = None, datacenter: str = "") -> set[int]:
-        """Return the guests that count against a cap.
-
-        :param but: a guest to leave out: the one that wants a slot.
-        :param datacenter: count only those of this data center, and those of which nothing tells where they are; empty
-            for the whole account.
-        :returns: ids of guests.
-        """
-        found = set(self.account.offline | {self.slots[number].entry.guest_id for number in self.live}) - {but}
-        if not datacenter:
-            return found
-        known = dict(self.account.datacenters)
-        known |= {self.slots[one].entry.guest_id: self.slots[one].entry.datacenter for one in self.live}
-        return {one for one in found if (known.get(one) or datacenter) == datacenter}
-
-    def brief(self) -> str:
-        """Write what a worker can build its own look on: what the account shows. A listing tells it the slots.
-
-        :returns: see :meth:`sealift.exports.offline.Account.packed`; it grows with the slots and not with the account.
-        """
-        holders = {one.entry.export_id for one in self.slots.values() if one.held}
-        return self.account.kept_for(holders).packed()
-
-
-def survey(
-    classic: ClassicApi,
-    cos: CosApi,
-    place: SlotsPlace,
-    *,
-    now: datetime,
-    earlier: Survey | None = None,
-    just_read: JustRead = NOTHING,
-) -> Survey:
-    """Look at the account and at its slots.
-
-    :param classic: the account.
-    :param cos: the object store.
-    :param place: where the slots are.
-    :param now: the present time, with a time zone.
-    :param earlier: an earlier look at the same place, by whomever: what it found is not read again.
-    :param just_read: what the caller asked the account for a moment ago.
-    :returns: who is offline, and which slots are taken.
-    """
-    slots, learned = _slots_and_caps(cos, place, earlier)
-    account = look_at_account(
-        classic,
-        holders=[one.entry.guest_id for one in slots.values() if one.held],
-        now=now,
-        slack=2 * place.settle,
-        earlier=earlier.account if earlier else None,
-        unseen_since=_unseen_since(slots.values(), earlier),
-        just_read=just_read,
-    )
-    return _counted(account, slots, learned, now=now, settle=place.settle)
-
-
-def _slots_and_caps(cos: CosApi, place: SlotsPlace, earlier: Survey | None = None) -> tuple[dict[int, Holding], Caps]:
-    """Read what the place holds, with one listing."""
-    listed = list(cos.list(place.bucket, f"{place.root}/"))
-    slots = read_slots(cos, place, known=earlier.slots if earlier else None, listed=listed)
-    learned = caps.read_caps(
-        cos, bucket=place.bucket, root=place.root, listed=listed, known=earlier.caps if earlier else None
-    )
-    return slots, learned
-
-
-def _counted(account: Account, slots: dict[int, Holding], learned: Caps, *, now: datetime, settle: timedelta) -> Survey:
-    """Tell from both which slots are taken."""
-    live = {number for number, one in slots.items() if _live(one, account, now=now, settle=settle)}
-    return Survey(account=account, slots=slots, live=frozenset(live), caps=learned)
-
-
-def read_slots(
-    cos: CosApi,
-    place: SlotsPlace,
-    *,
-    known: Mapping[int, Holding] | None = None,
-    listed: Iterable[ObjectInfo] | None = None,
-) -> dict[int, Holding]:
-    """Read what all slots say: one listing, and one read for each that changed.
-
-    :param cos: the object store.
-    :param place: where the slots are.
-    :param known: what an earlier look found.
-    :param listed: a listing of the place, where the caller has one.
-    :returns: the entry of each slot by its number.
-    """
-    rows: dict[int, list[ObjectInfo]] = {}
-    for info in cos.list(place.bucket, f"{place.root}/") if listed is None else listed:
-        part = info.key.removeprefix(f"{place.root}/").partition("/")[0]
-        if part.isdigit():
-            rows.setdefault(int(part), []).append(info)
-    found = {}
-    for number, infos in sorted(rows.items()):
-        holding = _register(cos, place, number).look(infos, known=(known or {}).get(number))
-        if holding is not None:
-            found[number] = holding
-    return found
 
 
 class Admission(Protocol):
@@ -230,6 +96,7 @@ class OfflineSlots:
     :param max_offline: most servers offline for capture at once, as this run has it.
     :param max_offline_per_datacenter: most of them in one data center; 0 for no cap beside the other.
     :param seen: what the account showed to somebody else a moment ago, to build on.
+    :param board: what the captures of this process know together; None where there is just one.
     :param clock: tells the time, in UTC.
     :param monotonic: seconds that never go back.
     """
@@ -242,6 +109,7 @@ class OfflineSlots:
         max_offline: int,
         max_offline_per_datacenter: int = 0,
         seen: Account | None = None,
+        board: Board | None = None,
         clock: Clock = real_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -250,6 +118,7 @@ class OfflineSlots:
         self._max_offline = max_offline
         self._max_in_datacenter = max_offline_per_datacenter
         self._seen = seen
+        self._board = board
         self._before: Survey | None = None
         self._clock = clock
         self._monotonic = monotonic
@@ -326,11 +195,11 @@ class OfflineSlots:
         return None
 
     def _take(self, classic: ClassicApi, item: PlanItem) -> _Taken:
-        # Where somebody else has just looked, the one look that must be our own is that after the slot is taken.
-        handed = None if self._seen is None else self._with_slots(self._seen)
+        # Where somebody else has just looked, the one look that must follow is that after the slot is taken.
+        handed = self._handed()
         earlier: Survey | None = None
         for _ in range(_TRIES):
-            seen = handed or survey(classic, self._cos, self._place, now=self._clock(), earlier=earlier)
+            seen = handed or self._look(classic, earlier)
             mine = self._earlier(seen, item)
             full = self._room_for(seen, item)
             if full is not None:
@@ -363,6 +232,20 @@ class OfflineSlots:
             else:
                 earlier = seen
         raise self._full(item, self._max_offline, self._max_offline)
+
+    def _handed(self) -> Survey | None:
+        """Give what somebody else has seen a moment ago, if anybody has."""
+        if self._board is not None:
+            return self._board.latest
+        return None if self._seen is None else self._with_slots(self._seen)
+
+    def _look(self, classic: ClassicApi, earlier: Survey | None) -> Survey:
+        """Look at the account and its slots, together with whoever else of this process wants to at this moment."""
+
+        def look(latest: Survey | None) -> Survey:
+            return survey(classic, self._cos, self._place, now=self._clock(), earlier=latest or earlier)
+
+        return look(None) if self._board is None else self._board.look(look)
 
     def _earlier(self, seen: Survey, item: PlanItem) -> int | None:
         """Find the slot that an earlier or another try of this export took.
@@ -403,14 +286,19 @@ class OfflineSlots:
             attempt=seen.entry.attempt + 1 if again and seen is not None else 1,
             datacenter=item.datacenter or "",
         )
-        register = _register(self._cos, self._place, number)
+        register = slot_register(self._cos, self._place, number)
         holding = register.advance(seen, entry)
         if holding is None:
             return None
+        noted: Callable[[Holding], None] | None = None
+        if self._board is not None:
+            noted = functools.partial(self._board.wrote, number)
+            noted(holding)
         return _Taken(
             item=item,
             register=register,
             holding=holding,
+            noted=noted,
             latest=(began + self._place.settle.total_seconds() / 2, now + self._place.settle / 2),
             settle=self._place.settle,
             clocks=(self._monotonic, self._clock),
@@ -423,8 +311,7 @@ class OfflineSlots:
             slot that has changed since has a new holder, who is about to submit.
         :raises OutcomeOpen: one of them is another try of this same export.
         """
-        again = self._clock()
-        now = survey(classic, self._cos, self._place, now=again, earlier=seen) if looks else self._reread(seen)
+        now = self._look(classic, seen) if looks else self._reread(seen)
         changed = {n for n, one in now.slots.items() if one is not seen.slots.get(n) and one.held} - {mine}
         for number in changed:
             if now.slots[number].entry.export_id == item.export_id:
@@ -433,8 +320,8 @@ class OfflineSlots:
 
     def _with_slots(self, account: Account) -> Survey:
         """Look at the slots, where somebody else has looked at the account."""
-        slots, learned = _slots_and_caps(self._cos, self._place)
-        return _counted(account, slots, learned, now=self._clock(), settle=self._place.settle)
+        slots, learned = slots_and_caps(self._cos, self._place)
+        return counted(account, slots, learned, now=self._clock(), settle=self._place.settle)
 
     def _reread(self, seen: Survey) -> Survey:
         """Look at the slots alone: one that has changed since has a new holder, who is about to submit."""
@@ -465,8 +352,10 @@ class _Taken:
         latest: tuple[float, datetime],
         settle: timedelta,
         clocks: tuple[Callable[[], float], Clock],
+        noted: Callable[[Holding], None] | None = None,
     ) -> None:
         self._item = item
+        self._noted = noted
         self._register = register
         self.holding = holding
         self._latest = latest
@@ -493,36 +382,13 @@ class _Taken:
         """Give the slot back. If that fails, it is free all the same in a while: see the module's first lines."""
         entry = self.holding.entry.model_copy(update={"state": "free", "taken_at": self._clock()})
         try:
-            self._register.advance(self.holding, entry)
+            holding = self._register.advance(self.holding, entry)
+            if holding is not None and self._noted is not None:
+                self._noted(holding)
         except (CosError, ExportsError) as error:
             log.warning("The offline slot of %s could not be given back, and frees itself: %s", self._item.name, error)
-
-
-def _unseen_since(slots: Iterable[Holding], earlier: Survey | None) -> datetime | None:
-    """Say since when the template of a slot's holder may be there without an earlier look having seen it."""
-    known = earlier.account.exports if earlier is not None else frozenset()
-    return min((one.since for one in slots if one.held and one.entry.export_id not in known), default=None)
 
 
 def _running(seen: Survey, guest_id: int, datacenter: str) -> set[int]:
     """The guests whose captures the account shows."""
     return seen.guests(but=guest_id, datacenter=datacenter) & seen.account.offline
-
-
-def _live(holding: Holding, account: Account, *, now: datetime, settle: timedelta) -> bool:
-    """Say whether a slot's holder is offline for its capture, or may be in a moment."""
-    if not holding.held:
-        return False
-    entry = holding.entry
-    if entry.guest_id in account.offline:
-        return True
-    if entry.export_id in account.exports:
-        return False
-    if now - holding.since < 2 * max(settle, timedelta(seconds=entry.settle_seconds)):
-        return True
-    # No template shows, and it should by now: the capture was never submitted, or its template was deleted.
-    return entry.guest_id in account.busy
-
-
-def _register(cos: CosApi, place: SlotsPlace, number: int) -> Register:
-    return Register(cos=cos, bucket=place.bucket, root=f"{place.root}/{number:03d}", labelled=True)

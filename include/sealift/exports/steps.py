@@ -14,7 +14,8 @@ from sealift.exports.exporting import ExportStarted, ensure_export_started, forg
 from sealift.exports.offline import JustRead
 from sealift.exports.proving import Recorded, prove_and_record
 from sealift.exports.remembering import CaptureMemory
-from sealift.exports.slots import OfflineGate, OfflineSlots, SlotsPlace, Survey, settle_time, survey
+from sealift.exports.slots import OfflineGate, OfflineSlots
+from sealift.exports.surveying import SlotsPlace, Survey, settle_time, survey
 
 __all__ = [
     "CaptureMemory",

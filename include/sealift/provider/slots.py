@@ -12,8 +12,10 @@ from sealift.provider.triggers.account import SlotsAt
 
 if TYPE_CHECKING:
     from sealift.classic.client import ClassicClient
+    from sealift.exports.board import Board
     from sealift.exports.settings import PlanSettings
-    from sealift.exports.slots import OfflineSlots, SlotsPlace
+    from sealift.exports.slots import OfflineSlots
+    from sealift.exports.surveying import SlotsPlace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +33,13 @@ class SlotsKept:
     max_offline: int
     max_in_datacenter: int = 0
 
-    def gate(self, seen: str = "", *, cos: CosHook | None = None) -> OfflineSlots:
+    def gate(self, seen: str = "", *, cos: CosHook | None = None, board: Board | None = None) -> OfflineSlots:
         """Make the gate that a capture goes through.
 
         :param seen: what the account showed a moment ago, packed, to build on.
         :param cos: the hook of the run's bucket: it serves for slots that are kept by the same connection and region,
             without another token of IAM.
+        :param board: what the captures of this process know together, if there are several.
         :returns: the gate.
         """
         from sealift.exports.offline import Account
@@ -50,6 +53,7 @@ class SlotsKept:
             max_offline=self.max_offline,
             max_offline_per_datacenter=self.max_in_datacenter,
             seen=Account.unpacked(seen) if seen else None,
+            board=board,
         )
 
     def waited_for(self) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def slots_kept(classic: ClassicClient, plan: PlanSettings, *, root: str = "") ->
     :raises sealift.classic.errors.ClassicError: the account does not tell its id.
     """
     from sealift.exports.names import slots_root
-    from sealift.exports.slots import SlotsPlace, settle_time
+    from sealift.exports.surveying import SlotsPlace, settle_time
 
     kept = settings()
     settle: timedelta = settle_time(timeout=classic.timeout, minutes=plan.grace_minutes)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sealift.classic.errors import ClassicOutcomeUnknownError
 from sealift.cos.models import ObjectInfo
-from sealift.exports import capturing, names, proving, slots, steps, waiting
+from sealift.exports import capturing, names, offline, proving, slots, steps, waiting
 from sealift.exports.capturing import Captured
 from sealift.exports.errors import OfflineCapReached
 from sealift.exports.jsontext import canonical_json
@@ -87,7 +87,7 @@ def _account_only() -> None:
 
     @contextmanager
     def admit(self: Any, classic: Any, item: Any) -> Iterator[Any]:
-        seen = slots.look_at_account(classic, holders=(), now=datetime.now(UTC), slack=timedelta(0))
+        seen = offline.look_at_account(classic, holders=(), now=datetime.now(UTC), slack=timedelta(0))
         others = seen.offline - {item.guest_id}
         if len(others) >= self._max_offline:
             raise OfflineCapReached("The account is full.", in_flight=len(others), max_offline=self._max_offline)

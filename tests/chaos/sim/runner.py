@@ -26,6 +26,11 @@ LONGEST: Final = 300.0
 """Seconds of true time after which a worker process counts as hanging."""
 
 
+PLAYED_AT_MOST: Final = 50
+"""So many scenarios a process plays before another takes its place: what killed workers held stays in its memory, 10 MB
+for each scenario, and makes it slower and slower."""
+
+
 class WorkerDied(Exception):  # noqa: N818 - what happened
     """A worker process ended, or gives no answer."""
 
@@ -56,6 +61,7 @@ class WorkerProcess:
             self._tracer = threading.Thread(target=self._tell, args=(trace,), daemon=True)
             self._tracer.start()
         self.points: list[str] = self._answer()["points"]
+        self.played = 0
 
     def _tell(self, trace: Callable[[str], None]) -> None:
         assert self._process.stderr is not None
@@ -83,6 +89,7 @@ class WorkerProcess:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{seed}\n")
         self._process.stdin.flush()
+        self.played += 1
         return self._answer()
 
     def close(self) -> None:
@@ -134,6 +141,9 @@ def run_scenarios(
                     if not left or until(tally):
                         return
                     seed = left.popleft()
+                if worker is not None and worker.played >= PLAYED_AT_MOST:
+                    worker.close()
+                    worker = None
                 try:
                     worker = worker or WorkerProcess(plant=plant)
                     points.update(worker.points)

@@ -213,7 +213,7 @@ def _surprise(made: Scenario, draw: random.Random) -> None:
         made.account_faults["second_transaction"] = {"rate": draw.choice((0.0, 0.5, 1.0))}
         # Less than the product takes a server for offline after a transaction's end: a longer one nobody can tell.
         shortest = 0.9 * made.switches["capture_seconds"] - made.skew
-        made.switches["afterwork_gap_seconds"] = draw.choice((0.1, 0.5, 0.95)) * min(made.settle / 30, shortest / 10)
+        made.switches["afterwork_gap_seconds"] = draw.choice((0.1, 0.5, 0.95)) * min(made.settle / 30, shortest / 20)
         made.switches["afterwork_seconds"] = draw.choice((20.0, 60.0, 600.0))
     if made.profile in {"cap", "everything", "faults", "zombies"}:
         # The account takes fewer at once than the caps say.

@@ -41,13 +41,14 @@ class ClassicHook(BaseHook):
         """
         return self._client_from(read_connection(self.classic_conn_id, self.conn_type))
 
-    async def aclient(self) -> ClassicClient:
+    async def aclient(self, *, caller: str = "") -> ClassicClient:
         """Make a client in the triggerer.
 
+        :param caller: which part of Sealift calls; see :class:`sealift.classic.client.ClassicClient`.
         :returns: a new client; its calls block, so they belong into threads.
         :raises ConnectionProblem: if the connection is missing or wrong.
         """
-        return self._client_from(await aread_connection(self.classic_conn_id, self.conn_type))
+        return self._client_from(await aread_connection(self.classic_conn_id, self.conn_type), caller=caller)
 
     def get_conn(self) -> ClassicClient:
         """Give the client, under the name that Airflow's hooks use."""
@@ -66,5 +67,5 @@ class ClassicHook(BaseHook):
             return False, str(error)
         return True, f"The Classic API answers for account {account}."
 
-    def _client_from(self, connection: Connection) -> ClassicClient:
-        return classic_client(connection, self.classic_conn_id)
+    def _client_from(self, connection: Connection, *, caller: str = "") -> ClassicClient:
+        return classic_client(connection, self.classic_conn_id, caller=caller)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -34,10 +35,13 @@ if TYPE_CHECKING:
     from sealift.classic.models import GuestState, Template
     from sealift.cos.client import CosClient
     from sealift.cos.models import ObjectInfo
-    from sealift.exports.slots import Survey
+    from sealift.exports.surveying import Survey
     from sealift.exports.turns import Claims, Turn
 
 log = logging.getLogger(__name__)
+
+POLL: Final = "poll"
+"""How its calls are told apart in the logs of proxies and of the account: see ``User-Agent``."""
 
 FIRST_LOOK_AFTER: Final = 1.0
 """Seconds that the loop gives a wave's waits to register before it looks for the first time."""
@@ -48,7 +52,7 @@ BACKOFF_LIMIT: Final = 8
 PAUSE_LIMIT: Final = 300.0
 """… and at most so many seconds, where its interval is not longer."""
 
-QUICKER: Final = 5.0
+QUICKER: Final = 7.5
 """A poll is at most so many times as frequent as its interval says, when something is about to end, …"""
 
 SLOWER: Final = 4.0
@@ -159,11 +163,13 @@ class _Register:
 
     :param waits: what is waited for, by token.
     :param looks: when a look is worth its calls for a wait, by token, on the event loop's clock.
-    :param changed: set when somebody came.
+    :param due: when the poll means to look, if somebody can still bring that forward.
+    :param changed: set when somebody came, or wants an earlier look than that.
     """
 
     waits: dict[int, Interest] = field(default_factory=dict)
     looks: dict[int, float] = field(default_factory=dict)
+    due: float = -math.inf
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def interests(self) -> tuple[Interest, ...]:
@@ -222,7 +228,10 @@ def look_at(key: Hashable, token: int, seconds: float) -> None:
     """
     waiting = _registers.get(key)
     if waiting is not None and token in waiting.waits:
-        waiting.looks[token] = asyncio.get_running_loop().time() + seconds
+        at = waiting.looks[token] = asyncio.get_running_loop().time() + seconds
+        # The poll rests already when the waits get what it found, each in its own turn.
+        if at < waiting.due:
+            waiting.changed.set()
 
 
 def took(key: Hashable, kind: str, seconds: float) -> None:
@@ -452,7 +461,7 @@ class AccountPoll:
 
     async def _new_classic(self) -> ClassicClient:
         async with asyncio.timeout(CALL_LIMIT):
-            self._classic = await ClassicHook(self.classic_conn_id).aclient()
+            self._classic = await ClassicHook(self.classic_conn_id).aclient(caller=POLL)
         return self._classic
 
     def _note(self, problem: Exception | None) -> None:
@@ -486,8 +495,12 @@ class AccountPoll:
     def _pace(self, waiting: _Register, began: float) -> float:
         """Work out the pause until somebody can learn something; who says nothing about it is looked at as usual."""
         wanted = [waiting.looks.setdefault(token, began + self.poll_interval) - began for token in waiting.waits]
-        least, most = self.poll_interval / QUICKER, self.poll_interval * SLOWER
-        return min(most, max(least, min(wanted, default=self.poll_interval)))
+        return min(self.poll_interval * SLOWER, max(self._least, min(wanted, default=self.poll_interval)))
+
+    @property
+    def _least(self) -> float:
+        """The shortest pause between two looks."""
+        return self.poll_interval / QUICKER
 
     async def _rest(self) -> None:
         """Pause; who comes meanwhile can shorten it, but not to less than the bound between two looks."""
@@ -498,9 +511,11 @@ class AccountPoll:
         began = clock()
         while (waiting := _registers.get(self.key)) is not None:
             waiting.changed.clear()
-            left = began + self._pace(waiting, began) - clock()
+            pace = self._pace(waiting, began)
+            left = began + pace - clock()
             if left <= 0:
                 return
+            waiting.due = began + pace if pace > self._least else -math.inf
             try:
                 async with asyncio.timeout(left):
                     await waiting.changed.wait()

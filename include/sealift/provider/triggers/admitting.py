@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sealift.cos.client import CosClient
-    from sealift.exports.slots import Survey
+    from sealift.exports.surveying import Survey
     from sealift.exports.turns import Claims, Turn
     from sealift.provider.triggers.account import Interest, SlotsAt
 

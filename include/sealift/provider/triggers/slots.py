@@ -7,7 +7,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
@@ -16,6 +16,9 @@ from sealift.provider.links import TemplateLink
 from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, look_at, register, unregister
 from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
 from sealift.provider.waits import read_xcom
+
+if TYPE_CHECKING:
+    from sealift.exports.surveying import Survey
 
 LOOK_AGAIN = {"status": "look-again"}
 """The payload of both triggers: the step looks once more itself before it submits anything."""
@@ -119,8 +122,7 @@ class OfflineSlotTrigger(AccountTrigger):
         try:
             async for snapshot in shared_stream:
                 if interest in snapshot.admitted:
-                    seen = snapshot.surveys[at].brief() if at in snapshot.surveys else ""
-                    event = await self._go_on(interest, seen)
+                    event = await self._go_on(interest, snapshot.surveys.get(at))
                     if event is not None:
                         break
                 elif at in snapshot.in_flight and (now := _counted(snapshot, interest)) != told:
@@ -134,18 +136,18 @@ class OfflineSlotTrigger(AccountTrigger):
         await in_turn()
         yield event or TriggerEvent(LOOK_AGAIN)
 
-    async def _go_on(self, interest: Interest, seen: str) -> TriggerEvent | None:
+    async def _go_on(self, interest: Interest, seen: Survey | None) -> TriggerEvent | None:
         """Submit the capture here, where that is possible. It keeps its place in the line meanwhile.
 
         :param interest: what it waited for.
-        :param seen: what the account showed when a slot was found, packed.
+        :param seen: the look that found a slot.
         :returns: what ends the wait; None where it has to go on, since the slot is somebody else's.
         """
         assert interest.slots is not None
         assert interest.guest_id is not None
         look_again = {**LOOK_AGAIN, ROOT: interest.slots.root}
         if not self.wave_key:
-            return TriggerEvent({**look_again, SEEN: seen} if seen else look_again)
+            return TriggerEvent({**look_again, SEEN: seen.brief()} if seen is not None else look_again)
         from sealift.provider.triggers.starting import StartsAt, keep_link, try_to_capture
 
         try:

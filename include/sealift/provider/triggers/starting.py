@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink
 
     from sealift.classic.client import ClassicClient
+    from sealift.exports.board import Board
     from sealift.exports.plan import WaveSlice
+    from sealift.exports.surveying import Survey
     from sealift.provider.triggers.account import SlotsAt
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 4
+AT_ONCE: Final = 6
 """So many captures, and as many exports, are started at the same time; each has a thread and clients of its own. They
 have places apart, so that work that is to be finished never stands behind work that begins."""
 
@@ -76,7 +78,7 @@ class _Starter:
     async def start(self, step: Callable[..., Started], *, bucket: str, wave_key: str, **told: Any) -> Started:
         try:
             if self._classic is None:
-                self._classic = await ClassicHook(self._at.classic_conn_id).aclient()
+                self._classic = await ClassicHook(self._at.classic_conn_id).aclient(caller="start")
             cos = await self._store(self._at.cos_conn_id, self._at.region)
             if self._at.slots is not None:
                 told["slots_cos"] = await self._store(self._at.slots.cos_conn_id, self._at.slots.region)
@@ -121,9 +123,12 @@ class _Starter:
 
 
 class _Pool:
-    """The starters of one event loop for one kind of step by the same connections."""
+    """The starters of one event loop for one kind of step by the same connections, and what they know together."""
 
     def __init__(self, at: StartsAt) -> None:
+        from sealift.exports.board import Board
+
+        self.board = Board()
         self._at = at
         self._idle: list[_Starter] = []
         self.places = asyncio.Semaphore(AT_ONCE)
@@ -140,8 +145,15 @@ class _Pool:
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[StartsAt, _Pool]] = WeakKeyDictionary()
 
 
+def _pool(at: StartsAt) -> _Pool:
+    pools = _pools.setdefault(asyncio.get_running_loop(), {})
+    if at not in pools:
+        pools[at] = _Pool(at)
+    return pools[at]
+
+
 async def try_to_capture(
-    at: StartsAt, *, log_to: Any, bucket: str, wave_key: str, guest_id: int, seen: str
+    at: StartsAt, *, log_to: Any, bucket: str, wave_key: str, guest_id: int, seen: Survey | None
 ) -> Started | None:
     """Start a capture, if nothing is in the way.
 
@@ -150,22 +162,32 @@ async def try_to_capture(
     :param bucket: where the wave is.
     :param wave_key: its key.
     :param guest_id: the virtual server.
-    :param seen: what the account showed when a slot was found, packed.
+    :param seen: the look that found a slot.
     :returns: what it leaves; None where a worker should look.
     :raises OfflineCapReached: the slot was given to somebody else in the meantime.
     """
-    told = {"bucket": bucket, "wave_key": wave_key, "guest_id": guest_id, "seen": seen}
-    return await _try(at, _capture, "capture", log_to=log_to, **told, at=at)
+    board = _pool(at).board
+    if seen is not None:
+        board.put(seen)
+    told = {"bucket": bucket, "wave_key": wave_key, "guest_id": guest_id}
+    return await _try(at, _capture, "capture", log_to=log_to, **told, at=at, board=board)
 
 
 def _capture(
-    *, classic: ClassicClient, cos: CosHook, wave: WaveSlice, guest_id: int, slots_cos: CosHook, at: StartsAt, seen: str
+    *,
+    classic: ClassicClient,
+    cos: CosHook,
+    wave: WaveSlice,
+    guest_id: int,
+    slots_cos: CosHook,
+    at: StartsAt,
+    board: Board,
 ) -> Started:
     from sealift.provider.slots import slots_kept
 
     assert at.slots is not None
     slots = slots_kept(classic, wave.settings, root=at.slots.root)
-    gate = slots.gate(seen, cos=slots_cos)
+    gate = slots.gate(cos=slots_cos, board=board)
     return start_capture(classic=classic, cos=cos, wave=wave, guest_id=guest_id, gate=gate)
 
 
@@ -182,8 +204,7 @@ async def try_to_export(at: StartsAt, *, log_to: Any, **told: Any) -> Started | 
 
 
 async def _try(where: StartsAt, step: Callable[..., Started], what: str, *, log_to: Any, **told: Any) -> Started | None:
-    pools = _pools.setdefault(asyncio.get_running_loop(), {})
-    pool = pools.setdefault(where, _Pool(where))
+    pool = _pool(where)
     try:
         async with pool.places:
             with pool.starter() as starter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeVar
 
@@ -24,6 +25,12 @@ EARLIER_AT_MOST: Final = 12
 
 RUNS_AT_ONCE: Final = 50
 """So many runs are asked about in one call."""
+
+LATE_AT_MOST: Final = 0.01
+"""The end of a plan's waves is seen this late, as a share of the time that they took, …"""
+
+SHORTEST_PAUSE: Final = 1.0
+"""… but no sooner than so many seconds after the look before, and no later than the interval says."""
 
 _OVER = ["success", "failed", "upstream_failed", "skipped", "removed"]
 _NOT_OVER = ["null", "scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule"]
@@ -71,7 +78,11 @@ class _LookingTrigger(BaseTrigger):
                 answer = None
             if answer is not None:
                 return answer
-            await asyncio.sleep(self.poll_interval)
+            await asyncio.sleep(self.poll_interval if failures else self._pause())
+
+    def _pause(self) -> float:
+        """Say how many seconds pass before the next look, after one that did not fail."""
+        return self.poll_interval
 
     @property
     def what(self) -> str:
@@ -152,13 +163,17 @@ class WavesEndTrigger(_LookingTrigger):
     :param dag_id: the DAG.
     :param plan_id: the plan.
     :param waves: how many waves it has.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: most seconds between two looks; while the plan is young, it looks more often.
     """
 
     def __init__(self, *, dag_id: str, plan_id: str, waves: int, poll_interval: float = 15.0) -> None:
         super().__init__(dag_id=dag_id, poll_interval=poll_interval)
         self.plan_id = plan_id
         self.waves = waves
+        self._began = time.monotonic()
+
+    def _pause(self) -> float:
+        return min(self.poll_interval, max(SHORTEST_PAUSE, LATE_AT_MOST * (time.monotonic() - self._began)))
 
     def _kwargs(self) -> dict[str, Any]:
         return {**super()._kwargs(), "plan_id": self.plan_id, "waves": self.waves}
