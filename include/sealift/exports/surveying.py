@@ -113,7 +113,13 @@ def survey(
 
 
 def slots_and_caps(cos: CosApi, place: SlotsPlace, earlier: Survey | None = None) -> tuple[dict[int, Holding], Caps]:
-    """Read what the place holds, with one listing."""
+    """Read what the place holds, with one listing.
+
+    :param cos: the object store.
+    :param place: where the slots are.
+    :param earlier: an earlier look: what it found is not read again.
+    :returns: the entry of each slot by its number, and what the account has taught.
+    """
     listed = list(cos.list(place.bucket, f"{place.root}/"))
     slots = read_slots(cos, place, known=earlier.slots if earlier else None, listed=listed)
     learned = caps.read_caps(
@@ -123,7 +129,15 @@ def slots_and_caps(cos: CosApi, place: SlotsPlace, earlier: Survey | None = None
 
 
 def counted(account: Account, slots: dict[int, Holding], learned: Caps, *, now: datetime, settle: timedelta) -> Survey:
-    """Tell from both which slots are taken."""
+    """Tell which slots are taken.
+
+    :param account: what the account shows.
+    :param slots: what each slot says, by its number.
+    :param learned: what the account has taught.
+    :param now: the present time, with a time zone.
+    :param settle: see :class:`SlotsPlace`.
+    :returns: all of it together.
+    """
     live = {number for number, one in slots.items() if _live(one, account, now=now, settle=settle)}
     return Survey(account=account, slots=slots, live=frozenset(live), caps=learned)
 
@@ -178,4 +192,11 @@ def _live(holding: Holding, account: Account, *, now: datetime, settle: timedelt
 
 
 def slot_register(cos: CosApi, place: SlotsPlace, number: int) -> Register:
+    """Find the register of one slot.
+
+    :param cos: the object store.
+    :param place: where the slots are.
+    :param number: the slot's.
+    :returns: its register.
+    """
     return Register(cos=cos, bucket=place.bucket, root=f"{place.root}/{number:03d}", labelled=True)
