@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-n", "--servers", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=30.0, help="how long captures and exports take")
     parser.add_argument("--slots", type=int, default=8, help="worker slots of each Airflow")
-    parser.add_argument("--max-offline", type=int, default=40, help="Sealift's cap on captures")
+    parser.add_argument("--max-offline", type=int, default=20, help="Sealift's cap on captures (as by default)")
     parser.add_argument("--wave-size", type=int, default=100)
     parser.add_argument("--poll-interval", type=float, default=15.0, help="of each Airflow's waits")
     parser.add_argument("--poke-servers", type=int, help="servers of plain-poke (default: all)")
@@ -108,7 +108,7 @@ def run_sealift(given: argparse.Namespace) -> dict[str, Any]:
         def work() -> None:
             params = world.params(max_offline=given.max_offline, wave_size=given.wave_size)
             world.airflow.api.trigger(PLAN, params, run_id=NAME)
-            state.append(world.wait_run(PLAN, NAME, seconds=given.seconds * n + 1800, every=2))
+            state.append(world.wait_run(PLAN, NAME, seconds=given.seconds * n + 1800, every=1))
 
         used = measured(world.programs(), work)
         failed = n - world.manifests()
@@ -139,7 +139,7 @@ def run_plain(given: argparse.Namespace, mode: str) -> dict[str, Any]:
 
         def work() -> None:
             world.airflow.api.trigger(dag_id, conf, run_id=NAME)
-            world.wait_run(dag_id, NAME, seconds=given.seconds * n + 3600, every=2)
+            world.wait_run(dag_id, NAME, seconds=given.seconds * n + 3600, every=1)
 
         used = measured(world.programs(), work)
         states = world.metadata.states(dag_id)

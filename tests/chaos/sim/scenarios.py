@@ -210,7 +210,11 @@ def _surprise(made: Scenario, draw: random.Random) -> None:
             "methods": ["createArchiveTemplate", "copyToIcos"],
         }
     if made.profile in {"cap", "everything"}:
-        made.account_faults["second_transaction"] = {"rate": draw.choice((0.0, 0.5, 1.0))}
+        again = draw.choice((0.0, 0.5, 1.0))
+        made.account_faults["second_transaction"] = {"rate": again}
+        if again:
+            # A gap is told by the end of the server's transaction: that must not be long before the template's.
+            made.switches["guest_transaction_spans_capture"] = True
         # Less than the product takes a server for offline after a transaction's end: a longer one nobody can tell.
         shortest = 0.9 * made.switches["capture_seconds"] - made.skew
         made.switches["afterwork_gap_seconds"] = draw.choice((0.1, 0.5, 0.95)) * min(made.settle / 30, shortest / 20)

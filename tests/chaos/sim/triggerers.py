@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict, deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
@@ -117,6 +118,7 @@ class Triggerer:
         self.actor: Actor = self._sim.spawn(name, "triggerer", self._main, skew=skew)
         self.actor.notes.update(triggerer=self, step="triggerer")
         self.actor.has_own(account, "_registers", {})
+        self.actor.has_own(account, "_paces", defaultdict(lambda: deque(maxlen=account.PACES)))
         self.actor.has_own(starting, "_pools", {})
         airflow.triggerers[name] = self
 
