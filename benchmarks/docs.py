@@ -52,6 +52,8 @@ TARGETS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ("grid_opens_s", "seconds until the page shows, median", "< 2"),
         ("grid_opens_s_slowest", "the slowest", ""),
         ("grid_opens_s_without_cache", "seconds in a browser without anything in its cache, median", ""),
+        ("list_of_dags_opens_s", "seconds until Airflow's list of DAGs shows, in the same browser, median", ""),
+        ("dag_of_four_tasks_opens_s", "seconds until its page of a DAG of four tasks shows, median", ""),
         ("servers_named", "servers that the list names", "all"),
     ),
 }

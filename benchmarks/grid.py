@@ -4,6 +4,9 @@ A wave is exported with short transactions. Then a browser opens the wave's capt
 grid of the DAG, and the time runs until the grid's tasks and all host names of the list's first page stand there: in a
 new tab of a browser that has been in this Airflow before, as people's have, and in one without anything in its cache.
 All pages of the list together must name all of the wave's servers.
+
+What Airflow itself takes is measured beside it, in the same browser: its list of two or three DAGs, and the page of
+a DAG of four tasks.
 """
 
 from __future__ import annotations
@@ -134,12 +137,17 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             with fresh(browser, world.airflow.url) as context:
                 opened(context, path, shown)
                 warm = [opened(context, path, shown) for _ in range(given.rounds)]
+                dags, small = ("/dags", [PLAN]), (f"/dags/{PLAN}", ["make_plan"])
+                dag_list = [opened(context, *dags) for _ in range(given.rounds)]
+                small_dag = [opened(context, *small) for _ in range(given.rounds)]
         return {
             "name": "wave",
             "servers": n,
             "failed": n - world.manifests(),
             "opens_s": [round(one, 3) for one in warm],
             "opens_without_cache_s": [round(one, 3) for one in cold],
+            "list_of_dags_opens_s": [round(one, 3) for one in dag_list],
+            "dag_of_four_tasks_opens_s": [round(one, 3) for one in small_dag],
             "named_on_the_first_page": len(first),
             "named_in_the_pages": sum(any(name in text for text in texts) for name in wanted),
             "named_by_the_api": len(rendered & set(wanted)),
@@ -153,6 +161,8 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         "grid_opens_s": statistics.median(run["opens_s"]),
         "grid_opens_s_slowest": max(run["opens_s"]),
         "grid_opens_s_without_cache": statistics.median(run["opens_without_cache_s"]),
+        "list_of_dags_opens_s": statistics.median(run["list_of_dags_opens_s"]),
+        "dag_of_four_tasks_opens_s": statistics.median(run["dag_of_four_tasks_opens_s"]),
         "servers_named": run["named_in_the_pages"],
         "failed": run["failed"],
     }
