@@ -56,8 +56,9 @@ class Wire:
         verify: bool | str,
         caller: str = "",
     ) -> None:
-        self._session = _OnceSession(endpoint=endpoint, timeout=timeout, user_agent=user_agent(caller))
-        told: dict[str, Any] = {"timeout": timeout, "verify": verify, "user_agent": user_agent(caller)}
+        user_agent = _user_agent(caller)
+        self._session = _OnceSession(endpoint=endpoint, timeout=timeout, user_agent=user_agent)
+        told: dict[str, Any] = {"timeout": timeout, "verify": verify, "user_agent": user_agent}
         if endpoint.transport == "rest":
             transport = SoftLayer.transports.RestTransport(endpoint_url=endpoint.url, **told)
             # Only this one keeps the key out of the URL, where the other driver's headers would end up.
@@ -106,12 +107,8 @@ class Wire:
         self._session.close()
 
 
-def user_agent(caller: str) -> str:
-    """Say who calls, as HTTP has it.
-
-    :param caller: what part of Sealift; empty for nobody in particular.
-    :returns: the value of the header ``User-Agent``.
-    """
+def _user_agent(caller: str) -> str:
+    """Say who calls, as the header ``User-Agent`` has it."""
     return f"sealift/{sealift.__version__}{f' ({caller})' if caller else ''} {SoftLayer.consts.USER_AGENT}"
 
 

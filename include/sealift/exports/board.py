@@ -100,7 +100,11 @@ class Board:
     def _keep(self, seen: Survey) -> None:
         """Keep a look; what was written and shows in it needs no note any more."""
         self._latest = seen
-        self._written = {
+        self._written = self._newer(seen)
+
+    def _newer(self, seen: Survey) -> dict[int, Holding]:
+        """Find what this process has written that a look does not show: a slot's entries count upwards."""
+        return {
             number: one
             for number, one in self._written.items()
             if number not in seen.slots or seen.slots[number].number < one.number
@@ -110,11 +114,7 @@ class Board:
         """Add what this process has written since. A slot that it took is about to be used."""
         if seen is None:
             return None
-        newer = {
-            number: one
-            for number, one in self._written.items()
-            if number not in seen.slots or seen.slots[number].number < one.number
-        }
+        newer = self._newer(seen)
         if not newer:
             return seen
         live = (seen.live | {number for number, one in newer.items() if one.held}) - {

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+START: Final = "start"
+"""How its calls are told apart from those of the poll, see :data:`sealift.provider.triggers.account.POLL`."""
+
 AT_ONCE: Final = 6
 """So many captures, and as many exports, are started at the same time; each has a thread and clients of its own. They
 have places apart, so that work that is to be finished never stands behind work that begins."""
@@ -78,7 +81,7 @@ class _Starter:
     async def start(self, step: Callable[..., Started], *, bucket: str, wave_key: str, **told: Any) -> Started:
         try:
             if self._classic is None:
-                self._classic = await ClassicHook(self._at.classic_conn_id).aclient(caller="start")
+                self._classic = await ClassicHook(self._at.classic_conn_id).aclient(caller=START)
             cos = await self._store(self._at.cos_conn_id, self._at.region)
             if self._at.slots is not None:
                 told["slots_cos"] = await self._store(self._at.slots.cos_conn_id, self._at.slots.region)
