@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import secrets
 import signal
 import socket
@@ -11,10 +13,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from tools.keeper import LET_GO, MARK, PATIENCE, STAY, descendants, signal_all
 
 _KEEPER = Path(__file__).with_name("keeper.py")
+
+_PORTS: Final = range(18000, 32768)
+"""Linux takes ports for sockets that ask for any from 32768 on, unless it is told otherwise."""
+
+_reserved: list[socket.socket] = []
 
 
 class StillRunningError(Exception):
@@ -151,19 +159,35 @@ def stop(mark: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports on loopback that nothing listens on now.
+    """Find ports on loopback that nothing listens on, for programs that are started later.
+
+    Nobody else comes by them in between: they lie below those that the kernel hands out by itself, and no other process
+    that asks here gets one while this process lives.
 
     :param count: how many.
     :returns: different port numbers.
+    :raises StartFailedError: if there are not so many.
     """
-    sockets = [socket.socket() for _ in range(count)]
+    tries = random.SystemRandom().sample(_PORTS, len(_PORTS))
+    found = list(itertools.islice(filter(_reserve, tries), count))
+    if len(found) < count:
+        raise StartFailedError(f"Of the ports {_PORTS.start} to {_PORTS.stop - 1} fewer than {count} are free.")
+    return found
+
+
+def _reserve(port: int) -> bool:
+    """Reserve a free port, in the name of this process."""
+    name = socket.socket(socket.AF_UNIX)
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+        name.bind(f"\0sealift-port-{port}")  # a name without a file, which goes with the process
+    except OSError:
+        name.close()
+        return False
+    if not port_is_free(port):
+        name.close()
+        return False
+    _reserved.append(name)
+    return True
 
 
 def port_is_free(port: int) -> bool:

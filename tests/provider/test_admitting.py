@@ -325,6 +325,18 @@ def test_an_export_that_is_refused_for_the_load_waits_for_its_turn_and_keeps_wha
     assert isinstance(alone.trigger, MomentTrigger), "without caps there is no turn to wait for"
 
 
+def test_an_export_that_the_triggerer_was_refused_is_not_submitted_again_before_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse(monkeypatch, AssertionError("nothing may be submitted"))
+    told = DONE | {"ended": ENDED, "refused": LOAD.message}
+    first = deferred(export(), "execute_complete", {"event": told})
+    assert isinstance(first.trigger, TemplateWaitTrigger)
+    assert first.kwargs == {"refusals": 1, "ended": ENDED}
+    alone = deferred(export(captured=terms(7, 70).model_dump_json()), "execute_complete", {"event": told})
+    assert isinstance(alone.trigger, MomentTrigger), "without caps there is no turn to wait for"
+
+
 @pytest.mark.parametrize("error", [LOAD, RATE], ids=["load", "rate"])
 @pytest.mark.parametrize("task", [capture, export], ids=["capture", "export"])
 def test_in_the_end_a_refusal_uses_up_a_try(monkeypatch: pytest.MonkeyPatch, task: Any, error: Exception) -> None:

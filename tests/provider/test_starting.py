@@ -17,7 +17,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from sealift.classic.errors import ClassicRateLimitedError
+from sealift.classic.errors import ClassicLoadError, ClassicRateLimitedError
 from sealift.cos.errors import CosTransientError
 from sealift.exports import plan
 from sealift.exports.errors import OfflineCapReached, OutcomeOpen, StepError
@@ -192,6 +192,16 @@ async def test_what_does_not_go_well_is_left_to_a_worker(step: Step, error: Exce
     assert event.payload["status"] == "done", "the worker looks again, and says what is wrong"
     assert await start(log) is None
     assert str(error) in log.lines[0]
+
+
+async def test_who_is_refused_for_the_load_is_sent_to_wait_for_its_turn(step: Step, log: Any) -> None:
+    step.error = ClassicLoadError("Only 2 image exports may run at once.")
+    event = await ended(wait())
+    assert type(event) is TriggerEvent
+    assert event.payload["status"] == "done"
+    assert event.payload["refused"] == "Only 2 image exports may run at once."
+    with pytest.raises(ClassicLoadError):
+        await start(log)
 
 
 async def test_a_mistake_of_ours_is_not_hidden(step: Step, log: Any) -> None:

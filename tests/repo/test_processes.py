@@ -153,6 +153,29 @@ def test_free_ports_are_different_and_free() -> None:
     assert all(processes.port_is_free(port) for port in ports)
 
 
+def test_no_two_processes_are_given_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = range(17900, 17908)
+    code = (
+        "import sys; from tools import processes; processes._PORTS = range(17900, 17908);"
+        "print(*processes.free_ports(3), flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    theirs = {int(port) for port in other.stdout.readline().split()}
+    monkeypatch.setattr(processes, "_PORTS", few)
+    monkeypatch.setattr(processes, "_reserved", [])
+    assert len(theirs) == 3
+    ours = {port for port in few if processes._reserve(port)}
+    assert not ours & theirs
+    with pytest.raises(processes.StartFailedError, match="fewer than 1 "):
+        processes.free_ports(1)
+    other.communicate()
+    theirs_again = set(processes.free_ports(3))
+    assert theirs_again == theirs, "they are free again when who reserved them has gone"
+    for name in processes._reserved:
+        name.close()
+
+
 def test_a_port_in_use_is_not_free() -> None:
     code = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True);"
     process = subprocess.Popen([sys.executable, "-c", code + "time.sleep(600)"], stdout=subprocess.PIPE)

@@ -27,6 +27,10 @@ LOOK_KEY: Final = "look"
 """Of a wait's payload: what it saw of the objects, see :class:`sealift.exports.terms.Look`."""
 
 
+REFUSED_KEY: Final = "refused"
+"""Of a wait's payload: what the account said when the triggerer submitted an export that it takes no more of now."""
+
+
 def read_xcom(text: str) -> Any:
     """Read what a task handed on, out of a template with ``tojson``.
 

@@ -46,18 +46,23 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
         *,
         ended: Any = None,
         refusals: int = 0,
+        refused: str = "",
     ) -> dict[str, Any]:
         """Look, then adopt or submit, or wait until it is certain whether another try submitted.
 
         :param context: the task's context.
         :param ended: when the wait saw the template become whole, as JSON, or None.
         :param refusals: how often the account has refused this export for its load.
+        :param refused: what it said just now, where the triggerer submitted the export and it was refused.
         :returns: the terms of the wait for the objects.
         """
         from sealift.classic.errors import ClassicLoadError, ClassicRateLimitedError
         from sealift.exports.errors import OutcomeOpen
 
         template_id = template_id_of(self.terms)
+        if refused:
+            refusal = ClassicLoadError(refused)
+            self._wait_for_turn(refusal, ended, self.one_more(refusals, refusal))
         try:
             started = start_export(
                 classic=self.classic.client,

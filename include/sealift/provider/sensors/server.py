@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.sensors.base import AccountSensor
-from sealift.provider.waits import ENDED_KEY, LOOK_KEY, read_xcom
+from sealift.provider.waits import ENDED_KEY, LOOK_KEY, REFUSED_KEY, read_xcom
 from sealift.provider.wave_access import ServerAccess, counted
 
 if TYPE_CHECKING:
@@ -58,5 +58,5 @@ class ServerSensor(ServerAccess, AccountSensor):
         :param event: the trigger's payload.
         :returns: what the step hands on.
         """
-        seen = {name: event[name] for name in (ENDED_KEY, LOOK_KEY) if name in event}
+        seen = {name: event[name] for name in (ENDED_KEY, LOOK_KEY, REFUSED_KEY) if name in event}
         return self.step(context, **seen, **counted(int(event.get("refusals", 0))))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from sealift.classic.errors import ClassicError
+from sealift.classic.errors import ClassicError, ClassicLoadError
 from sealift.cos.errors import CosError
 from sealift.exports.errors import ExportsError, OfflineCapReached
 from sealift.provider.asking import Asker, CallHangs, words_of
@@ -173,7 +173,7 @@ async def try_to_capture(
     if seen is not None:
         board.put(seen)
     told = {"bucket": bucket, "wave_key": wave_key, "guest_id": guest_id}
-    return await _try(at, _capture, "capture", log_to=log_to, **told, at=at, board=board)
+    return await _try(at, _capture, "capture", log_to=log_to, raises=OfflineCapReached, **told, at=at, board=board)
 
 
 def _capture(
@@ -202,17 +202,26 @@ async def try_to_export(at: StartsAt, *, log_to: Any, **told: Any) -> Started | 
     :param told: ``bucket`` and ``wave_key``, where the wave is, and the arguments of
         :func:`sealift.provider.starting.start_export`.
     :returns: what it leaves; None where a worker should look.
+    :raises sealift.classic.errors.ClassicLoadError: the account takes no more exports now: this one waits for its turn.
     """
-    return await _try(at, start_export, "export", log_to=log_to, **told)
+    return await _try(at, start_export, "export", log_to=log_to, raises=ClassicLoadError, **told)
 
 
-async def _try(where: StartsAt, step: Callable[..., Started], what: str, *, log_to: Any, **told: Any) -> Started | None:
+async def _try(
+    where: StartsAt,
+    step: Callable[..., Started],
+    what: str,
+    *,
+    log_to: Any,
+    raises: type[ClassicLoadError | OfflineCapReached],
+    **told: Any,
+) -> Started | None:
     pool = _pool(where)
     try:
         async with pool.places:
             with pool.starter() as starter:
                 started = await starter.start(step, **told)
-    except OfflineCapReached:
+    except raises:
         raise
     except (ClassicError, CosError, ExportsError, ConnectionProblem, CallHangs) as error:
         log_to.info("The %s was not started here, so that a worker looks again: %s", what, words_of(error))

@@ -18,7 +18,7 @@ from sealift.provider.links import ObjectLink
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
 from sealift.provider.triggers.admitting import ClaimsAt
 from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
-from sealift.provider.waits import ENDED_KEY, LOOK_KEY, NEVER, read_xcom
+from sealift.provider.waits import ENDED_KEY, LOOK_KEY, NEVER, REFUSED_KEY, read_xcom
 
 if TYPE_CHECKING:
     from sealift.exports.waiting import ExportJudge, TemplateJudge, Verdict, WaitTerms
@@ -380,18 +380,23 @@ class TemplateWaitTrigger(AccountWaitTrigger):
     async def _go_on(self, verdict: Verdict) -> TriggerEvent | None:
         if not self.wave_key:
             return None
+        from sealift.classic.errors import ClassicLoadError
         from sealift.provider.triggers.starting import StartsAt, keep_link, try_to_export
 
         terms = self._read_terms()
-        started = await try_to_export(
-            StartsAt(classic_conn_id=self.classic_conn_id, cos_conn_id=self.cos_conn_id, region=self.region),
-            log_to=self.log,
-            bucket=self.bucket,
-            wave_key=self.wave_key,
-            guest_id=terms.guest_id,
-            template_id=terms.template_id,
-            ended=self._handed_on(verdict).get(ENDED_KEY),
-        )
+        try:
+            started = await try_to_export(
+                StartsAt(classic_conn_id=self.classic_conn_id, cos_conn_id=self.cos_conn_id, region=self.region),
+                log_to=self.log,
+                bucket=self.bucket,
+                wave_key=self.wave_key,
+                guest_id=terms.guest_id,
+                template_id=terms.template_id,
+                ended=self._handed_on(verdict).get(ENDED_KEY),
+            )
+        except ClassicLoadError as refusal:
+            # A worker defers the task again, to wait for its turn. It submits nothing before.
+            return TriggerEvent(_payload(verdict) | self._handed_on(verdict) | {REFUSED_KEY: refusal.message})
         if started is None:
             return None
         await keep_link(self.task_instance, ObjectLink(), started.link)
