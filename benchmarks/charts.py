@@ -99,8 +99,11 @@ def fleet_chart(results: Mapping[str, Any]) -> str | None:
     """Draw the wall time of each way to export the fleet; None where nothing was measured yet."""
     names = {
         "sealift": "Sealift",
-        "plain-reschedule": "plain Airflow, reschedule",
-        "plain-poke": "plain Airflow, poke",
+        "plain-reschedule-capped": "plain, reschedule",
+        "plain-poke-capped": "plain, poke",
+        "sealift-no-cap": "Sealift, no cap",
+        "plain-reschedule": "plain, reschedule, no cap",
+        "plain-poke": "plain, poke, no cap",
         "procedure-xargs": "procedure, xargs -P 8",
         "procedure-serial": "procedure, serial",
     }

@@ -231,6 +231,21 @@ class World:
                 say(f"  {self.progress()}")
             time.sleep(every)
 
+    def wait_runs(self, dag_id: str, count: int, *, seconds: float, every: float = 1.0) -> None:
+        """Wait until so many runs of a DAG have ended, with a line of progress each minute.
+
+        :raises TimeoutError: if they have not ended by then.
+        """
+        deadline, told = time.monotonic() + seconds, time.monotonic()
+        sql = "SELECT count(*) FROM dag_run WHERE dag_id = :dag AND state IN ('success', 'failed')"
+        while (ended := int(self.metadata.rows(sql, dag=dag_id)[0][0])) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {ended} of {count} runs of {dag_id} have ended after {seconds:.0f} s")
+            if time.monotonic() - told > 60:
+                told = time.monotonic()
+                say(f"  {self.progress()}")
+            time.sleep(every)
+
     def progress(self) -> str:
         """Say how far the transactions are."""
         for event in self._told.events():

@@ -77,6 +77,19 @@ def longest_chain(done: Sequence[Way], *, max_offline: int) -> float:
     return end
 
 
+def offline_at_most(done: Iterable[Way]) -> int:
+    """Count how many captures ran at one instant, at most.
+
+    :param done: servers whose captures have ended.
+    """
+    edges = [(way.capture_started, 1) for way in done] + [(way.capture_ended, -1) for way in done]
+    now = most = 0
+    for _, step in sorted(edges):
+        now += step
+        most = max(most, now)
+    return most
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Give the smallest value that at least this share of the values does not exceed.
 

@@ -21,7 +21,7 @@ def dags() -> dict[str, Any]:
 
 
 def test_both_modes_are_there(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"plain_poke", "plain_reschedule"}
+    assert set(dags) == {"plain_poke", "plain_reschedule", "plain_poke_capped", "plain_reschedule_capped"}
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
@@ -33,3 +33,14 @@ def test_each_server_has_its_own_sensors_in_that_mode(dags: dict[str, Any], mode
     for name in ("way.wait_for_template", "way.wait_for_objects"):
         assert (tasks[name].mode, tasks[name].poke_interval) == (mode, 15.0)
     assert tasks["way.wait_for_objects"].upstream_task_ids >= {"way.export"}
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_under_a_cap_each_server_has_a_run_of_its_own(dags: dict[str, Any], mode: str) -> None:
+    one = dags[f"plain_{mode}_capped"]
+    assert one.max_active_runs == 20, "as many as Sealift lets be offline by default"
+    every = dags[f"plain_{mode}"]
+    assert set(one.task_ids) == set(every.task_ids) - {"servers"}
+    for task in one.tasks:
+        assert task.python_callable is every.get_task(task.task_id).python_callable
+        assert getattr(task, "mode", "") == getattr(every.get_task(task.task_id), "mode", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from sealift.cli.doctor import doctor
+from sealift.cli.download import download
 from sealift.cli.sandbox import sandbox
 
 
@@ -15,4 +16,5 @@ def main() -> None:
 
 
 main.add_command(doctor)
+main.add_command(download)
 main.add_command(sandbox)

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from sealift.cli.bucket import bucket_options, open_bucket
 from sealift.connections import (
     CLASSIC_DEFAULT,
     CLASSIC_TYPE,
-    COS_DEFAULT,
-    COS_TYPE,
     ConnectionProblem,
     classic_client,
     cos_client,
-    extra_of,
     region_of,
 )
 
@@ -36,18 +34,8 @@ _LONG_KIND = 15
     "The connections come from the environment (AIRFLOW_CONN_IBM_CLASSIC_DEFAULT and AIRFLOW_CONN_IBM_COS_DEFAULT, in "
     "Airflow's JSON or URI form) or from the file that --connections names."
 )
-@click.option("--bucket", help="The bucket. Not given: the one that the connection to the object store names.")
-@click.option("--prefix", default="sealift", show_default=True, help="What all keys begin with; may be empty.")
-@click.option("--region", help="The bucket's region. Not given: the one that the connection names.")
-@click.option(
-    "--connections",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Connections as `airflow connections export` writes them: JSON, or lines of id=connection.",
-)
+@bucket_options
 @click.option("--classic-conn-id", default=CLASSIC_DEFAULT, show_default=True, help="Connection of type ibm_classic.")
-@click.option("--cos-conn-id", default=COS_DEFAULT, show_default=True, help="Connection of type ibm_cos.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole examination as JSON.")
 @click.option("--thorough", is_flag=True, help="Read every manifest and compare every size and ETag.")
 @click.option(
@@ -111,25 +99,20 @@ def doctor(
     try:
         connections = read_file(file) if file else Connections()
         classic = classic_client(connections.find(classic_conn_id, CLASSIC_TYPE), classic_conn_id)
-        stored = connections.find(cos_conn_id, COS_TYPE)
-        cos = cos_client(stored, cos_conn_id, region=region)
-        bucket = bucket or str(extra_of(stored).get("bucket") or "")
-        if not bucket:
-            raise ConnectionProblem(
-                f"No bucket is named: give --bucket, or put one into the connection {cos_conn_id!r} (field bucket)."
-            )
-        slots_cos = cos
+        opened = open_bucket(connections, cos_conn_id=cos_conn_id, bucket=bucket, region=region)
+        slots_cos = opened.cos
         if slots_bucket:
-            slots_cos = cos_client(stored, cos_conn_id, region=slots_region or region or region_of(stored))
+            slots_region = slots_region or region or region_of(opened.stored)
+            slots_cos = cos_client(opened.stored, cos_conn_id, region=slots_region)
         slots = SlotsPlace(
-            bucket=slots_bucket or bucket,
+            bucket=slots_bucket or opened.bucket,
             root=slots_root(prefix=slots_prefix.strip("/ "), account_id=classic.account_id()),
             settle=settle_time(timeout=classic.timeout, minutes=None),
         )
         examination = examine(
             classic=classic,
-            cos=cos,
-            bucket=bucket,
+            cos=opened.cos,
+            bucket=opened.bucket,
             prefix=prefix,
             now=datetime.now(UTC),
             rules=Rules(settled=timedelta(minutes=settled), plan_at_work=timedelta(days=plan_days), over=over),

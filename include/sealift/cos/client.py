@@ -39,6 +39,7 @@ from sealift.cos.regions import (
     region_of_location_constraint,
 )
 from sealift.cos.retrying import Retries
+from sealift.cos.streams import RangeStream
 from sealift.cos.verdict import Doing
 
 
@@ -441,6 +442,39 @@ class CosClient:
                 key=key,
             )
         return body
+
+    def open_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str) -> RangeStream:
+        """Begin to read a part of an object, piece by piece. Made once: a stream that breaks off is not taken up again.
+
+        :param bucket: the bucket.
+        :param key: the object.
+        :param start: the first byte, from 0.
+        :param length: how many bytes, at least one.
+        :param if_match: the ETag that the object must still have, without quotes.
+        :returns: the stream; close it, or use it in a ``with`` statement.
+        :raises CosPreconditionError: where the object has another ETag by now.
+        :raises CosNotFoundError: where there is no such object.
+        :raises CosError: where the object does not have all of these bytes.
+        :raises ValueError: where the range is empty or begins before the object.
+        """
+        if start < 0 or length < 1:
+            raise ValueError(f"a range begins at 0 or later and holds a byte or more: {start}, {length}")
+        doing = Doing(what=f"read object {key} in bucket {bucket}", **self._about(bucket, key))
+        condition = {"Range": f"bytes={start}-{start + length - 1}", "IfMatch": f'"{if_match}"'}
+        reply = self._once("get_object", doing, Key=key, **condition)
+        stream = RangeStream(body=reply["Body"], guarded=self._connection.guarded, doing=doing, length=length)
+        ranged = reply.get("ResponseMetadata", {}).get("HTTPStatusCode") == 206
+        promised = reply.get("ContentLength")
+        if ranged and promised == length:
+            return stream
+        stream.close()
+        if not ranged:
+            raise CosError(f"the object store ignored the range when asked to {doing.what}", bucket=bucket, key=key)
+        raise CosError(
+            f"object {key} in bucket {bucket} gives {promised} bytes at {start} where {length} were asked for",
+            bucket=bucket,
+            key=key,
+        )
 
     def _get(self, bucket: str, key: str, *, limit: int | None = None, **extra: Any) -> bytes:
         """Read an object, body and all, trying again where the body breaks off."""

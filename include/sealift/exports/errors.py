@@ -43,6 +43,14 @@ class LedgerError(ExportsError):
     """Something in the bucket at one of Sealift's keys is not what Sealift writes there."""
 
 
+class NoSuchExportError(InputError):
+    """There is no finished export of the server that was named."""
+
+
+class DeliveryError(ExportsError):
+    """What was brought out of the bucket is not what its manifest says."""
+
+
 class StepError(ExportsError):
     """A step of one server's export could not be done.
 

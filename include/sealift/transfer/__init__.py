@@ -1,3 +1,3 @@
-"""Moving image bytes out of the bucket: a room that the borders already know; nothing stands in it yet."""
+"""Moving images out of the bucket: whole, hashed on the way, and taken up again where they stopped."""
 
 from __future__ import annotations

@@ -1,0 +1,238 @@
+"""``sealift download``: an export out of the bucket, whole and proven, into a folder."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from sealift.cli.bucket import bucket_options, open_bucket
+from sealift.connections import ConnectionProblem
+
+if TYPE_CHECKING:
+    from sealift.exports.delivery import Delivered, Watcher
+
+FAILED, INTERRUPTED = 1, 130
+
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?b?)(?:/s)?", re.IGNORECASE)
+_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+_EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+def rate(_ctx: click.Context | None, _param: click.Parameter | None, value: str | None) -> float | None:
+    """Read a rate: ``20M``, ``1.5G``, ``500k``; with an i (``20MiB``) by 1,024s.
+
+    :param value: what was typed, or None.
+    :returns: bytes a second, or None.
+    :raises click.BadParameter: it is no rate.
+    """
+    if value is None:
+        return None
+    match = _RATE.fullmatch(value.strip())
+    if match is None or float(match[1]) == 0:
+        raise click.BadParameter(f"{value!r} is no rate; one looks like 20M (bytes a second) or 1.5G.")
+    unit, by_1024 = match[2].lower(), match[3].lower().startswith("i")
+    return float(match[1]) * (1024 ** list(_FACTORS).index(unit) if by_1024 else _FACTORS[unit])
+
+
+@click.command(
+    epilog="EXPORT is an export id (12345678-20261123T0200Z), or a virtual server's id or host name for the export of "
+    "it that was captured last. A download that was interrupted goes on where it stopped. Exit status: 0 if all files "
+    "are there and whole, 1 if not. The connection comes from the environment (AIRFLOW_CONN_IBM_COS_DEFAULT, in "
+    "Airflow's JSON or URI form) or from the file that --connections names."
+)
+@click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
+@click.option(
+    "--to",
+    "under",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    show_default=True,
+    help="The folder. Each export gets one of its own in it: <host name>-<id>/<export id>.",
+)
+@click.option("--period", help="The slot or manual run, where EXPORT names a server.")
+@click.option("--streams", type=click.IntRange(1, 32), default=4, show_default=True, help="Range reads at a time.")
+@click.option("--limit-rate", callback=rate, metavar="RATE", help="Bytes a second at most, as 20M; for all streams.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
+@bucket_options
+def download(
+    exports: tuple[str, ...],
+    under: Path,
+    period: str | None,
+    streams: int,
+    limit_rate: float | None,
+    as_json: bool,
+    bucket: str | None,
+    prefix: str,
+    region: str | None,
+    file: Path | None,
+    cos_conn_id: str,
+) -> None:
+    """Download exports: disks, configuration record and manifest, each checked, with a SHA256SUMS file.
+
+    The disks are read in parallel, hashed while they are written, compared with the manifest, and their structure is
+    proven once more. What is there already is checked, and only what is missing or damaged is brought.
+    """
+    from sealift.cli.connections import Connections, read_file
+    from sealift.cos.errors import CosError
+    from sealift.exports.delivery import Delivery, delivered_as_json, find_manifest
+    from sealift.exports.errors import ExportsError
+    from sealift.transfer.errors import TransferError
+    from sealift.transfer.pace import Pace
+
+    try:
+        connections = read_file(file) if file else Connections()
+        opened = open_bucket(connections, cos_conn_id=cos_conn_id, bucket=bucket, region=region)
+        # All are found before the first one is brought: a wrong name should not show after hours.
+        found = [
+            find_manifest(opened.cos, bucket=opened.bucket, prefix=prefix, wanted=one, period=period) for one in exports
+        ]
+        pace = Pace(bytes_per_second=limit_rate)
+        for manifest, body in found:
+            with _watching(quiet=as_json) as watcher:
+                delivered = Delivery(
+                    cos=opened.cos,
+                    manifest=manifest,
+                    body=body,
+                    under=under,
+                    watcher=watcher,
+                    streams=streams,
+                    pace=pace,
+                ).run()
+            click.echo(delivered_as_json(delivered) if as_json else _in_words(delivered))
+    except (ConnectionProblem, CosError, ExportsError, TransferError) as error:
+        _give_up(str(error))
+    except KeyboardInterrupt:
+        click.echo("Stopped. What has arrived is kept; the same command goes on with it.", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _give_up(words: str) -> NoReturn:
+    click.echo(f"Not downloaded: {words}", err=True)
+    sys.exit(FAILED)
+
+
+def _in_words(delivered: Delivered) -> str:
+    from sealift.exports.delivery import SUMS
+
+    there = sum(one.already for one in delivered.files)
+    rate = delivered.brought / delivered.seconds if delivered.seconds else 0.0
+    return (
+        f"{delivered.export_id}: {len(delivered.files)} files in {delivered.folder}, "
+        f"{sum(one.size for one in delivered.files):,} bytes, {there} there already; "
+        f"{delivered.brought:,} bytes brought in {delivered.seconds:.1f} s ({rate / 1e6:,.0f} MB/s). "
+        f"Check them at any time: cd {delivered.folder} && sha256sum --check {SUMS}"
+    )
+
+
+class _Lines:
+    """Tells of a delivery in lines, for logs: each file's beginning and end, and every half a minute how far it is."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._sizes: dict[str, int] = {}
+        self._there: dict[str, int] = {}
+        self._told = time.monotonic()
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to do."""
+
+    def begins(self, name: str, size: int) -> None:
+        with self._lock:
+            self._sizes[name], self._there[name] = size, 0
+        self._say(f"{name}: {size:,} bytes")
+
+    def arrived(self, name: str, count: int) -> None:
+        self._add(name, count, "arrived")
+
+    def checked(self, name: str, count: int) -> None:
+        self._add(name, count, "checked")
+
+    def done(self, name: str, sha256: str, *, already: bool) -> None:
+        self._say(f"{name}: {'there already' if already else 'whole'}, SHA-256 {sha256}")
+
+    def _add(self, name: str, count: int, what: str) -> None:
+        with self._lock:
+            self._there[name] += count
+            now = time.monotonic()
+            if now - self._told < _EVERY:
+                return
+            self._told = now
+            there, size = self._there[name], self._sizes[name]
+        self._say(f"{name}: {there / size:.0%} {what} ({there:,} bytes)")
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            click.echo(line, err=True)
+
+
+class _Bars:
+    """Draws a bar for each file, with its rate and the time that is left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def begins(self, name: str, size: int) -> None:
+        if name in self._tasks:  # checked first, then brought after all
+            self._bars.reset(self._tasks[name], total=size, note="")
+        else:
+            self._tasks[name] = self._bars.add_task(name, total=size, note="")
+
+    def arrived(self, name: str, count: int) -> None:
+        self._bars.update(self._tasks[name], advance=count)
+
+    def checked(self, name: str, count: int) -> None:
+        self._bars.update(self._tasks[name], advance=count, note="checking what is there")
+
+    def done(self, name: str, sha256: str, *, already: bool) -> None:
+        task = self._tasks[name]
+        note = f"{'there already' if already else 'whole'} {sha256[:12]}…"
+        self._bars.update(task, completed=self._bars.tasks[task].total, note=note)
+
+
+def _watching(*, quiet: bool) -> Any:
+    """Make what tells of a delivery: bars on a terminal, lines elsewhere."""
+    return _Bars() if sys.stderr.isatty() and not quiet else _Lines(quiet=quiet)
+
+
+if TYPE_CHECKING:
+
+    def _fit(lines: _Lines, bars: _Bars) -> tuple[Watcher, Watcher]:
+        """Have the type checker hold both against the protocol."""
+        return lines, bars

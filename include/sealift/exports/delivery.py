@@ -1,0 +1,416 @@
+"""Bringing an export out of the bucket: disks, configuration record and manifest, in one folder, proven.
+
+The folder is whole when it holds ``SHA256SUMS``, which is written last and which ``sha256sum --check`` reads. Until
+then ``SHA256SUMS.part`` says which files are whole. A second delivery into the same folder checks what is there, and
+brings only what is missing or damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from sealift.exports import ledger, names
+from sealift.exports.errors import DeliveryError, NoSuchExportError, SettingsError
+from sealift.exports.jsontext import digest
+from sealift.exports.manifest import Manifest, ManifestDisk, parse_manifest
+from sealift.exports.ports import CosApi
+from sealift.images.proof import ProofFailed, prove_vhd
+from sealift.images.source import FileSource
+from sealift.transfer.download import PART_SIZE, STREAMS, Download, OpensRanges, Remote
+from sealift.transfer.errors import NoSpaceError
+from sealift.transfer.hashing import sha256_of_file
+from sealift.transfer.pace import Pace
+
+SUMS: Final = "SHA256SUMS"
+MANIFEST: Final = "manifest.json"
+
+
+class DeliversFrom(CosApi, OpensRanges, Protocol):
+    """What a delivery needs of the object store."""
+
+
+class Watcher(Protocol):
+    """Is told how a delivery goes on; from any thread."""
+
+    def begins(self, name: str, size: int) -> None:
+        """A file begins: its name in the folder, and its size in bytes."""
+        ...
+
+    def arrived(self, name: str, count: int) -> None:
+        """So many more bytes of it are there."""
+        ...
+
+    def checked(self, name: str, count: int) -> None:
+        """So many more bytes of a file that was there already have been read."""
+        ...
+
+    def done(self, name: str, sha256: str, *, already: bool) -> None:
+        """It is whole: its SHA-256, and whether it was there already."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveredFile:
+    """One file of a delivery.
+
+    :param name: its name in the folder.
+    :param size: its size in bytes.
+    :param sha256: its SHA-256 in hexadecimal digits.
+    :param already: it was there already, and whole.
+    :param resumed: bytes that an earlier try had brought.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    already: bool
+    resumed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """An export in a folder.
+
+    :param export_id: the export.
+    :param folder: where it is.
+    :param files: all files but ``SHA256SUMS``.
+    :param seconds: how long it took.
+    """
+
+    export_id: str
+    folder: Path
+    files: tuple[DeliveredFile, ...]
+    seconds: float
+
+    @property
+    def brought(self) -> int:
+        """Bytes that came out of the bucket in this delivery."""
+        return sum(one.size - one.resumed for one in self.files if not one.already)
+
+
+def find_manifest(
+    cos: CosApi, *, bucket: str, prefix: str, wanted: str, period: str | None = None
+) -> tuple[Manifest, bytes]:
+    """Find an export by what a person calls it.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param prefix: what all keys begin with; may be empty.
+    :param wanted: an export id, a virtual server's id, or its host name.
+    :param period: the slot or manual run, where a server is named; None for the export that was captured last.
+    :returns: its manifest, read and as it stands in the bucket.
+    :raises NoSuchExportError: there is none, or the host name is that of several servers.
+    :raises sealift.exports.errors.LedgerError: a manifest cannot be read.
+    """
+    guest_id, named = _guest_of(cos, bucket, prefix, wanted)
+    period = named or period
+    periods = [one for _, one in ledger.manifests(cos, bucket=bucket, prefix=prefix, guest_id=guest_id)]
+    if period is not None and period not in periods:
+        there = f"It has: {', '.join(sorted(periods)[-10:])}." if periods else "It has none at all."
+        raise NoSuchExportError(
+            f"There is no finished export of virtual server {guest_id} for {period} in {bucket}. {there}"
+        )
+    if not periods:
+        raise NoSuchExportError(
+            f"There is no finished export of virtual server {guest_id} in {bucket} under {prefix or 'no prefix'}. "
+            "An export is finished once its manifest is there: look at the run, or name another bucket or prefix."
+        )
+    found = [_read(cos, bucket, prefix, guest_id, one) for one in ([period] if period else periods)]
+    return max(found, key=lambda one: one[0].captured_at)
+
+
+def _guest_of(cos: CosApi, bucket: str, prefix: str, wanted: str) -> tuple[int, str | None]:
+    """Read whom somebody means: a guest, and a period where it was an export id."""
+    if wanted.isdigit():
+        return int(wanted), None
+    try:
+        guest_id, period = names.parse_export_id(wanted)
+    except SettingsError:
+        pass
+    else:
+        return guest_id, period
+    beginning = names.image_prefix(prefix=prefix, hostname=wanted, guest_id=0, export="").removesuffix("0/")
+    guests = {
+        int(rest)
+        for info in cos.list(bucket, beginning)
+        if (rest := info.key.removeprefix(beginning).partition("/")[0]).isdigit()
+    }
+    if len(guests) == 1:
+        return guests.pop(), None
+    if not guests:
+        raise NoSuchExportError(
+            f"{bucket} holds no images of a server named {wanted!r}. Name its host name without the domain, its id, or "
+            "an export id as 12345678-20261123T0200Z."
+        )
+    several = ", ".join(str(one) for one in sorted(guests))
+    raise NoSuchExportError(f"Several virtual servers are named {wanted!r}: {several}. Name one of these ids.")
+
+
+def _read(cos: CosApi, bucket: str, prefix: str, guest_id: int, period: str) -> tuple[Manifest, bytes]:
+    key = names.manifest_key(prefix=prefix, guest_id=guest_id, period=period)
+    body = cos.read(bucket, key)
+    if body is None:
+        raise NoSuchExportError(f"The manifest {bucket}/{key} was deleted while it was looked at.")
+    return parse_manifest(body, bucket=bucket, key=key), body
+
+
+def folder_of(manifest: Manifest, under: Path) -> Path:
+    """Say which folder an export goes into.
+
+    :param manifest: the export.
+    :param under: the folder of all exports.
+    :returns: as ``<host name>-<id>/<export id>``.
+    :raises SettingsError: the manifest's export id is none, and could lead anywhere.
+    """
+    names.parse_export_id(manifest.export_id)
+    return under / f"{names.key_safe(manifest.guest.hostname)}-{manifest.guest.id}" / manifest.export_id
+
+
+class Delivery:
+    """Brings one export into one folder.
+
+    :param cos: the object store.
+    :param manifest: the export.
+    :param body: the manifest as it stands in the bucket.
+    :param under: the folder of all exports; see :func:`folder_of`.
+    :param watcher: is told how it goes on.
+    :param streams: range reads at a time.
+    :param part_size: bytes of each range read.
+    :param pace: how fast bytes may come.
+    """
+
+    def __init__(
+        self,
+        *,
+        cos: DeliversFrom,
+        manifest: Manifest,
+        body: bytes,
+        under: Path,
+        watcher: Watcher,
+        streams: int = STREAMS,
+        part_size: int = PART_SIZE,
+        pace: Pace | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.folder = folder_of(manifest, under)
+        self._cos = cos
+        self._body = body
+        self._watcher = watcher
+        self._streams = streams
+        self._part_size = part_size
+        self._pace = pace or Pace(bytes_per_second=None)
+        self._sums: dict[str, str] = {}
+
+    def run(self) -> Delivered:
+        """Bring everything, and check it.
+
+        :returns: the files, each whole.
+        :raises DeliveryError: a file is not what the manifest says.
+        :raises sealift.transfer.errors.TransferError: see :class:`sealift.transfer.download.Download`.
+        :raises sealift.cos.errors.CosError: the object store refused, or failed for too long.
+        """
+        began = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sums = self._known_sums()
+        missing = [disk for disk in self.manifest.disks if not self._there(disk)]
+        self._check_room(missing)
+        # What is known to be whole stays known, whatever ends this delivery.
+        self._write_sums(f"{SUMS}.part")
+        (self.folder / SUMS).unlink(missing_ok=True)
+        files = [self._disk(disk, fetch=disk in missing) for disk in self.manifest.disks]
+        files.append(self._record())
+        files.append(self._small(MANIFEST, self._body))
+        self._write_sums(f"{SUMS}.part")
+        os.replace(self.folder / f"{SUMS}.part", self.folder / SUMS)
+        return Delivered(
+            export_id=self.manifest.export_id,
+            folder=self.folder,
+            files=tuple(files),
+            seconds=time.monotonic() - began,
+        )
+
+    def _known_sums(self) -> dict[str, str]:
+        """What an earlier delivery of the same images wrote down."""
+        try:
+            there = Manifest.model_validate_json((self.folder / MANIFEST).read_bytes())
+            same = there.same_export(self.manifest)
+        except FileNotFoundError:
+            same = True  # then the names, which hold the export id, are all there is
+        except ValueError:
+            same = False
+        found: dict[str, str] = {}
+        for name in (SUMS, f"{SUMS}.part"):
+            if same:
+                found |= read_sums(self.folder / name)
+        return found
+
+    def _there(self, disk: ManifestDisk) -> bool:
+        """Say whether a disk's file is there and whole, by reading all of it."""
+        name = file_name(disk)
+        path = self.folder / name
+        known = self._sums.pop(name, None)
+        if known is None or known != (disk.sha256 or known):
+            return False
+        if not path.is_file() or path.stat().st_size != disk.size:
+            return False
+        self._watcher.begins(name, disk.size)
+        if sha256_of_file(path, passed=lambda count: self._watcher.checked(name, count)) != known:
+            return False
+        self._sums[name] = known
+        return True
+
+    def _check_room(self, missing: Collection[ManifestDisk]) -> None:
+        """Find out first that a disk is too small for all files together."""
+        needed = sum(max(0, disk.size - _allocated(self.folder / f"{file_name(disk)}.part")) for disk in missing)
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise NoSpaceError(
+                f"The images of {self.manifest.guest.hostname} need {needed} bytes more in {self.folder}, but only "
+                f"{free} are free there. Make room, or name a folder on another disk (--to)."
+            )
+
+    def _disk(self, disk: ManifestDisk, *, fetch: bool) -> DeliveredFile:
+        name = file_name(disk)
+        resumed = 0
+        if fetch:
+            self._watcher.begins(name, disk.size)
+            remote = Remote(
+                bucket=self.manifest.bucket, key=disk.key, size=disk.size, etag=disk.etag, sha256=disk.sha256
+            )
+            done = Download(
+                client=self._cos,
+                remote=remote,
+                target=self.folder / name,
+                streams=self._streams,
+                part_size=self._part_size,
+                pace=self._pace,
+                arrived=lambda count: self._watcher.arrived(name, count),
+            ).run()
+            resumed = done.resumed
+            self._prove(disk, done.path)
+            self._sums[name] = done.sha256
+            self._write_sums(f"{SUMS}.part")
+        self._watcher.done(name, self._sums[name], already=not fetch)
+        return DeliveredFile(name=name, size=disk.size, sha256=self._sums[name], already=not fetch, resumed=resumed)
+
+    def _prove(self, disk: ManifestDisk, path: Path) -> None:
+        """Prove the structure of what arrived, and that it is the disk that the manifest speaks of."""
+        try:
+            with FileSource(path) as source:
+                proof = prove_vhd(source, expected_capacity_bytes=None, boot_disk=disk.device == "0")
+        except ProofFailed as error:
+            raise DeliveryError(
+                f"{path} arrived whole, but is not a sound image: {error.detail}. It was proven in the bucket on "
+                f"{self.manifest.proven_at:%Y-%m-%d}: try once more, and report this if it comes out the same."
+            ) from error
+        if (proof.virtual_size, proof.footer_uuid) != (disk.virtual_size, disk.footer_uuid):
+            raise DeliveryError(
+                f"{path} is another disk than the manifest's: it has {proof.virtual_size} bytes and the id "
+                f"{proof.footer_uuid}, where {disk.virtual_size} bytes and {disk.footer_uuid} were proven."
+            )
+
+    def _record(self) -> DeliveredFile:
+        record = self.manifest.record
+        body = self._cos.read(self.manifest.bucket, record.key)
+        if body is None or digest(body) != record.digest:
+            state = "is gone" if body is None else "was changed"
+            raise DeliveryError(
+                f"The configuration record {self.manifest.bucket}/{record.key} {state} since the manifest was written. "
+                "The images are here; look at what wrote to the bucket."
+            )
+        return self._small(_file_name(record.key), body)
+
+    def _small(self, name: str, body: bytes) -> DeliveredFile:
+        """Write a small file whole."""
+        path = self.folder / name
+        already = path.is_file() and path.read_bytes() == body
+        if not already:
+            _write_whole(path, body)
+        self._sums[name] = digest(body).removeprefix("sha256:")
+        self._watcher.begins(name, len(body))
+        self._watcher.arrived(name, len(body))
+        self._watcher.done(name, self._sums[name], already=already)
+        return DeliveredFile(name=name, size=len(body), sha256=self._sums[name], already=already)
+
+    def _write_sums(self, name: str) -> None:
+        text = "".join(f"{sha256}  {file}\n" for file, sha256 in sorted(self._sums.items()))
+        _write_whole(self.folder / name, text.encode())
+
+
+def file_name(disk: ManifestDisk) -> str:
+    """Say what a disk's file is called in the folder.
+
+    :param disk: the disk.
+    :returns: the last part of its key, as ``disk-0.vhd``.
+    :raises DeliveryError: that is no name of a file.
+    """
+    return _file_name(disk.key)
+
+
+def _file_name(key: str) -> str:
+    name = key.rpartition("/")[2]
+    if names.key_safe(name) != name or name in (MANIFEST, SUMS, f"{SUMS}.part"):
+        raise DeliveryError(
+            f"The manifest names an object {key!r}, which Sealift does not write. Look at who wrote it."
+        )
+    return name
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """Read a file of digests as ``sha256sum`` writes it; what is not such a line is left out.
+
+    :param path: the file; one that is not there is empty.
+    :returns: digests by file name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for line in text.splitlines():
+        sha256, _, name = line.partition("  ")
+        if len(sha256) == 64 and name:
+            found[name] = sha256
+    return found
+
+
+def delivered_as_json(delivered: Delivered) -> str:
+    """Say what was delivered, for programs.
+
+    :param delivered: the delivery.
+    :returns: JSON on one line.
+    """
+    return json.dumps(
+        {
+            "export_id": delivered.export_id,
+            "folder": str(delivered.folder),
+            "seconds": round(delivered.seconds, 3),
+            "files": [
+                {"name": one.name, "size": one.size, "sha256": one.sha256, "already": one.already}
+                for one in delivered.files
+            ],
+        }
+    )
+
+
+def _allocated(path: Path) -> int:
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def _write_whole(path: Path, body: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.new")
+    with unfinished.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)

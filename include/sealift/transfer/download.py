@@ -1,0 +1,385 @@
+"""Downloads one object into one file: several range reads at a time, hashed while written, whole or not at all.
+
+The bytes go into ``<name>.part``, which has its full size from the beginning, so that a disk that is too small is found
+out first. Parts that are safe on disk stand in ``<name>.journal``; the next try takes them up. Every read demands the
+ETag that the download began with, so that no file is ever made of two versions of an object. Only a file that is whole,
+has the right digest and is flushed to disk gets its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from sealift.cos.errors import CosError, CosNotFoundError, CosPreconditionError
+from sealift.cos.retrying import Retries
+from sealift.cos.streams import RangeStream
+from sealift.transfer.errors import DigestError, InUseError, NoSpaceError, ReplacedError, Stopped, TransferError
+from sealift.transfer.hashing import HashInOrder
+from sealift.transfer.journal import Journal, Subject
+from sealift.transfer.pace import Pace
+
+MIB: Final = 1024 * 1024
+PART_SIZE: Final = 16 * MIB
+STREAMS: Final = 4
+
+PIECE: Final = 256 * 1024
+"""Bytes read and written at once. Larger buffered writes take up to seven times as long on some kernels."""
+
+BUDGET: Final = 48 * MIB
+"""Bytes that may wait in memory to be hashed in their order."""
+
+FLUSH_EVERY: Final = 5.0
+"""Seconds between two notes in the journal: so much work a crash can cost."""
+
+
+class OpensRanges(Protocol):
+    """The one call of the object store that is needed here."""
+
+    def open_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str) -> RangeStream:
+        """See :meth:`sealift.cos.client.CosClient.open_range`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """An object as it must be: one that was replaced is not downloaded.
+
+    :param bucket: the bucket.
+    :param key: the object.
+    :param size: its size in bytes.
+    :param etag: its ETag, without quotes.
+    :param sha256: its SHA-256 in hexadecimal digits, where it is known.
+    """
+
+    bucket: str
+    key: str
+    size: int
+    etag: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Downloaded:
+    """A file that is whole.
+
+    :param path: the file.
+    :param size: its size in bytes.
+    :param sha256: its SHA-256 in hexadecimal digits.
+    :param resumed: bytes that an earlier try had brought.
+    :param seconds: how long this try took.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    resumed: int
+    seconds: float
+
+
+def nothing(_count: int) -> None:
+    """Take note of nothing."""
+
+
+class Download:
+    """One object's way into one file.
+
+    :param client: the object store.
+    :param remote: the object.
+    :param target: the file to make; one that is there is replaced once the new one is whole.
+    :param streams: range reads at a time.
+    :param part_size: bytes of each range read.
+    :param pace: how fast bytes may come.
+    :param arrived: told how many bytes have arrived, those of earlier tries first; from any thread.
+    :param retries: how a stream that breaks is taken up again: so often in a row without a single byte.
+    :raises ValueError: streams or part size are not above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: OpensRanges,
+        remote: Remote,
+        target: Path,
+        streams: int = STREAMS,
+        part_size: int = PART_SIZE,
+        pace: Pace | None = None,
+        arrived: Callable[[int], None] = nothing,
+        retries: Retries | None = None,
+    ) -> None:
+        if streams < 1 or part_size < 1:
+            raise ValueError(f"a download has a stream or more, and parts of a byte or more: {streams}, {part_size}")
+        self.remote = remote
+        self.target = target
+        self.unfinished = target.with_name(f"{target.name}.part")
+        self._client = client
+        self._streams = streams
+        self._part_size = part_size
+        self._pace = pace or Pace(bytes_per_second=None)
+        self._arrived = arrived
+        self._retries = retries or Retries(max_attempts=8)
+        self._subject = Subject(
+            bucket=remote.bucket, key=remote.key, etag=remote.etag, size=remote.size, part_size=part_size
+        )
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._ended = threading.Condition(self._lock)
+        self._at_work = 0
+        self._todo: list[int] = []
+        self._written: set[int] = set()
+        self._error: BaseException | None = None
+
+    def run(self) -> Downloaded:
+        """Download.
+
+        :returns: the file, whole.
+        :raises NoSpaceError: the disk is too small, or full.
+        :raises InUseError: another process downloads into this file.
+        :raises ReplacedError: the object was replaced or deleted.
+        :raises DigestError: what arrived is not what the object should hold; it is thrown away.
+        :raises TransferError: the file cannot be written.
+        :raises sealift.cos.errors.CosError: the object store refused, or failed for too long. What has arrived stays.
+        """
+        began = time.monotonic()
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self._claim(fd)
+                journal = self._prepared(fd)
+                resumed = sum(self._length(part) for part in journal.done)
+                self._arrived(resumed)
+                digest = self._fetched(fd, journal)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._in_words(error) from error
+        if self.remote.sha256 is not None and digest != self.remote.sha256:
+            self.discard()
+            raise DigestError(
+                f"{self.remote.bucket}/{self.remote.key} arrived with the SHA-256 {digest}, but the manifest says "
+                f"{self.remote.sha256}: the bytes changed on their way, or in the bucket. What arrived was thrown "
+                "away. Try once more; if it comes out the same, the object is damaged: prove the export again."
+            )
+        os.replace(self.unfinished, self.target)
+        _flush_folder(self.target.parent)
+        journal.remove()
+        return Downloaded(
+            path=self.target,
+            size=self.remote.size,
+            sha256=digest,
+            resumed=resumed,
+            seconds=time.monotonic() - began,
+        )
+
+    def stop(self) -> None:
+        """Stop: :meth:`run` raises :class:`~sealift.transfer.errors.Stopped`, and the next try goes on from here."""
+        self._fail(Stopped(f"The download of {self.remote.key} was stopped; the same command goes on with it."))
+
+    def discard(self) -> None:
+        """Throw away what has arrived."""
+        self.unfinished.unlink(missing_ok=True)
+        self._journal_path.unlink(missing_ok=True)
+
+    @property
+    def _journal_path(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.journal")
+
+    def _length(self, part: int) -> int:
+        return min(self._part_size, self.remote.size - part * self._part_size)
+
+    # -- before ------------------------------------------------------------------------------------------------------
+
+    def _claim(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUseError(
+                f"Another process downloads into {self.unfinished}. Wait for its end, or choose another folder."
+            ) from error
+
+    def _prepared(self, fd: int) -> Journal:
+        """Make room for the whole file, and read what an earlier try noted."""
+        size = self.remote.size
+        allocated = os.fstat(fd).st_blocks * 512
+        free = shutil.disk_usage(self.target.parent).free
+        if size - allocated > free:
+            raise NoSpaceError(
+                f"{self.target} needs {size - allocated} bytes, but only {free} are free on its disk. Make room, or "
+                "choose a folder on another disk."
+            )
+        if os.fstat(fd).st_size != size:
+            # Of another length, it is what another object left; a journal about this one would know nothing of it.
+            os.ftruncate(fd, 0)
+            self._journal_path.unlink(missing_ok=True)
+        if size:
+            _allocate(fd, size)
+        return Journal.open(self._journal_path, self._subject)
+
+    # -- meanwhile ---------------------------------------------------------------------------------------------------
+
+    def _fetched(self, fd: int, journal: Journal) -> str:
+        """Bring the parts that are missing, and return the digest of all."""
+        parts = -(-self.remote.size // self._part_size)
+        self._todo = [part for part in range(parts) if part not in journal.done]
+        self._todo.reverse()
+        hashing = HashInOrder(
+            size=self.remote.size,
+            part_size=self._part_size,
+            read_back=lambda offset, length: _pread(fd, length, offset),
+            on_disk=journal.done,
+            budget=BUDGET,
+        )
+        hashing.start()
+        workers = [
+            threading.Thread(target=self._work, args=(fd, hashing), name=f"sealift-download-{number}", daemon=True)
+            for number in range(min(self._streams, len(self._todo)))
+        ]
+        self._at_work = len(workers)
+        try:
+            for worker in workers:
+                worker.start()
+            self._watch(fd, journal, hashing)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            if self._error is not None:
+                hashing.stop()
+            for worker in workers:
+                worker.join()
+            self._keep(fd, journal)
+        if self._error is not None:
+            raise self._error
+        return hashing.hexdigest()
+
+    def _watch(self, fd: int, journal: Journal, hashing: HashInOrder) -> None:
+        """Wait for the streams' end, and note from time to time what is safe."""
+        noted = time.monotonic()
+        while True:
+            with self._ended:
+                self._ended.wait_for(lambda: not self._at_work or self._error is not None, timeout=0.5)
+                over = not self._at_work or self._error is not None
+            if hashing.error is not None:
+                raise hashing.error
+            if over:
+                return
+            if time.monotonic() - noted >= FLUSH_EVERY:
+                self._keep(fd, journal)
+                noted = time.monotonic()
+
+    def _keep(self, fd: int, journal: Journal) -> None:
+        """Flush what has been written, then note it."""
+        with self._lock:
+            new = self._written - journal.done
+        if new:
+            os.fdatasync(fd)
+            journal.note(new)
+
+    def _work(self, fd: int, hashing: HashInOrder) -> None:
+        """Bring parts until none is left."""
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    if not self._todo:
+                        break
+                    part = self._todo.pop()
+                self._bring(fd, part, hashing)
+                with self._lock:
+                    self._written.add(part)
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits for the end
+            self._fail(error)
+        finally:
+            with self._ended:
+                self._at_work -= 1
+                self._ended.notify_all()
+
+    def _bring(self, fd: int, part: int, hashing: HashInOrder) -> None:
+        """Bring one part, over as many streams as it takes.
+
+        :raises Stopped: the download was told to stop.
+        """
+        at = part * self._part_size
+        end = at + self._length(part)
+        failures = 0
+        while at < end:
+            try:
+                with self._client.open_range(
+                    self.remote.bucket, self.remote.key, start=at, length=end - at, if_match=self.remote.etag
+                ) as stream:
+                    while data := stream.read(PIECE):
+                        if self._stop.is_set():
+                            raise Stopped
+                        self._pace.passed(len(data))
+                        _pwrite(fd, data, at)
+                        hashing.put(at, data)
+                        at += len(data)
+                        failures = 0
+                        self._arrived(len(data))
+            except (CosPreconditionError, CosNotFoundError) as error:
+                raise ReplacedError(
+                    f"{self.remote.bucket}/{self.remote.key} was replaced or deleted since it was proven (its ETag was "
+                    f"{self.remote.etag}). What has arrived of it is of no use: look at what wrote to the bucket, then "
+                    f"export the server again. ({error})"
+                ) from error
+            except CosError as error:
+                failures += 1
+                if not error.retryable or failures >= self._retries.max_attempts:
+                    raise
+                if self._stop.wait(self._retries.wait_before(failures + 1)):
+                    raise Stopped from error
+
+    def _fail(self, error: BaseException) -> None:
+        with self._ended:
+            if self._error is None:
+                self._error = error
+            self._stop.set()
+            self._ended.notify_all()
+
+    def _in_words(self, error: OSError) -> TransferError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return NoSpaceError(
+                f"The disk of {self.target} is full. What has arrived is kept: make room, and the same command goes on."
+            )
+        return TransferError(f"{self.unfinished} cannot be written: {error.strerror or error}.")
+
+
+def _allocate(fd: int, size: int) -> None:
+    """Give a file its size and its room on disk at once; where the file system cannot, its size only."""
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.ftruncate(fd, size)
+
+
+def _pwrite(fd: int, data: bytes, at: int) -> None:
+    written = os.pwrite(fd, data, at)
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], at + written)
+
+
+def _pread(fd: int, length: int, at: int) -> bytes:
+    data = os.pread(fd, length, at)
+    if len(data) != length:
+        raise OSError(errno.EIO, f"{length} bytes at {at} were written, but {len(data)} can be read")
+    return data
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new name last."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,152 @@
+"""The digest of a file whose pieces arrive out of order: hashed from memory, and from disk what was there before.
+
+A digest needs the bytes in their order, several streams bring them out of order. Pieces that come early wait in memory,
+up to a bound; the streams that are ahead wait with theirs. Parts of an earlier try are read back from the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Collection
+from typing import Final
+
+READ_BACK: Final = 1024 * 1024
+"""Bytes read at once from the file."""
+
+NEAR: Final = 1024 * 1024
+"""A piece that begins so few bytes after what is hashed is taken however much waits: it is what the others wait for."""
+
+
+class HashInOrder:
+    """Hashes a file's bytes in their order, in a thread of its own.
+
+    :param size: the file's size in bytes.
+    :param part_size: bytes of each part but the last.
+    :param read_back: reads (offset, length) of the file, exactly.
+    :param on_disk: numbers of the parts that are in the file already.
+    :param budget: bytes that may wait in memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        part_size: int,
+        read_back: Callable[[int, int], bytes],
+        on_disk: Collection[int],
+        budget: int,
+    ) -> None:
+        self._size = size
+        self._part_size = part_size
+        self._read_back = read_back
+        self._on_disk = frozenset(on_disk)
+        self._budget = budget
+        self._digest = hashlib.sha256()
+        self._pieces: dict[int, bytes] = {}
+        self._waiting = 0
+        self._at = 0
+        self._stopped = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="sealift-hash", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def put(self, offset: int, data: bytes) -> None:
+        """Hand over a piece that is in no part on disk; waits while too much waits in memory.
+
+        :param offset: where it begins in the file.
+        :param data: its bytes.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopped or self._waiting + len(data) <= self._budget or offset <= self._at + NEAR
+            )
+            if self._stopped:
+                return
+            self._pieces[offset] = data
+            self._waiting += len(data)
+            if offset == self._at:
+                self._changed.notify_all()
+
+    def stop(self) -> None:
+        """End without a digest; whoever waits goes on."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the hashing early."""
+        return self._error
+
+    def hexdigest(self) -> str:
+        """Wait until every byte is hashed.
+
+        :returns: the SHA-256, in hexadecimal digits.
+        :raises OSError: the file could not be read back.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._digest.hexdigest()
+
+    def _run(self) -> None:
+        try:
+            while self._at < self._size:
+                part = self._at // self._part_size
+                if part in self._on_disk:
+                    self._hash_from_disk(min((part + 1) * self._part_size, self._size))
+                elif not self._hash_from_memory():
+                    return
+        except BaseException as error:  # noqa: BLE001 - kept for the thread that asks for the digest
+            with self._changed:
+                self._error = error
+                self._stopped = True
+                self._changed.notify_all()
+
+    def _hash_from_disk(self, end: int) -> None:
+        while self._at < end and not self._stopped:
+            data = self._read_back(self._at, min(READ_BACK, end - self._at))
+            self._digest.update(data)
+            with self._changed:
+                self._at += len(data)
+                self._changed.notify_all()
+        if self._stopped:
+            self._at = self._size
+
+    def _hash_from_memory(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._at in self._pieces)
+            if self._stopped:
+                return False
+            data = self._pieces.pop(self._at)
+        self._digest.update(data)
+        with self._changed:
+            self._at += len(data)
+            self._waiting -= len(data)
+            self._changed.notify_all()
+        return True
+
+
+def sha256_of_file(path: str | os.PathLike[str], *, passed: Callable[[int], None] | None = None) -> str:
+    """Return a file's SHA-256.
+
+    :param path: the file.
+    :param passed: told how many bytes were read, from time to time.
+    :returns: 64 hexadecimal digits.
+    :raises OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while data := file.read(READ_BACK):
+            digest.update(data)
+            if passed is not None:
+                passed(len(data))
+    return digest.hexdigest()

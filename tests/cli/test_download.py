@@ -1,0 +1,305 @@
+"""``sealift download`` over the sandbox: everything of an export in one folder, that ``sha256sum`` accepts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sealift.cli import main
+from sealift.cli.download import rate
+from sealift.exports.manifest import Manifest, read_manifest
+from sealift.exports.names import manifest_key
+from sealift.exports.plan import Outcome, PlanItem
+from sealift.sandbox import Sandbox
+from tests.cli.steps import Steps
+
+PERIOD, LATER = "20261123T0200Z", "20261130T0200Z"
+
+
+class Exported(Steps):
+    """Two servers that are exported, one of them twice."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__(sandbox)
+        first = self.plan("plan-1", PERIOD)
+        several, other = sorted(first.items_with(Outcome.EXPORT), key=lambda one: -len(one.disks))[:2]
+        self.whole_way([several, other])
+        again = {one.guest_id: one for one in self.plan("plan-2", LATER).items}
+        self.whole_way([again[several.guest_id]])
+        self.several, self.other = several, other
+
+    def whole_way(self, items: list[PlanItem]) -> None:
+        templates = {one.guest_id: self.capture(one) for one in items}
+        self.idle()
+        for one in items:
+            self.export(one, templates[one.guest_id])
+        self.idle()
+        for one in items:
+            self.prove(one, templates[one.guest_id])
+
+    def manifest(self, guest_id: int, period: str) -> Manifest:
+        key = manifest_key(prefix="sealift", guest_id=guest_id, period=period)
+        found = read_manifest(self.cos, bucket=self.bucket, key=key)
+        assert found is not None
+        return found
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
+    with Sandbox(root=tmp_path_factory.mktemp("sandbox"), scenario="demo", speed=3000.0) as sandbox:
+        made = Exported(sandbox)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def connections(exported: Exported, tmp_path: Path) -> Path:
+    """The sandbox's connections, as Airflow exports them."""
+    path = tmp_path / "connections.json"
+    path.write_text(json.dumps(exported.sandbox.connections()))
+    return path
+
+
+@pytest.fixture
+def download(connections: Path, tmp_path: Path) -> Callable[..., Result]:
+    def call(*words: str) -> Result:
+        given = ["download", "--connections", str(connections), "--to", str(tmp_path / "images"), *words]
+        return CliRunner().invoke(main, given)
+
+    return call
+
+
+def folder(exported: Exported, tmp_path: Path, item: PlanItem, period: str) -> Path:
+    return tmp_path / "images" / f"{item.hostname}-{item.guest_id}" / f"{item.guest_id}-{period}"
+
+
+def test_the_latest_export_of_a_server_arrives_with_all_its_files(
+    exported: Exported, download: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = download(exported.several.hostname)
+    assert result.exit_code == 0, result.output
+    where = folder(exported, tmp_path, exported.several, LATER)
+    manifest = exported.manifest(exported.several.guest_id, LATER)
+    disks = [disk.key.rpartition("/")[2] for disk in manifest.disks]
+    assert len(disks) >= 2
+    assert sorted(one.name for one in where.iterdir()) == sorted([*disks, "server.json", "manifest.json", "SHA256SUMS"])
+    for disk, name in zip(manifest.disks, disks, strict=True):
+        stored = exported.cos.read(exported.bucket, disk.key)
+        assert (where / name).read_bytes() == stored
+    assert Manifest.model_validate_json((where / "manifest.json").read_bytes()) == manifest
+    assert f"sha256:{hashlib.sha256((where / 'server.json').read_bytes()).hexdigest()}" == manifest.record.digest
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=where, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.count(": OK") == len(disks) + 2
+    assert f"{len(disks) + 2} files in {where}" in result.output
+
+
+@pytest.mark.parametrize("how", ["export id", "server id", "host name and period"])
+def test_an_export_is_named_in_three_ways(
+    exported: Exported, download: Callable[..., Result], tmp_path: Path, how: str
+) -> None:
+    guest = exported.several.guest_id
+    words = {
+        "export id": [f"{guest}-{PERIOD}"],
+        "server id": [str(guest), "--period", PERIOD],
+        "host name and period": [exported.several.hostname, f"--period={PERIOD}"],
+    }[how]
+    result = download(*words, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["export_id"] == f"{guest}-{PERIOD}"
+    assert told["folder"] == str(folder(exported, tmp_path, exported.several, PERIOD))
+    assert {one["name"]: one["sha256"] for one in told["files"]} == {
+        one.name: hashlib.sha256(one.read_bytes()).hexdigest()
+        for one in Path(told["folder"]).iterdir()
+        if one.name != "SHA256SUMS"
+    }
+    assert result.stderr == ""
+
+
+def test_what_is_there_is_checked_and_only_what_is_damaged_is_brought_again(
+    exported: Exported, download: Callable[..., Result], tmp_path: Path
+) -> None:
+    name = f"{exported.several.guest_id}-{PERIOD}"
+    assert download(name).exit_code == 0
+    where = folder(exported, tmp_path, exported.several, PERIOD)
+    sums = (where / "SHA256SUMS").read_text()
+    again = json.loads(download(name, "--json").stdout)
+    assert all(one["already"] for one in again["files"])
+
+    with (where / "disk-1.vhd").open("r+b") as file:
+        file.seek(700)
+        byte = file.read(1)
+        file.seek(700)
+        file.write(bytes([byte[0] ^ 1]))
+    (where / "server.json").unlink()
+    third = json.loads(download(name, "--json").stdout)
+    assert {one["name"] for one in third["files"] if not one["already"]} == {"disk-1.vhd", "server.json"}
+    assert (where / "SHA256SUMS").read_text() == sums
+
+
+def test_several_exports_are_found_before_the_first_one_is_brought(
+    exported: Exported, download: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = download(str(exported.other.guest_id), "99999999")
+    assert result.exit_code == 1
+    assert "no finished export of virtual server 99999999" in result.stderr
+    assert not (tmp_path / "images").exists()
+    both = download(str(exported.other.guest_id), f"{exported.several.guest_id}-{PERIOD}")
+    assert both.exit_code == 0
+    assert both.output.count("Check them at any time") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nobody"], "no images of a server named 'nobody'"),
+        (["{other}", "--period", LATER], f"no finished export of virtual server {{other}} for {LATER}"),
+        (["{other}", "--prefix", "elsewhere"], "under elsewhere"),
+        (["{other}", "--bucket", "no-such-bucket"], "NoSuchBucket"),
+        (["{other}", "--cos-conn-id", "c"], "There is no connection 'c'"),
+    ],
+    ids=["name", "period", "prefix", "bucket", "connection"],
+)
+def test_what_cannot_be_found_is_said_in_words(
+    exported: Exported, download: Callable[..., Result], words: list[str], said: str
+) -> None:
+    other = exported.other.guest_id
+    result = download(*(one.format(other=other) for one in words))
+    assert result.exit_code == 1
+    assert said.format(other=other) in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_record_that_was_changed_is_not_delivered_in_silence(
+    exported: Exported, download: Callable[..., Result], tmp_path: Path
+) -> None:
+    manifest = exported.manifest(exported.other.guest_id, PERIOD)
+    body = exported.cos.read(exported.bucket, manifest.record.key)
+    assert body is not None
+    exported.cos.put(exported.bucket, manifest.record.key, body + b" ")
+    try:
+        result = download(manifest.export_id)
+        assert result.exit_code == 1
+        assert "was changed since the manifest was written" in result.stderr
+        assert not (folder(exported, tmp_path, exported.other, PERIOD) / "SHA256SUMS").exists()
+    finally:
+        exported.cos.put(exported.bucket, manifest.record.key, body)
+
+
+def test_an_object_that_was_replaced_since_its_proof_is_not_delivered(
+    exported: Exported, download: Callable[..., Result], tmp_path: Path
+) -> None:
+    manifest = exported.manifest(exported.other.guest_id, PERIOD)
+    (disk,) = manifest.disks[:1]
+    body = exported.cos.read(exported.bucket, disk.key)
+    assert body is not None
+    exported.cos.put(exported.bucket, disk.key, body[:-1] + b"x")
+    result = download(manifest.export_id)
+    assert result.exit_code == 1
+    assert "was replaced or deleted since it was proven" in result.stderr
+    assert not (folder(exported, tmp_path, exported.other, PERIOD) / "disk-0.vhd").exists()
+
+
+def program(connections: Path, tmp_path: Path, *words: str) -> list[str]:
+    sealift = str(Path(sys.executable).with_name("sealift"))
+    return [sealift, "download", "--connections", str(connections), "--to", str(tmp_path / "images"), *words]
+
+
+def grown(part: Path, least: int) -> bool:
+    """Say whether so many bytes of an unfinished file have been written."""
+    if not part.exists():
+        return False
+    with part.open("rb") as file:
+        return any(file.read(least)[least - 4096 :])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_an_interrupted_download_goes_on(
+    exported: Exported, connections: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    """At a rate at which it takes a while; then at full speed to its end."""
+    name = f"{exported.several.guest_id}-{LATER}"
+    where = folder(exported, tmp_path, exported.several, LATER)
+    size = exported.manifest(exported.several.guest_id, LATER).disks[0].size
+    slow = program(connections, tmp_path, name, "--limit-rate", str(size // 30))
+    running = subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not grown(where / "disk-0.vhd.part", 8192):
+        assert time.monotonic() < deadline, "nothing arrived"
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.02)
+    running.send_signal(how)
+    _, err = running.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert running.returncode == 130
+        assert "the same command goes on" in err
+        assert "Traceback" not in err
+    else:
+        assert running.returncode == -signal.SIGKILL
+    assert not (where / "SHA256SUMS").exists()
+    ended = subprocess.run(
+        program(connections, tmp_path, name), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=where, check=True)
+
+
+def test_on_a_terminal_there_is_a_bar(exported: Exported, connections: Path, tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    words = program(connections, tmp_path, f"{exported.several.guest_id}-{LATER}")
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=follower, env=env, text=True)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    assert running.wait(60) == 0
+    os.close(leader)
+    text = shown.decode()
+    assert "disk-0.vhd" in text
+    assert "whole" in text
+    assert "━" in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "bytes_per_second"),
+    [("500", 500.0), ("20k", 20e3), ("20M", 20e6), ("1.5G", 1.5e9), ("2MiB/s", 2 * 2**20), ("10 MB", 10e6)],
+)
+def test_rates(typed: str, bytes_per_second: float) -> None:
+    assert rate(None, None, typed) == bytes_per_second
+
+
+@pytest.mark.parametrize("typed", ["", "fast", "0", "-5M", "5X", "1.2.3M"])
+def test_rates_that_are_none(typed: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no rate"):
+        rate(None, None, typed)
+
+
+def test_nothing_secret_is_said(exported: Exported, download: Callable[..., Any]) -> None:
+    said = download("nobody").output + download(str(exported.several.guest_id)).output
+    for one in exported.sandbox.connections().values():
+        for secret in (one.get("password"), *(one.get("extra") or {}).values()):
+            if isinstance(secret, str) and len(secret) > 20:
+                assert secret not in said
