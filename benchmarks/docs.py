@@ -50,6 +50,15 @@ TARGETS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ("rate_limit_errors", "calls refused for the rate", "0"),
         ("failed", "tasks that failed", "0"),
     ),
+    "download": (
+        ("ratio_vs_best_peer", "the best peer's time / Sealift's, the worse of two sizes and two keys", "≥ 1.4"),
+        ("ratio_vs_best_peer_2gib", "at 2 GiB", ""),
+        ("ratio_vs_best_peer_10gib", "at 10 GiB", ""),
+        ("ratio_of_lowest_limit", "the slowest limit's time / Sealift's, the worse of all", "≥ 0.8"),
+        ("ratio_of_lowest_limit_2gib", "at 2 GiB", ""),
+        ("ratio_of_lowest_limit_10gib", "at 10 GiB", ""),
+        ("memory_mib", "Sealift's memory in MiB, at most", "≤ 128"),
+    ),
     "grid": (
         ("grid_opens_s", "seconds until the page shows, median", "< 2"),
         ("grid_opens_s_slowest", "the slowest", ""),
@@ -174,6 +183,23 @@ def calls_by_method(results: Results) -> str:
     return table([f"per server, among {run['servers']:,}", "calls"], rows)
 
 
+def download_runs(results: Results) -> str:
+    """Write what each way to download took at each size."""
+    ways = list(dict.fromkeys(way for run in results["runs"] for way in run["ways"]))
+    rows = []
+    for way in ways:
+        row = [f"`{way}`"]
+        for run in results["runs"]:
+            taken = run["ways"].get(way)
+            row += [f"{taken[name]:,.2f}" for name in ("seconds", "cpu_seconds")] if taken else ["", ""]
+            row.append(number(round(taken["memory_mib"])) if taken and taken["memory_mib"] else "")
+        rows.append(row)
+    head = [""]
+    for run in results["runs"]:
+        head += [f"{run['name']}, onto {run['onto']}: s", "CPU s", "MiB"]
+    return table(head, rows)
+
+
 # The name of a place in the page → whose results, and what is made of them.
 TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = {
     "scale-figures": ("bench-scale", figures("scale")),
@@ -183,6 +209,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = {
     "fleet-figures": ("bench-fleet", figures("fleet")),
     "fleet-runs": ("bench-fleet", fleet_runs),
     "grid-figures": ("bench-grid", figures("grid")),
+    "download-figures": ("bench-download", figures("download")),
+    "download-runs": ("bench-download", download_runs),
 }
 
 

@@ -26,7 +26,7 @@ from benchmarks.measuring.calls import Calls
 from benchmarks.measuring.chains import longest_chain, offline_at_most, ways
 from benchmarks.measuring.processes import PROCEDURE, Used, measured
 from benchmarks.procedure.run import Procedure
-from benchmarks.world import BUCKET, PLAN, WAVE, World, add_options, run_program, say, settings_of
+from benchmarks.world import BUCKET, PLAN, PROJECT, WAVE, World, add_options, run_program, say, settings_of
 
 NAME = "bench-fleet"
 PARTS = (
@@ -75,6 +75,19 @@ def airflow_settings(given: argparse.Namespace, *, cap: int) -> dict[str, str]:
         "AIRFLOW__SEALIFT__MAX_OFFLINE": str(cap),
         "AIRFLOW__SEALIFT__MAX_EXPORTS": str(2 * cap),  # as the defaults: 20 and 40
         **settings_of(given),
+    }
+
+
+def plain_settings(given: argparse.Namespace, *, cap: int) -> dict[str, str]:
+    """Give the settings of a plain Airflow: those of all, without what Sealift ships to make its own tasks cheaper.
+
+    Sealift's scheduler rests longer; who writes a plain DAG has Airflow's default. And Sealift's settings file, which
+    ``PYTHONPATH`` would lead to, has the clients imported before tasks are forked; who writes a plain DAG has none.
+    """
+    return {
+        **airflow_settings(given, cap=cap),
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
+        "PYTHONPATH": str(PROJECT / "include"),
     }
 
 
@@ -143,8 +156,7 @@ def run_plain(given: argparse.Namespace, mode: str, *, capped: bool) -> dict[str
     n = given.servers
     cap = given.max_offline if capped else n
     dag_id = f"plain_{mode}{'_capped' if capped else ''}"
-    # What Sealift ships slows an idle scheduler down; who writes a plain DAG has Airflow's default.
-    settings = {**airflow_settings(given, cap=cap), "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1"}
+    settings = plain_settings(given, cap=cap)
     more: dict[str, Any] = {"dags_folder": PLAIN_DAGS, "dags": (dag_id,), "pace": "quick"}
     with world_of(given, n, settings=settings, **more) as world:
         world.history.skip()

@@ -116,6 +116,14 @@ class AirflowRest:
         """Read the DAGs that have been parsed, by id."""
         return {dag["dag_id"]: dag for dag in self.pages("dags", "dags")}
 
+    def pause(self, dag_id: str, paused: bool = True) -> None:
+        """Pause a DAG, or let it run again.
+
+        :param dag_id: the DAG.
+        :param paused: whether it is to rest.
+        """
+        self.request("PATCH", f"dags/{_part(dag_id)}", json={"is_paused": paused}, params={"update_mask": "is_paused"})
+
     def import_errors(self) -> list[dict[str, Any]]:
         """Read what went wrong while DAG files were parsed."""
         return list(self.pages("importErrors", "import_errors"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import fleet
 from benchmarks.fleet import PLAIN_DAGS
 
 pytestmark = pytest.mark.airflow
@@ -44,3 +46,11 @@ def test_under_a_cap_each_server_has_a_run_of_its_own(dags: dict[str, Any], mode
     for task in one.tasks:
         assert task.python_callable is every.get_task(task.task_id).python_callable
         assert getattr(task, "mode", "") == getattr(every.get_task(task.task_id), "mode", "")
+
+
+def test_a_plain_airflow_has_nothing_of_what_makes_sealifts_tasks_cheaper(project_root: Path) -> None:
+    settings = fleet.plain_settings(fleet.parse([]), cap=20)
+    assert not (Path(settings["PYTHONPATH"]) / "airflow_local_settings.py").exists()
+    assert (project_root / "deploy/airflow/airflow_local_settings.py").exists(), "it would lie beside"
+    assert settings["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] == "1"
+    assert settings["AIRFLOW__CORE__PARALLELISM"] == "8"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import charts, docs, fleet, grid, results_file, scale, wait
+from benchmarks import charts, docs, download, fleet, grid, results_file, scale, wait
 from benchmarks.world import settings_of
 
 
@@ -133,6 +133,34 @@ def test_what_compares_other_numbers_of_servers_makes_no_figure() -> None:
     assert set(fleet.figures([FLEET[1]]).values()) == {None}
 
 
+def download_run(name: str, ours: float, peer: float, limit: float) -> dict[str, Any]:
+    ways = {
+        "sealift-iam": ours,
+        "sealift-hmac": ours - 0.1,
+        "rclone": peer,
+        "aws": peer + 2,
+        "sha256": limit,
+        "copy": 0.1,
+    }
+    return {
+        "name": name,
+        "onto": "disk",
+        "ways": {way: {"seconds": s, "cpu_seconds": s, "memory_mib": 90.0} for way, s in ways.items()},
+    }
+
+
+DOWNLOADS = [download_run("2 GiB", 2.0, 3.0, 1.7), download_run("10 GiB", 9.0, 18.0, 7.0)]
+
+
+def test_figures_of_downloads_are_the_worst_of_all() -> None:
+    found = download.figures(DOWNLOADS)
+    assert found["ratio_vs_best_peer"] == found["ratio_vs_best_peer_2gib"] == pytest.approx(1.5)
+    assert found["ratio_vs_best_peer_10gib"] == pytest.approx(2.0)
+    assert found["ratio_of_lowest_limit"] == found["ratio_of_lowest_limit_10gib"] == pytest.approx(7 / 9)
+    assert found["memory_mib"] == 90.0
+    assert set(download.figures([]).values()) == {None}
+
+
 def test_figures_of_waiting() -> None:
     assert wait.figures([WAITING, TRIGGERS]) == {
         "cores_500_waiting": 0.2,
@@ -182,6 +210,7 @@ def results(tmp_path: Path) -> Path:
         "bench-fleet": (fleet, FLEET),
         "bench-wait": (wait, [WAITING, TRIGGERS]),
         "bench-grid": (grid, pages),
+        "bench-download": (download, DOWNLOADS),
     }
     for name, (module, runs) in parts.items():
         path = tmp_path / f"{name}.json"
@@ -209,6 +238,7 @@ def test_every_figure_of_the_targets_is_one_that_a_benchmark_makes() -> None:
         "fleet": set(fleet.figures(FLEET)),
         "scale": set(scale.figures(runs)),
         "wait": set(wait.figures([WAITING, TRIGGERS])),
+        "download": set(download.figures(DOWNLOADS)),
         "grid": set(grid.figures([{**OPENED, "named_in_the_pages": 1, "failed": 0}])),
     }
     for name, targets in docs.TARGETS.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import fleet, scale, wait
+from benchmarks import download, fleet, scale, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.airflow, pytest.mark.timeout(900)]
 SOON = ["--set", "AIRFLOW__SEALIFT__POLL_INTERVAL=1", "--set", "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME=0.5"]
@@ -61,6 +61,20 @@ def test_what_one_server_costs(tmp_path: Path) -> None:
     assert run["effects"]["capture-started"] == run["effects"]["export-ended"] == 2
     assert sum(per_server["classic_calls_by_method"].values()) == pytest.approx(per_server["classic_calls"], abs=0.1)
     assert run["peak_pss_mb"]["airflow"] > 100
+
+
+def test_downloads(tmp_path: Path) -> None:
+    out = tmp_path / "download.json"
+    places = [f"--disk={tmp_path}", f"--memory={tmp_path}"]
+    assert download.main(["--sizes=0.02", "--rounds=1", *places, f"--out={out}"]) == 0
+    figures, runs = read(out)
+    (run,) = runs.values()
+    assert set(run["ways"]) == set(download.WAYS)
+    assert all(taken["seconds"] > 0 for taken in run["ways"].values())
+    assert run["bytes"] == int(0.02 * 2**30)
+    assert figures["memory_mib"] == max(run["ways"][way]["memory_mib"] for way in download.OURS)
+    assert figures["ratio_vs_best_peer"] > 0
+    assert figures["ratio_of_lowest_limit"] > 0
 
 
 WAIT = ["--servers=2", "--triggers=5", "--delays=2", "--gap=0.1", "--minutes=0.1", "--settle=0", "--poll-interval=1"]

@@ -123,10 +123,10 @@ def test_an_export_is_named_in_three_ways(
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["export_id"] == f"{guest}-{PERIOD}"
-    assert told["folder"] == str(folder(exported, tmp_path, exported.several, PERIOD))
+    assert told["place"] == str(folder(exported, tmp_path, exported.several, PERIOD))
     assert {one["name"]: one["sha256"] for one in told["files"]} == {
         one.name: hashlib.sha256(one.read_bytes()).hexdigest()
-        for one in Path(told["folder"]).iterdir()
+        for one in Path(told["place"]).iterdir()
         if one.name != "SHA256SUMS"
     }
     assert result.stderr == ""

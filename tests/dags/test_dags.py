@@ -20,7 +20,7 @@ from sealift.provider.waits import read_xcom
 
 pytestmark = pytest.mark.airflow
 
-FILES = ("plan_exports", "export_servers", "examine_exports")
+FILES = ("plan_exports", "export_servers", "examine_exports", "deliver_images")
 
 PARSE = """
 import json, socket, sys, time
@@ -215,6 +215,26 @@ def test_the_examination_is_one_task_that_looks_where_scheduled_exports_go(
     assert all("title" in schema for schema in schemas.values())
     at_once = {name for name, schema in schemas.items() if "section" not in schema}
     assert at_once == {"fail_on_findings", "thorough"}
+
+
+def test_deliveries_follow_exports_where_a_place_is_set(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DELIVER_TO", "s3://elsewhere/images")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DELIVER_AWS_CONN_ID", "elsewhere")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DELIVERIES", "5")
+    bag = DagBag(dag_folder=str(project_root / "dags" / "deliver_images.py"))
+    assert bag.import_errors == {}
+    dag = bag.dags["deliver_images"]
+    assert [one.name for one in dag.schedule] == ["sealift_exported"]
+    assert (dag.params["to"], dag.params["aws_conn_id"]) == ("s3://elsewhere/images", "elsewhere")
+    assert dag.max_active_runs == 1, "what finishes meanwhile is gathered"
+    deliver = dag.get_task("deliver")
+    assert deliver.upstream_task_ids == {"choose_exports"}
+    assert deliver.partial_kwargs["max_active_tis_per_dagrun"] == 5
+    assert deliver.partial_kwargs["map_index_template"] == "{{ task.label }}"
+    assert [one.name for one in deliver.partial_kwargs["outlets"]] == ["sealift_delivered"]
+    schemas = {name: dag.params.get_param(name).schema for name in dag.params}
+    assert all("title" in schema for schema in schemas.values())
+    assert {name for name, schema in schemas.items() if "section" not in schema} == {"exports", "to", "period"}
 
 
 def test_schedule_and_defaults_come_from_the_settings(

@@ -16,9 +16,11 @@ from sealift.sandbox import Sandbox
 from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
 
-DAGS = ("plan_exports", "export_servers")
+DAGS = ("plan_exports", "export_servers", "deliver_images")
 # Recognisable, and good for writing: the secrets test searches for it.
 EXPORT_KEY = "PLANTED-export-api-key-for-writing"
+COPIES = "copies"
+"""The bucket that stands for one of another cloud."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -129,15 +131,34 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
             "AIRFLOW__SEALIFT__POLL_INTERVAL": "1",
             "AIRFLOW__SEALIFT__RETRIES": "1",
             "AIRFLOW__SEALIFT__RETRY_DELAY": "2",
+            "AIRFLOW__SEALIFT__DELIVER_TO": f"s3://{COPIES}/classic",
+            "AIRFLOW__SEALIFT__DELIVER_AWS_CONN_ID": "elsewhere",
         },
     )
     with airflow, Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox:
         sandbox.identity.add_api_key(key=EXPORT_KEY, name="exporter", roles={"*": "Writer"})
+        sandbox.store.create_bucket(
+            COPIES, location_constraint="us-south-standard", service_instance=sandbox.cos_service_instance_id
+        )
         airflow.wait_until_ready(dags=DAGS)
+        # Otherwise each test's exports would be delivered as well.
+        airflow.api.pause("deliver_images")
         for connection_id, fields in sandbox.connections().items():
             if fields["conn_type"] == "ibm_cos":
                 fields["extra"]["export_api_key"] = EXPORT_KEY
             airflow.add_connection(connection_id, **fields)
+        airflow.add_connection(
+            "elsewhere",
+            conn_type="aws",
+            login=sandbox.hmac_access_key_id,
+            password=sandbox.hmac_secret_access_key,
+            extra={
+                "region_name": sandbox.region,
+                "endpoint_url": sandbox.cos_url,
+                "verify": sandbox.connections()["ibm_cos_default"]["extra"]["verify"],
+                "config_kwargs": {"s3": {"addressing_style": "path"}},
+            },
+        )
         yield House(sandbox, airflow)
     assert airflow.running() == [], "Airflow left processes behind"
 

@@ -12,7 +12,7 @@ import pytest
 
 from sealift.cos.errors import CosNotFoundError, CosPreconditionError, CosTransientError
 from sealift.cos.retrying import Retries
-from sealift.transfer.download import Remote
+from sealift.transfer.reading import Remote
 
 
 class Stream:

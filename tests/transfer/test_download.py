@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 
 from sealift.cos.errors import CosPermissionError, CosTransientError
 from sealift.transfer import download as module
-from sealift.transfer.download import Download, Remote
+from sealift.transfer.download import Download
 from sealift.transfer.errors import DigestError, InUseError, NoSpaceError, ReplacedError, Stopped, TransferError
 from sealift.transfer.journal import Journal
+from sealift.transfer.reading import Remote
 
 KIB = 1024
 

@@ -57,7 +57,7 @@ def rate(_ctx: click.Context | None, _param: click.Parameter | None, value: str 
     help="The folder. Each export gets one of its own in it: <host name>-<id>/<export id>.",
 )
 @click.option("--period", help="The slot or manual run, where EXPORT names a server.")
-@click.option("--streams", type=click.IntRange(1, 32), default=4, show_default=True, help="Range reads at a time.")
+@click.option("--streams", type=click.IntRange(1, 16), default=4, show_default=True, help="Range reads at a time.")
 @click.option("--limit-rate", callback=rate, metavar="RATE", help="Bytes a second at most, as 20M; for all streams.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
 @bucket_options
@@ -81,7 +81,8 @@ def download(
     """
     from sealift.cli.connections import Connections, read_file
     from sealift.cos.errors import CosError
-    from sealift.exports.delivery import Delivery, delivered_as_json, find_manifest
+    from sealift.exports.delivery import Delivery, delivered_as_json, find_manifest, folder_of
+    from sealift.exports.delivery_places import FolderPlace, How
     from sealift.exports.errors import ExportsError
     from sealift.transfer.errors import TransferError
     from sealift.transfer.pace import Pace
@@ -93,17 +94,16 @@ def download(
         found = [
             find_manifest(opened.cos, bucket=opened.bucket, prefix=prefix, wanted=one, period=period) for one in exports
         ]
-        pace = Pace(bytes_per_second=limit_rate)
+        how = How(streams=streams, pace=Pace(bytes_per_second=limit_rate))
         for manifest, body in found:
             with _watching(quiet=as_json) as watcher:
                 delivered = Delivery(
                     cos=opened.cos,
                     manifest=manifest,
                     body=body,
-                    under=under,
+                    place=FolderPlace(under / folder_of(manifest)),
                     watcher=watcher,
-                    streams=streams,
-                    pace=pace,
+                    how=how,
                 ).run()
             click.echo(delivered_as_json(delivered) if as_json else _in_words(delivered))
     except (ConnectionProblem, CosError, ExportsError, TransferError) as error:
@@ -124,10 +124,10 @@ def _in_words(delivered: Delivered) -> str:
     there = sum(one.already for one in delivered.files)
     rate = delivered.brought / delivered.seconds if delivered.seconds else 0.0
     return (
-        f"{delivered.export_id}: {len(delivered.files)} files in {delivered.folder}, "
+        f"{delivered.export_id}: {len(delivered.files)} files in {delivered.place}, "
         f"{sum(one.size for one in delivered.files):,} bytes, {there} there already; "
         f"{delivered.brought:,} bytes brought in {delivered.seconds:.1f} s ({rate / 1e6:,.0f} MB/s). "
-        f"Check them at any time: cd {delivered.folder} && sha256sum --check {SUMS}"
+        f"Check them at any time: cd {delivered.place} && sha256sum --check {SUMS}"
     )
 
 

@@ -1,34 +1,29 @@
-"""Bringing an export out of the bucket: disks, configuration record and manifest, in one folder, proven.
+"""Bringing an export out of the bucket: disks, configuration record and manifest, at one place, proven.
 
-The folder is whole when it holds ``SHA256SUMS``, which is written last and which ``sha256sum --check`` reads. Until
-then ``SHA256SUMS.part`` says which files are whole. A second delivery into the same folder checks what is there, and
-brings only what is missing or damaged.
+The place is whole when it holds ``SHA256SUMS``, which is written last and which ``sha256sum --check`` reads. Until then
+``SHA256SUMS.part`` says which files are whole. A second delivery to the same place checks what is there, and brings
+only what is missing or damaged.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final, Protocol
 
 from sealift.exports import ledger, names
+from sealift.exports.delivery_places import NOTES, How, Place
 from sealift.exports.errors import DeliveryError, NoSuchExportError, SettingsError
 from sealift.exports.jsontext import digest
 from sealift.exports.manifest import Manifest, ManifestDisk, parse_manifest
 from sealift.exports.ports import CosApi
 from sealift.images.proof import ProofFailed, prove_vhd
-from sealift.images.source import FileSource
-from sealift.transfer.download import PART_SIZE, STREAMS, Download, OpensRanges, Remote
-from sealift.transfer.errors import NoSpaceError
-from sealift.transfer.hashing import sha256_of_file
-from sealift.transfer.pace import Pace
+from sealift.transfer.reading import OpensRanges, Remote
 
 SUMS: Final = "SHA256SUMS"
+SUMS_SO_FAR: Final = f"{SUMS}.part"
 MANIFEST: Final = "manifest.json"
 
 
@@ -76,16 +71,16 @@ class DeliveredFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """An export in a folder.
+    """An export at its place.
 
     :param export_id: the export.
-    :param folder: where it is.
+    :param place: where it is.
     :param files: all files but ``SHA256SUMS``.
     :param seconds: how long it took.
     """
 
     export_id: str
-    folder: Path
+    place: str
     files: tuple[DeliveredFile, ...]
     seconds: float
 
@@ -161,29 +156,26 @@ def _read(cos: CosApi, bucket: str, prefix: str, guest_id: int, period: str) -> 
     return parse_manifest(body, bucket=bucket, key=key), body
 
 
-def folder_of(manifest: Manifest, under: Path) -> Path:
-    """Say which folder an export goes into.
+def folder_of(manifest: Manifest) -> PurePosixPath:
+    """Say which folder an export has, below the folder or prefix of all exports.
 
     :param manifest: the export.
-    :param under: the folder of all exports.
     :returns: as ``<host name>-<id>/<export id>``.
     :raises SettingsError: the manifest's export id is none, and could lead anywhere.
     """
     names.parse_export_id(manifest.export_id)
-    return under / f"{names.key_safe(manifest.guest.hostname)}-{manifest.guest.id}" / manifest.export_id
+    return PurePosixPath(f"{names.key_safe(manifest.guest.hostname)}-{manifest.guest.id}") / manifest.export_id
 
 
 class Delivery:
-    """Brings one export into one folder.
+    """Brings one export to one place.
 
     :param cos: the object store.
     :param manifest: the export.
     :param body: the manifest as it stands in the bucket.
-    :param under: the folder of all exports; see :func:`folder_of`.
+    :param place: where to; see :func:`folder_of`.
     :param watcher: is told how it goes on.
-    :param streams: range reads at a time.
-    :param part_size: bytes of each range read.
-    :param pace: how fast bytes may come.
+    :param how: how bytes are brought.
     """
 
     def __init__(
@@ -192,20 +184,16 @@ class Delivery:
         cos: DeliversFrom,
         manifest: Manifest,
         body: bytes,
-        under: Path,
+        place: Place,
         watcher: Watcher,
-        streams: int = STREAMS,
-        part_size: int = PART_SIZE,
-        pace: Pace | None = None,
+        how: How | None = None,
     ) -> None:
         self.manifest = manifest
-        self.folder = folder_of(manifest, under)
+        self.place = place
         self._cos = cos
         self._body = body
         self._watcher = watcher
-        self._streams = streams
-        self._part_size = part_size
-        self._pace = pace or Pace(bytes_per_second=None)
+        self._how = how or How()
         self._sums: dict[str, str] = {}
 
     def run(self) -> Delivered:
@@ -213,107 +201,93 @@ class Delivery:
 
         :returns: the files, each whole.
         :raises DeliveryError: a file is not what the manifest says.
-        :raises sealift.transfer.errors.TransferError: see :class:`sealift.transfer.download.Download`.
+        :raises sealift.transfer.errors.TransferError: it could not be brought to this place.
         :raises sealift.cos.errors.CosError: the object store refused, or failed for too long.
         """
         began = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._sums = self._known_sums()
-        missing = [disk for disk in self.manifest.disks if not self._there(disk)]
-        self._check_room(missing)
+        missing = [disk for disk in self.manifest.disks if not self._is_there(disk)]
+        self.place.check_room({file_name(disk): disk.size for disk in missing})
         # What is known to be whole stays known, whatever ends this delivery.
-        self._write_sums(f"{SUMS}.part")
-        (self.folder / SUMS).unlink(missing_ok=True)
-        files = [self._disk(disk, fetch=disk in missing) for disk in self.manifest.disks]
+        self._write_sums(SUMS_SO_FAR)
+        self.place.remove(SUMS)
+        files = [self._disk(disk, bring=disk in missing) for disk in self.manifest.disks]
         files.append(self._record())
         files.append(self._small(MANIFEST, self._body))
-        self._write_sums(f"{SUMS}.part")
-        os.replace(self.folder / f"{SUMS}.part", self.folder / SUMS)
+        self._write_sums(SUMS)
+        self.place.remove(SUMS_SO_FAR)
         return Delivered(
             export_id=self.manifest.export_id,
-            folder=self.folder,
+            place=self.place.label,
             files=tuple(files),
             seconds=time.monotonic() - began,
         )
 
     def _known_sums(self) -> dict[str, str]:
         """What an earlier delivery of the same images wrote down."""
+        there = self.place.read(MANIFEST)
         try:
-            there = Manifest.model_validate_json((self.folder / MANIFEST).read_bytes())
-            same = there.same_export(self.manifest)
-        except FileNotFoundError:
-            same = True  # then the names, which hold the export id, are all there is
+            # Without a manifest the names, which hold the export id, are all there is.
+            same = there is None or Manifest.model_validate_json(there).same_export(self.manifest)
         except ValueError:
             same = False
         found: dict[str, str] = {}
-        for name in (SUMS, f"{SUMS}.part"):
+        for name in (SUMS, SUMS_SO_FAR):
             if same:
-                found |= read_sums(self.folder / name)
+                found |= parse_sums(self.place.read(name) or b"")
         return found
 
-    def _there(self, disk: ManifestDisk) -> bool:
-        """Say whether a disk's file is there and whole, by reading all of it."""
+    def _is_there(self, disk: ManifestDisk) -> bool:
+        """Say whether a disk's file is there and whole."""
         name = file_name(disk)
-        path = self.folder / name
         known = self._sums.pop(name, None)
         if known is None or known != (disk.sha256 or known):
             return False
-        if not path.is_file() or path.stat().st_size != disk.size:
-            return False
         self._watcher.begins(name, disk.size)
-        if sha256_of_file(path, passed=lambda count: self._watcher.checked(name, count)) != known:
+        if not self.place.is_whole(
+            name, size=disk.size, sha256=known, checked=lambda count: self._watcher.checked(name, count)
+        ):
             return False
         self._sums[name] = known
         return True
 
-    def _check_room(self, missing: Collection[ManifestDisk]) -> None:
-        """Find out first that a disk is too small for all files together."""
-        needed = sum(max(0, disk.size - _allocated(self.folder / f"{file_name(disk)}.part")) for disk in missing)
-        free = shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise NoSpaceError(
-                f"The images of {self.manifest.guest.hostname} need {needed} bytes more in {self.folder}, but only "
-                f"{free} are free there. Make room, or name a folder on another disk (--to)."
-            )
-
-    def _disk(self, disk: ManifestDisk, *, fetch: bool) -> DeliveredFile:
+    def _disk(self, disk: ManifestDisk, *, bring: bool) -> DeliveredFile:
         name = file_name(disk)
         resumed = 0
-        if fetch:
+        if bring:
             self._watcher.begins(name, disk.size)
             remote = Remote(
                 bucket=self.manifest.bucket, key=disk.key, size=disk.size, etag=disk.etag, sha256=disk.sha256
             )
-            done = Download(
+            brought = self.place.bring(
+                name,
+                remote,
                 client=self._cos,
-                remote=remote,
-                target=self.folder / name,
-                streams=self._streams,
-                part_size=self._part_size,
-                pace=self._pace,
+                how=self._how,
                 arrived=lambda count: self._watcher.arrived(name, count),
-            ).run()
-            resumed = done.resumed
-            self._prove(disk, done.path)
-            self._sums[name] = done.sha256
-            self._write_sums(f"{SUMS}.part")
-        self._watcher.done(name, self._sums[name], already=not fetch)
-        return DeliveredFile(name=name, size=disk.size, sha256=self._sums[name], already=not fetch, resumed=resumed)
+            )
+            resumed = brought.resumed
+            self._prove(disk, name)
+            self._sums[name] = brought.sha256
+            self._write_sums(SUMS_SO_FAR)
+        self._watcher.done(name, self._sums[name], already=not bring)
+        return DeliveredFile(name=name, size=disk.size, sha256=self._sums[name], already=not bring, resumed=resumed)
 
-    def _prove(self, disk: ManifestDisk, path: Path) -> None:
+    def _prove(self, disk: ManifestDisk, name: str) -> None:
         """Prove the structure of what arrived, and that it is the disk that the manifest speaks of."""
         try:
-            with FileSource(path) as source:
+            with self.place.open(name, size=disk.size) as source:
                 proof = prove_vhd(source, expected_capacity_bytes=None, boot_disk=disk.device == "0")
         except ProofFailed as error:
             raise DeliveryError(
-                f"{path} arrived whole, but is not a sound image: {error.detail}. It was proven in the bucket on "
-                f"{self.manifest.proven_at:%Y-%m-%d}: try once more, and report this if it comes out the same."
+                f"{self.place.label}/{name} arrived whole, but is not a sound image: {error.detail}. It was proven in "
+                f"the bucket on {self.manifest.proven_at:%Y-%m-%d}: try once more, and report this if it comes out the "
+                "same."
             ) from error
         if (proof.virtual_size, proof.footer_uuid) != (disk.virtual_size, disk.footer_uuid):
             raise DeliveryError(
-                f"{path} is another disk than the manifest's: it has {proof.virtual_size} bytes and the id "
-                f"{proof.footer_uuid}, where {disk.virtual_size} bytes and {disk.footer_uuid} were proven."
+                f"{self.place.label}/{name} is another disk than the manifest's: it has {proof.virtual_size} bytes and "
+                f"the id {proof.footer_uuid}, where {disk.virtual_size} bytes and {disk.footer_uuid} were proven."
             )
 
     def _record(self) -> DeliveredFile:
@@ -323,29 +297,28 @@ class Delivery:
             state = "is gone" if body is None else "was changed"
             raise DeliveryError(
                 f"The configuration record {self.manifest.bucket}/{record.key} {state} since the manifest was written. "
-                "The images are here; look at what wrote to the bucket."
+                f"The images are in {self.place.label}; look at what wrote to the bucket."
             )
         return self._small(_file_name(record.key), body)
 
     def _small(self, name: str, body: bytes) -> DeliveredFile:
         """Write a small file whole."""
-        path = self.folder / name
-        already = path.is_file() and path.read_bytes() == body
-        if not already:
-            _write_whole(path, body)
-        self._sums[name] = digest(body).removeprefix("sha256:")
         self._watcher.begins(name, len(body))
+        already = self.place.read(name) == body
+        if not already:
+            self.place.write(name, body)
+        self._sums[name] = digest(body).removeprefix("sha256:")
         self._watcher.arrived(name, len(body))
         self._watcher.done(name, self._sums[name], already=already)
         return DeliveredFile(name=name, size=len(body), sha256=self._sums[name], already=already)
 
     def _write_sums(self, name: str) -> None:
         text = "".join(f"{sha256}  {file}\n" for file, sha256 in sorted(self._sums.items()))
-        _write_whole(self.folder / name, text.encode())
+        self.place.write(name, text.encode())
 
 
 def file_name(disk: ManifestDisk) -> str:
-    """Say what a disk's file is called in the folder.
+    """Say what a disk's file is called.
 
     :param disk: the disk.
     :returns: the last part of its key, as ``disk-0.vhd``.
@@ -356,25 +329,21 @@ def file_name(disk: ManifestDisk) -> str:
 
 def _file_name(key: str) -> str:
     name = key.rpartition("/")[2]
-    if names.key_safe(name) != name or name in (MANIFEST, SUMS, f"{SUMS}.part"):
+    if names.key_safe(name) != name or name in (MANIFEST, SUMS, SUMS_SO_FAR, NOTES):
         raise DeliveryError(
             f"The manifest names an object {key!r}, which Sealift does not write. Look at who wrote it."
         )
     return name
 
 
-def read_sums(path: Path) -> dict[str, str]:
-    """Read a file of digests as ``sha256sum`` writes it; what is not such a line is left out.
+def parse_sums(body: bytes) -> dict[str, str]:
+    """Read digests as ``sha256sum`` writes them; what is not such a line is left out.
 
-    :param path: the file; one that is not there is empty.
+    :param body: the file's bytes.
     :returns: digests by file name.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
     found = {}
-    for line in text.splitlines():
+    for line in body.decode("utf-8", "replace").splitlines():
         sha256, _, name = line.partition("  ")
         if len(sha256) == 64 and name:
             found[name] = sha256
@@ -390,7 +359,7 @@ def delivered_as_json(delivered: Delivered) -> str:
     return json.dumps(
         {
             "export_id": delivered.export_id,
-            "folder": str(delivered.folder),
+            "place": delivered.place,
             "seconds": round(delivered.seconds, 3),
             "files": [
                 {"name": one.name, "size": one.size, "sha256": one.sha256, "already": one.already}
@@ -398,19 +367,3 @@ def delivered_as_json(delivered: Delivered) -> str:
             ],
         }
     )
-
-
-def _allocated(path: Path) -> int:
-    try:
-        return path.stat().st_blocks * 512
-    except FileNotFoundError:
-        return 0
-
-
-def _write_whole(path: Path, body: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.new")
-    with unfinished.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)

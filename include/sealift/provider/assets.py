@@ -11,3 +11,11 @@ def exported_asset() -> Asset:
     :returns: the asset.
     """
     return Asset(name="sealift_exported", group="sealift")
+
+
+def delivered_asset() -> Asset:
+    """Give the asset whose event says that exports were delivered; its ``extra`` names them and their places.
+
+    :returns: the asset.
+    """
+    return Asset(name="sealift_delivered", group="sealift")

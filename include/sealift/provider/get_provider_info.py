@@ -224,6 +224,23 @@ def get_provider_info() -> dict[str, Any]:
                         "",
                         "@daily",
                     ),
+                    "deliver_to": _option(
+                        "Where deliver_images brings each export once it is finished: a folder that its worker sees, "
+                        "or a place in a bucket as s3://bucket/prefix. Empty: it runs only when triggered.",
+                        "string",
+                        "",
+                        "s3://images-elsewhere/classic",
+                    ),
+                    "deliver_aws_conn_id": _option(
+                        "Connection of the type aws for such a bucket, of AWS or of anything that speaks S3.",
+                        "string",
+                        "aws_default",
+                    ),
+                    "deliveries": _option(
+                        "How many exports one run of deliver_images brings at a time.",
+                        "integer",
+                        "2",
+                    ),
                     "default_params": _option(
                         "JSON object with the values that the trigger form starts with and that scheduled runs use.",
                         "string",

@@ -261,6 +261,61 @@ def examine_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
     }
 
 
+def deliver_params(defaults: Mapping[str, Any], *, to: str, aws_conn_id: str) -> dict[str, Param]:
+    """Make the parameters of ``deliver_images``.
+
+    :param defaults: as for :func:`plan_params`.
+    :param to: where exports are delivered if a run does not say; from ``[sealift] deliver_to``.
+    :param aws_conn_id: the connection for a bucket of S3 if a run does not say.
+    :returns: the parameters, in the order of the form.
+    """
+    same = plan_params(defaults)
+    return {
+        "exports": _texts(
+            "Exports",
+            "One a line: an export id (12345678-20261123T0200Z), or a server's id or host name for its latest export. "
+            "Empty: those whose end started this run.",
+        ),
+        "to": Param(
+            to or None,
+            "A folder that the worker sees, or a place in a bucket as s3://bucket/prefix.",
+            type=["string", "null"],
+            title="Where to",
+        ),
+        "period": Param(
+            None,
+            "The slot or manual run, where a server is named. Empty: the export that was captured last.",
+            type=["string", "null"],
+            title="Period",
+        ),
+        "streams": Param(
+            4,
+            "Range reads at a time, for each export.",
+            type="integer",
+            minimum=1,
+            maximum=16,
+            title="Streams",
+            section=_HOW,
+        ),
+        "limit_megabytes": Param(
+            None,
+            "Megabytes (10^6 bytes) a second at most, for each export.",
+            type=["number", "null"],
+            exclusiveMinimum=0,
+            title="Rate",
+            section=_HOW,
+        ),
+        **{name: same[name] for name in ("bucket", "region", "prefix", "cos_conn_id")},
+        "aws_conn_id": Param(
+            aws_conn_id,
+            "Connection of the type aws, for a place in a bucket of S3.",
+            type="string",
+            title="Connection of the target",
+            section=_CONNECTIONS,
+        ),
+    }
+
+
 def wave_params() -> dict[str, Param]:
     """Make the parameter of ``export_servers``: where the wave is described, and nothing else.
 

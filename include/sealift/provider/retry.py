@@ -15,6 +15,8 @@ FINAL = (
     "sealift.cos.errors.CosNotFoundError",
     "sealift.cos.errors.CosRegionError",
     "sealift.exports.errors.ExportsError",
+    "sealift.transfer.errors.NoSpaceError",
+    "sealift.transfer.errors.ReplacedError",
     "sealift.provider.errors.ConnectionProblem",
     "sealift.provider.errors.WaitFailedForGood",
     "sealift.provider.errors.ServersFailed",

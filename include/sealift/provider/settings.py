@@ -17,6 +17,9 @@ class Settings:
 
     schedule: str | None
     examine_schedule: str | None
+    deliver_to: str
+    deliver_aws_conn_id: str
+    deliveries: int
     default_params: dict[str, Any]
     owner: str
     poll_interval: float
@@ -49,6 +52,9 @@ def settings() -> Settings:
     made = Settings(
         schedule=conf.get(SECTION, "schedule", fallback="") or None,
         examine_schedule=conf.get(SECTION, "examine_schedule", fallback="") or None,
+        deliver_to=(conf.get(SECTION, "deliver_to", fallback="") or "").strip(),
+        deliver_aws_conn_id=conf.get(SECTION, "deliver_aws_conn_id", fallback="aws_default"),
+        deliveries=conf.getint(SECTION, "deliveries", fallback=2),
         default_params=params,
         owner=conf.get(SECTION, "owner", fallback="data-platform"),
         poll_interval=conf.getfloat(SECTION, "poll_interval", fallback=15.0),
@@ -72,6 +78,7 @@ def settings() -> Settings:
         "max_exports": 0,
         "max_exports_per_datacenter": 0,
         "active_waves": 1,
+        "deliveries": 1,
         "retries": 0,
         "retry_delay": 0,
     }

@@ -12,59 +12,29 @@ import errno
 import fcntl
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from sealift.cos.errors import CosError, CosNotFoundError, CosPreconditionError
 from sealift.cos.retrying import Retries
-from sealift.cos.streams import RangeStream
-from sealift.transfer.errors import DigestError, InUseError, NoSpaceError, ReplacedError, Stopped, TransferError
+from sealift.transfer.crew import Crew
+from sealift.transfer.errors import DigestError, InUseError, NoSpaceError, Stopped, TransferError
 from sealift.transfer.hashing import HashInOrder
 from sealift.transfer.journal import Journal, Subject
 from sealift.transfer.pace import Pace
+from sealift.transfer.reading import OpensRanges, PartReader, Remote
 
 MIB: Final = 1024 * 1024
 PART_SIZE: Final = 16 * MIB
 STREAMS: Final = 4
-
-PIECE: Final = 256 * 1024
-"""Bytes read and written at once. Larger buffered writes take up to seven times as long on some kernels."""
 
 BUDGET: Final = 48 * MIB
 """Bytes that may wait in memory to be hashed in their order."""
 
 FLUSH_EVERY: Final = 5.0
 """Seconds between two notes in the journal: so much work a crash can cost."""
-
-
-class OpensRanges(Protocol):
-    """The one call of the object store that is needed here."""
-
-    def open_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str) -> RangeStream:
-        """See :meth:`sealift.cos.client.CosClient.open_range`."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Remote:
-    """An object as it must be: one that was replaced is not downloaded.
-
-    :param bucket: the bucket.
-    :param key: the object.
-    :param size: its size in bytes.
-    :param etag: its ETag, without quotes.
-    :param sha256: its SHA-256 in hexadecimal digits, where it is known.
-    """
-
-    bucket: str
-    key: str
-    size: int
-    etag: str
-    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,22 +90,14 @@ class Download:
         self.remote = remote
         self.target = target
         self.unfinished = target.with_name(f"{target.name}.part")
-        self._client = client
         self._streams = streams
         self._part_size = part_size
-        self._pace = pace or Pace(bytes_per_second=None)
         self._arrived = arrived
-        self._retries = retries or Retries(max_attempts=8)
+        self._crew = Crew(name="sealift-download")
+        self._reader = PartReader(client=client, remote=remote, pace=pace, retries=retries, stop=self._crew.stopped)
         self._subject = Subject(
             bucket=remote.bucket, key=remote.key, etag=remote.etag, size=remote.size, part_size=part_size
         )
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._ended = threading.Condition(self._lock)
-        self._at_work = 0
-        self._todo: list[int] = []
-        self._written: set[int] = set()
-        self._error: BaseException | None = None
 
     def run(self) -> Downloaded:
         """Download.
@@ -148,14 +110,14 @@ class Download:
         :raises TransferError: the file cannot be written.
         :raises sealift.cos.errors.CosError: the object store refused, or failed for too long. What has arrived stays.
         """
-        began = time.monotonic()
+        began, remote = time.monotonic(), self.remote
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 self._claim(fd)
                 journal = self._prepared(fd)
-                resumed = sum(self._length(part) for part in journal.done)
+                resumed = sum(remote.length(part, self._part_size) for part in journal.done)
                 self._arrived(resumed)
                 digest = self._fetched(fd, journal)
                 os.fsync(fd)
@@ -163,11 +125,11 @@ class Download:
                 os.close(fd)
         except OSError as error:
             raise self._in_words(error) from error
-        if self.remote.sha256 is not None and digest != self.remote.sha256:
+        if remote.sha256 is not None and digest != remote.sha256:
             self.discard()
             raise DigestError(
-                f"{self.remote.bucket}/{self.remote.key} arrived with the SHA-256 {digest}, but the manifest says "
-                f"{self.remote.sha256}: the bytes changed on their way, or in the bucket. What arrived was thrown "
+                f"{remote.bucket}/{remote.key} arrived with the SHA-256 {digest}, but the manifest says "
+                f"{remote.sha256}: the bytes changed on their way, or in the bucket. What arrived was thrown "
                 "away. Try once more; if it comes out the same, the object is damaged: prove the export again."
             )
         os.replace(self.unfinished, self.target)
@@ -175,7 +137,7 @@ class Download:
         journal.remove()
         return Downloaded(
             path=self.target,
-            size=self.remote.size,
+            size=remote.size,
             sha256=digest,
             resumed=resumed,
             seconds=time.monotonic() - began,
@@ -183,7 +145,7 @@ class Download:
 
     def stop(self) -> None:
         """Stop: :meth:`run` raises :class:`~sealift.transfer.errors.Stopped`, and the next try goes on from here."""
-        self._fail(Stopped(f"The download of {self.remote.key} was stopped; the same command goes on with it."))
+        self._crew.fail(Stopped(f"The download of {self.remote.key} was stopped; the same command goes on with it."))
 
     def discard(self) -> None:
         """Throw away what has arrived."""
@@ -193,9 +155,6 @@ class Download:
     @property
     def _journal_path(self) -> Path:
         return self.target.with_name(f"{self.target.name}.journal")
-
-    def _length(self, part: int) -> int:
-        return min(self._part_size, self.remote.size - part * self._part_size)
 
     # -- before ------------------------------------------------------------------------------------------------------
 
@@ -229,9 +188,6 @@ class Download:
 
     def _fetched(self, fd: int, journal: Journal) -> str:
         """Bring the parts that are missing, and return the digest of all."""
-        parts = -(-self.remote.size // self._part_size)
-        self._todo = [part for part in range(parts) if part not in journal.done]
-        self._todo.reverse()
         hashing = HashInOrder(
             size=self.remote.size,
             part_size=self._part_size,
@@ -239,111 +195,36 @@ class Download:
             on_disk=journal.done,
             budget=BUDGET,
         )
-        hashing.start()
-        workers = [
-            threading.Thread(target=self._work, args=(fd, hashing), name=f"sealift-download-{number}", daemon=True)
-            for number in range(min(self._streams, len(self._todo)))
-        ]
-        self._at_work = len(workers)
-        try:
-            for worker in workers:
-                worker.start()
-            self._watch(fd, journal, hashing)
-        except BaseException as error:
-            self._fail(error)
-            raise
-        finally:
-            if self._error is not None:
-                hashing.stop()
-            for worker in workers:
-                worker.join()
-            self._keep(fd, journal)
-        if self._error is not None:
-            raise self._error
-        return hashing.hexdigest()
-
-    def _watch(self, fd: int, journal: Journal, hashing: HashInOrder) -> None:
-        """Wait for the streams' end, and note from time to time what is safe."""
         noted = time.monotonic()
-        while True:
-            with self._ended:
-                self._ended.wait_for(lambda: not self._at_work or self._error is not None, timeout=0.5)
-                over = not self._at_work or self._error is not None
+
+        def bring(part: int) -> None:
+            for at, data in self._reader.pieces(*self.remote.span(part, self._part_size)):
+                _pwrite(fd, data, at)
+                hashing.put(at, data)
+                self._arrived(len(data))
+
+        def watch() -> None:
+            nonlocal noted
             if hashing.error is not None:
                 raise hashing.error
-            if over:
-                return
             if time.monotonic() - noted >= FLUSH_EVERY:
                 self._keep(fd, journal)
                 noted = time.monotonic()
 
+        missing = [part for part in range(self.remote.parts(self._part_size)) if part not in journal.done]
+        hashing.start()
+        try:
+            self._crew.run(missing, bring, threads=self._streams, meanwhile=watch, release=hashing.stop)
+        finally:
+            self._keep(fd, journal)
+        return hashing.hexdigest()
+
     def _keep(self, fd: int, journal: Journal) -> None:
         """Flush what has been written, then note it."""
-        with self._lock:
-            new = self._written - journal.done
+        new = self._crew.done - journal.done
         if new:
             os.fdatasync(fd)
             journal.note(new)
-
-    def _work(self, fd: int, hashing: HashInOrder) -> None:
-        """Bring parts until none is left."""
-        try:
-            while not self._stop.is_set():
-                with self._lock:
-                    if not self._todo:
-                        break
-                    part = self._todo.pop()
-                self._bring(fd, part, hashing)
-                with self._lock:
-                    self._written.add(part)
-        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits for the end
-            self._fail(error)
-        finally:
-            with self._ended:
-                self._at_work -= 1
-                self._ended.notify_all()
-
-    def _bring(self, fd: int, part: int, hashing: HashInOrder) -> None:
-        """Bring one part, over as many streams as it takes.
-
-        :raises Stopped: the download was told to stop.
-        """
-        at = part * self._part_size
-        end = at + self._length(part)
-        failures = 0
-        while at < end:
-            try:
-                with self._client.open_range(
-                    self.remote.bucket, self.remote.key, start=at, length=end - at, if_match=self.remote.etag
-                ) as stream:
-                    while data := stream.read(PIECE):
-                        if self._stop.is_set():
-                            raise Stopped
-                        self._pace.passed(len(data))
-                        _pwrite(fd, data, at)
-                        hashing.put(at, data)
-                        at += len(data)
-                        failures = 0
-                        self._arrived(len(data))
-            except (CosPreconditionError, CosNotFoundError) as error:
-                raise ReplacedError(
-                    f"{self.remote.bucket}/{self.remote.key} was replaced or deleted since it was proven (its ETag was "
-                    f"{self.remote.etag}). What has arrived of it is of no use: look at what wrote to the bucket, then "
-                    f"export the server again. ({error})"
-                ) from error
-            except CosError as error:
-                failures += 1
-                if not error.retryable or failures >= self._retries.max_attempts:
-                    raise
-                if self._stop.wait(self._retries.wait_before(failures + 1)):
-                    raise Stopped from error
-
-    def _fail(self, error: BaseException) -> None:
-        with self._ended:
-            if self._error is None:
-                self._error = error
-            self._stop.set()
-            self._ended.notify_all()
 
     def _in_words(self, error: OSError) -> TransferError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -44,7 +44,7 @@ class HashInOrder:
         self._on_disk = frozenset(on_disk)
         self._budget = budget
         self._digest = hashlib.sha256()
-        self._pieces: dict[int, bytes] = {}
+        self._pieces: dict[int, bytes | bytearray] = {}
         self._waiting = 0
         self._at = 0
         self._stopped = False
@@ -56,7 +56,7 @@ class HashInOrder:
         """Begin."""
         self._thread.start()
 
-    def put(self, offset: int, data: bytes) -> None:
+    def put(self, offset: int, data: bytes | bytearray) -> None:
         """Hand over a piece that is in no part on disk; waits while too much waits in memory.
 
         :param offset: where it begins in the file.

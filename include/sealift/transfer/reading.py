@@ -1,0 +1,129 @@
+"""Reading parts of an object, over as many streams as it takes, and never of two versions of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sealift.cos.errors import CosError, CosNotFoundError, CosPreconditionError
+from sealift.cos.retrying import Retries
+from sealift.cos.streams import RangeStream
+from sealift.transfer.errors import ReplacedError, Stopped
+from sealift.transfer.pace import Pace
+
+PIECE: Final = 256 * 1024
+"""Bytes read and written at once. Larger buffered writes take up to seven times as long on some kernels."""
+
+TRIES: Final = 8
+"""So often in a row a stream may break without bringing a single byte."""
+
+
+class OpensRanges(Protocol):
+    """The one call of the object store that is needed here."""
+
+    def open_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str) -> RangeStream:
+        """See :meth:`sealift.cos.client.CosClient.open_range`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """An object as it must be: one that was replaced is not read.
+
+    :param bucket: the bucket.
+    :param key: the object.
+    :param size: its size in bytes.
+    :param etag: its ETag, without quotes.
+    :param sha256: its SHA-256 in hexadecimal digits, where it is known.
+    """
+
+    bucket: str
+    key: str
+    size: int
+    etag: str
+    sha256: str | None = None
+
+    def parts(self, part_size: int) -> int:
+        """Count its parts.
+
+        :param part_size: bytes of each part but the last.
+        """
+        return -(-self.size // part_size)
+
+    def span(self, part: int, part_size: int) -> tuple[int, int]:
+        """Say where a part begins and ends.
+
+        :param part: its number, from 0.
+        :param part_size: bytes of each part but the last.
+        :returns: its first byte, and the first byte after it.
+        """
+        return part * part_size, min((part + 1) * part_size, self.size)
+
+    def length(self, part: int, part_size: int) -> int:
+        """Say how many bytes a part has; parameters as for :meth:`span`."""
+        start, end = self.span(part, part_size)
+        return end - start
+
+
+class PartReader:
+    """Reads parts of one object. May be used by many threads.
+
+    :param client: the object store.
+    :param remote: the object.
+    :param pace: how fast bytes may come.
+    :param retries: how a stream that breaks is taken up again.
+    :param stop: ends all reading.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: OpensRanges,
+        remote: Remote,
+        pace: Pace | None,
+        retries: Retries | None,
+        stop: threading.Event,
+    ) -> None:
+        self._client = client
+        self._remote = remote
+        self._pace = pace or Pace(bytes_per_second=None)
+        self._retries = retries or Retries(max_attempts=TRIES)
+        self._stop = stop
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Read a part piece by piece.
+
+        :param start: its first byte.
+        :param end: the first byte after it.
+        :returns: where each piece begins, and its bytes.
+        :raises ReplacedError: the object was replaced or deleted.
+        :raises Stopped: reading was ended.
+        :raises CosError: the object store refused, or gave nothing for too long.
+        """
+        at, failures = start, 0
+        while at < end:
+            try:
+                with self._client.open_range(
+                    self._remote.bucket, self._remote.key, start=at, length=end - at, if_match=self._remote.etag
+                ) as stream:
+                    while data := stream.read(PIECE):
+                        if self._stop.is_set():
+                            raise Stopped
+                        self._pace.passed(len(data))
+                        yield at, data
+                        at += len(data)
+                        failures = 0
+            except (CosPreconditionError, CosNotFoundError) as error:
+                raise ReplacedError(
+                    f"{self._remote.bucket}/{self._remote.key} was replaced or deleted since it was proven (its ETag "
+                    f"was {self._remote.etag}). What has arrived of it is of no use: look at what wrote to the bucket, "
+                    f"then export the server again. ({error})"
+                ) from error
+            except CosError as error:
+                failures += 1
+                if not error.retryable or failures >= self._retries.max_attempts:
+                    raise
+                if self._stop.wait(self._retries.wait_before(failures + 1)):
+                    raise Stopped from error
