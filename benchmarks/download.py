@@ -208,13 +208,28 @@ def download_file(stage: Stage) -> Measured:
 
 def aws(stage: Stage) -> Measured:
     """Download with the aws CLI, as it comes."""
-    command = [stage.tool("aws"), "--endpoint-url", stage.url, "s3", "cp", f"s3://{BUCKET}/{KEY}", stage.target]
+    command: list[str | Path] = [
+        stage.tool("aws"),
+        "--endpoint-url",
+        stage.url,
+        "s3",
+        "cp",
+        f"s3://{BUCKET}/{KEY}",
+        stage.target,
+    ]
     return then_hashed(run([*command, "--only-show-errors"], env=aws_environment(stage)), stage.target)
 
 
 def s5cmd(stage: Stage) -> Measured:
     """Download with s5cmd, as it comes."""
-    command = [stage.tool("s5cmd"), "--endpoint-url", stage.url, "cp", f"s3://{BUCKET}/{KEY}", stage.target]
+    command: list[str | Path] = [
+        stage.tool("s5cmd"),
+        "--endpoint-url",
+        stage.url,
+        "cp",
+        f"s3://{BUCKET}/{KEY}",
+        stage.target,
+    ]
     return then_hashed(run(command, env=aws_environment(stage)), stage.target)
 
 
@@ -229,7 +244,7 @@ def rclone(stage: Stage) -> Measured:
         "RCLONE_CONFIG_COS_SECRET_ACCESS_KEY": SECRET_KEY,
         "RCLONE_CONFIG_COS_FORCE_PATH_STYLE": "true",
     }
-    command = [stage.tool("rclone"), "copyto", f"cos:{BUCKET}/{KEY}", stage.target]
+    command: list[str | Path] = [stage.tool("rclone"), "copyto", f"cos:{BUCKET}/{KEY}", stage.target]
     return then_hashed(run(command, env=env), stage.target)
 
 

@@ -128,8 +128,8 @@ class DeliverExportOperator(_Delivers, Linked):
 
     Returns, for each, its id, its place and its bytes.
 
-    Where it is mapped, name its instances by ``map_index_template="{{ task.label }}"``. The events of its outlets say in
-    ``extra`` what was delivered where.
+    Where it is mapped, name its instances by ``map_index_template="{{ task.label }}"``. The events of its outlets say
+    in ``extra`` what was delivered where.
 
     :param exports: one of the batches that :class:`ChooseExportsOperator` returned, templated.
     """
@@ -167,7 +167,7 @@ class DeliverExportOperator(_Delivers, Linked):
             streams=int(params.get("streams") or 4),
             pace=Pace(bytes_per_second=float(megabytes) * 1e6 if megabytes else None),
         )
-        delivered = []
+        delivered: list[dict[str, Any]] = []
         for export in self.exports:
             body = cos.read(export["bucket"], export["manifest_key"])
             if body is None:
@@ -195,7 +195,7 @@ class DeliverExportOperator(_Delivers, Linked):
         events = context["outlet_events"]
         for outlet in self.outlets:
             events[outlet].extra = {
-                "exports": [{"export_id": one["export_id"], "place": one["place"]} for one in delivered]
+                "exports": [{"export_id": str(one["export_id"]), "place": str(one["place"])} for one in delivered]
             }
         return delivered
 
