@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sealift.cli import main
-from sealift.cli.download import rate
 from sealift.exports.manifest import Manifest, read_manifest
 from sealift.exports.names import manifest_key
 from sealift.exports.plan import Outcome, PlanItem
@@ -281,20 +279,6 @@ def test_on_a_terminal_there_is_a_bar(exported: Exported, connections: Path, tmp
     assert "disk-0.vhd" in text
     assert "whole" in text
     assert "━" in text
-
-
-@pytest.mark.parametrize(
-    ("typed", "bytes_per_second"),
-    [("500", 500.0), ("20k", 20e3), ("20M", 20e6), ("1.5G", 1.5e9), ("2MiB/s", 2 * 2**20), ("10 MB", 10e6)],
-)
-def test_rates(typed: str, bytes_per_second: float) -> None:
-    assert rate(None, None, typed) == bytes_per_second
-
-
-@pytest.mark.parametrize("typed", ["", "fast", "0", "-5M", "5X", "1.2.3M"])
-def test_rates_that_are_none(typed: str) -> None:
-    with pytest.raises(click.BadParameter, match="is no rate"):
-        rate(None, None, typed)
 
 
 def test_nothing_secret_is_said(exported: Exported, download: Callable[..., Any]) -> None:

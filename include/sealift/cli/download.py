@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from sealift.cli.amounts import amount
 from sealift.cli.bucket import bucket_options, open_bucket
 from sealift.connections import ConnectionProblem
 
@@ -19,26 +19,8 @@ if TYPE_CHECKING:
 
 FAILED, INTERRUPTED = 1, 130
 
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?b?)(?:/s)?", re.IGNORECASE)
-_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
-
-
-def rate(_ctx: click.Context | None, _param: click.Parameter | None, value: str | None) -> float | None:
-    """Read a rate: ``20M``, ``1.5G``, ``500k``; with an i (``20MiB``) by 1,024s.
-
-    :param value: what was typed, or None.
-    :returns: bytes a second, or None.
-    :raises click.BadParameter: it is no rate.
-    """
-    if value is None:
-        return None
-    match = _RATE.fullmatch(value.strip())
-    if match is None or float(match[1]) == 0:
-        raise click.BadParameter(f"{value!r} is no rate; one looks like 20M (bytes a second) or 1.5G.")
-    unit, by_1024 = match[2].lower(), match[3].lower().startswith("i")
-    return float(match[1]) * (1024 ** list(_FACTORS).index(unit) if by_1024 else _FACTORS[unit])
 
 
 @click.command(
@@ -58,7 +40,7 @@ def rate(_ctx: click.Context | None, _param: click.Parameter | None, value: str 
 )
 @click.option("--period", help="The slot or manual run, where EXPORT names a server.")
 @click.option("--streams", type=click.IntRange(1, 16), default=4, show_default=True, help="Range reads at a time.")
-@click.option("--limit-rate", callback=rate, metavar="RATE", help="Bytes a second at most, as 20M; for all streams.")
+@click.option("--limit-rate", callback=amount, metavar="RATE", help="Bytes a second at most, as 20M; for all streams.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
 @bucket_options
 def download(

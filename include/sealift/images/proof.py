@@ -13,11 +13,37 @@ a damaged GPT. What it cannot see, because only bytes of the data differ, needs 
 
 from __future__ import annotations
 
+from sealift.images.disk_checks import capacity_range
 from sealift.images.source import RangeSource
 from sealift.images.verdict import Check, DiskProof, ProofFailed, ProofLevel
-from sealift.images.vhd_proof import VhdProver, capacity_range
+from sealift.images.vhd_proof import VhdProver
+from sealift.images.vmdk import MAGIC as VMDK_MAGIC
+from sealift.images.vmdk_proof import VmdkProver
 
-__all__ = ["Check", "DiskProof", "ProofFailed", "ProofLevel", "capacity_range", "prove_vhd"]
+__all__ = ["Check", "DiskProof", "ProofFailed", "ProofLevel", "capacity_range", "prove_image", "prove_vhd"]
+
+
+def prove_image(
+    source: RangeSource,
+    *,
+    expected_capacity_bytes: int | None,
+    boot_disk: bool = False,
+) -> DiskProof:
+    """Prove an image at level L1, whichever of the known formats it has.
+
+    What begins as a VMDK is proven as one (one sparse extent: monolithicSparse or streamOptimized); all else is proven
+    as a VHD, and the proof of that says what it looks like. Of a VMDK at most 128 grain tables are read, and nine
+    grains.
+
+    :param source: the image.
+    :param expected_capacity_bytes: as for :func:`prove_vhd`.
+    :param boot_disk: as for :func:`prove_vhd`.
+    :returns: the proof, with every check made.
+    :raises ProofFailed: naming every check that failed.
+    """
+    if source.size >= len(VMDK_MAGIC) and source.read(0, len(VMDK_MAGIC)) == VMDK_MAGIC:
+        return VmdkProver(source, expected_capacity_bytes=expected_capacity_bytes, boot_disk=boot_disk).prove()
+    return prove_vhd(source, expected_capacity_bytes=expected_capacity_bytes, boot_disk=boot_disk)
 
 
 def prove_vhd(

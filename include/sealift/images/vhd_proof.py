@@ -9,7 +9,8 @@ from __future__ import annotations
 import array
 
 from sealift.images import vhd
-from sealift.images.partitions import PROBE_LENGTH, PartitionTable, read_partition_table
+from sealift.images.disk_checks import check_capacity, check_start
+from sealift.images.partitions import PROBE_LENGTH, read_partition_table
 from sealift.images.source import RangeSource
 from sealift.images.verdict import Checks, DiskProof, ProofLevel
 from sealift.images.vhd_blocks import BlockChecks, Layout
@@ -19,9 +20,6 @@ _HEAD = 128 * 1024
 _BAT_CHUNK = 1024 * 1024
 _SPARE_ENTRIES_READ = 16 * 1024
 """How many BAT entries beyond the end of the disk are looked at; XenServer may keep a table for 2 TB."""
-_CHS_ROUNDING = 16 * 255 * vhd.SECTOR
-"""Largest cylinder in bytes: how much a producer may round a disk up so that its geometry expresses the size."""
-
 _LOOKS_LIKE = (
     (b"QFI\xfb", "a QCOW2 image"),
     (b"KDMV", "a VMDK image"),
@@ -33,26 +31,6 @@ _LOOKS_LIKE = (
     (b"<", "an XML or HTML text, such as an error answer"),
     (b"{", "a JSON text, such as an error answer"),
 )
-
-
-def capacity_range(capacity: int) -> tuple[int, int]:
-    """Return the smallest and largest virtual size that a disk of this capacity may have, in bytes.
-
-    Nobody says whether a Classic disk of "25 GB" has 25 x 10^9 or 25 x 2^30 bytes, so the number of gigabytes is taken
-    from the capacity, whichever it was made with, and both are allowed. On top comes one cylinder, up to which tools
-    round a disk so that its geometry expresses the size (QEMU without force_size does). A capacity that is neither
-    stands for itself.
-
-    :param capacity: of the captured disk, in bytes.
-    :returns: both sizes are allowed themselves.
-    """
-    if capacity % 2**30 == 0:
-        low, high = capacity // 2**30 * 10**9, capacity
-    elif capacity % 10**9 == 0:
-        low, high = capacity, capacity // 10**9 * 2**30
-    else:
-        low = high = capacity
-    return low, high + _CHS_ROUNDING
 
 
 class VhdProver:
@@ -93,12 +71,12 @@ class VhdProver:
         else:
             self._check_header_copy(tail)
             layout = self._check_dynamic(footer)
-        self._check_capacity(footer)
+        check_capacity(self._checks, footer.current_size, self._expected)
         # A file whose structure is broken does not lead to the right first sector, so nothing is said about it.
         self._checks.raise_if_failed()
         start = self._disk_start(footer, layout)
         table = read_partition_table(start, disk_size=footer.current_size)
-        self._check_start(table)
+        check_start(self._checks, table, boot_disk=self._boot_disk)
         self._checks.raise_if_failed()
         return DiskProof(
             level=ProofLevel.L1,
@@ -309,18 +287,6 @@ class VhdProver:
 
     # -- the disk ------------------------------------------------------------------------------------------------------
 
-    def _check_capacity(self, footer: vhd.VhdFooter) -> None:
-        if self._expected is None:
-            return
-        low, high = capacity_range(self._expected)
-        fits = low <= footer.current_size <= high
-        self._checks.record(
-            "capacity",
-            fits,
-            f"a disk of {footer.current_size} bytes for a captured disk of {self._expected}"
-            + ("" if fits else f", expected {low} to {high}"),
-        )
-
     def _disk_start(self, footer: vhd.VhdFooter, layout: Layout | None) -> bytes:
         """Return the first bytes of the virtual disk, and for a dynamic one check bitmaps on the way."""
         length = min(PROBE_LENGTH, footer.current_size)
@@ -339,18 +305,6 @@ class VhdProver:
             pieces.append(vhd.mask_sectors(data[layout.header.bitmap_size :], start=0, bitmap=bitmaps[entry]))
         BlockChecks(layout, checks=self._checks, read=self._read).check_bitmaps(bitmaps)
         return b"".join(pieces)
-
-    def _check_start(self, table: PartitionTable) -> None:
-        if table.damage:
-            self._checks.record("partition_table", False, f"{table.kind} partition table: {table.damage}")
-        elif self._boot_disk and not table.partitions and not table.content:
-            self._checks.record(
-                "partition_table",
-                False,
-                f"the server starts from this disk, but its partition table is {table.summary}",
-            )
-        else:
-            self._checks.record("partition_table", True, table.summary)
 
 
 def _difference(found: int, expected: int) -> str:

@@ -118,12 +118,6 @@ class ReportLink(_FoundLink):
     label = "Report"
 
 
-class DeliveredLink(_FoundLink):
-    """The images at their place, where that has an address."""
-
-    label = "Delivered images"
-
-
 class WaveLink(_FoundLink):
     """The wave's run in Airflow. Airflow's own link of this kind costs 0.2 CPU-seconds of imports in every parse."""
 

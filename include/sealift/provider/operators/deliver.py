@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseOperator
 
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.links import DeliveredLink, Linked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -123,7 +122,7 @@ class ChooseExportsOperator(_Delivers):
         return found
 
 
-class DeliverExportOperator(_Delivers, Linked):
+class DeliverExportOperator(_Delivers):
     """Brings exports out of the bucket, each with its record and manifest; goes on where it stopped.
 
     Returns, for each, its id, its place and its bytes.
@@ -135,7 +134,6 @@ class DeliverExportOperator(_Delivers, Linked):
     """
 
     template_fields: Sequence[str] = (*_Delivers.template_fields, "exports")
-    operator_extra_links = (DeliveredLink(),)
     ui_color = "#e6f4ea"
 
     def __init__(self, *, exports: Any, **kwargs: Any) -> None:

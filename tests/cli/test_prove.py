@@ -1,0 +1,106 @@
+"""``sealift prove``: what it says of good and of damaged files; and amounts of bytes as people type them."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sealift.cli import main
+from sealift.cli.amounts import amount
+from sealift.images.vhd_writer import write_dynamic_vhd
+from tests.images.vmdk_files import stream_optimized
+
+MIB = 2**20
+
+
+@pytest.fixture
+def vhd(tmp_path: Path) -> Path:
+    raw = tmp_path / "disk.raw"
+    raw.write_bytes(random.Random(1).randbytes(MIB) + bytes(7 * MIB))
+    out = tmp_path / "disk.vhd"
+    write_dynamic_vhd(raw=raw, out=out, uuid=UUID(int=7), timestamp=datetime(2026, 1, 2, tzinfo=UTC))
+    return out
+
+
+@pytest.fixture
+def vmdk(tmp_path: Path) -> Path:
+    out = tmp_path / "disk.vmdk"
+    out.write_bytes(stream_optimized(random.Random(1).randbytes(MIB) + bytes(7 * MIB)))
+    return out
+
+
+def prove(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["prove", *(str(one) for one in words)])
+
+
+def test_good_images_are_whole(vhd: Path, vmdk: Path) -> None:
+    result = prove(vhd, vmdk)
+    assert result.exit_code == 0, result.output
+    assert f"{vhd}: vhd-dynamic, a disk of 8,388,608 bytes" in result.output
+    assert f"{vmdk}: vmdk-stream, a disk of 8,388,608 bytes" in result.output
+    assert "  ok  footer.checksum" in result.output
+    assert "  ok  grains" in result.output
+    assert "BAD" not in result.output
+
+
+def test_what_is_wrong_is_named_and_the_others_are_proven_all_the_same(vhd: Path, vmdk: Path, tmp_path: Path) -> None:
+    vmdk.write_bytes(vmdk.read_bytes()[:-512])
+    result = prove(vmdk, tmp_path / "gone.vhd", vhd)
+    assert result.exit_code == 1
+    assert f"{vmdk}: not whole: no footer" in result.output
+    assert "  BAD footer: no footer" in result.output
+    assert f"{tmp_path / 'gone.vhd'}: cannot be read: No such file" in result.output
+    assert f"{vhd}: vhd-dynamic" in result.output
+
+
+def test_the_disk_must_have_the_capacity_that_is_named(vhd: Path) -> None:
+    assert prove(vhd, "--capacity", "8MiB").exit_code == 0
+    result = prove(vhd, "--capacity", "100G")
+    assert result.exit_code == 1
+    assert "BAD capacity: a disk of 8388608 bytes for a captured disk of 100000000000" in result.output
+
+
+def test_a_boot_disk_needs_a_partition_table(vhd: Path) -> None:
+    result = prove(vhd, "--boot-disk")
+    assert result.exit_code == 1
+    assert "BAD partition_table: the server starts from this disk" in result.output
+
+
+def test_for_programs_there_is_json(vhd: Path, vmdk: Path) -> None:
+    vmdk.write_bytes(b"")
+    result = prove(vhd, vmdk, "--json")
+    assert result.exit_code == 1
+    good, bad = (json.loads(line) for line in result.stdout.splitlines())
+    assert (good["file"], good["format"], good["virtual_size"]) == (str(vhd), "vhd-dynamic", 8 * MIB)
+    assert (bad["file"], bad["failed"]) == (str(vmdk), "file.length")
+    assert bad["checks"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "count"),
+    [
+        ("500", 500.0),
+        ("20k", 20e3),
+        ("20M", 20e6),
+        ("1.5G", 1.5e9),
+        ("2MiB/s", 2 * 2**20),
+        ("10 MB", 10e6),
+        ("2T", 2e12),
+    ],
+)
+def test_amounts(typed: str, count: float) -> None:
+    assert amount(None, None, typed) == count
+    assert amount(None, None, None) is None
+
+
+@pytest.mark.parametrize("typed", ["", "fast", "0", "-5M", "5X", "1.2.3M"])
+def test_amounts_that_are_none(typed: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no amount"):
+        amount(None, None, typed)
