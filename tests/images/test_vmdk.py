@@ -265,7 +265,7 @@ def test_vhds_are_proven_as_before(images: Any) -> None:
     with FileSource(images.dynamic) as source:
         assert prove_image(source, expected_capacity_bytes=64 * MIB).format == "vhd-dynamic"
     assert failed(b"").check_id == "file.length"
-    assert "looks like a QCOW2" in str(failed(b"QFI\xfb" + bytes(100_000)))
+    assert "looks like a VHDX" in str(failed(b"vhdxfile" + bytes(100_000)))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)

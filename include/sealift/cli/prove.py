@@ -27,7 +27,7 @@ WHOLE, NOT_WHOLE = 0, 1
 @click.option("--boot-disk", is_flag=True, help="The server starts from it: a blank first sector is then a failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
 def prove(images: tuple[Path, ...], capacity: float | None, boot_disk: bool, as_json: bool) -> None:
-    """Prove image files at level L1: VHD (fixed and dynamic) and VMDK (monolithicSparse and streamOptimized)."""
+    """Prove image files at level L1: VHD (fixed, dynamic), VMDK (monolithicSparse, streamOptimized) and qcow2."""
     from sealift.images.proof import ProofFailed, prove_image
     from sealift.images.source import FileSource
     from sealift.images.verdict import Check

@@ -14,6 +14,8 @@ a damaged GPT. What it cannot see, because only bytes of the data differ, needs 
 from __future__ import annotations
 
 from sealift.images.disk_checks import capacity_range
+from sealift.images.qcow2 import MAGIC as QCOW2_MAGIC
+from sealift.images.qcow2_proof import Qcow2Prover
 from sealift.images.source import RangeSource
 from sealift.images.verdict import Check, DiskProof, ProofFailed, ProofLevel
 from sealift.images.vhd_proof import VhdProver
@@ -31,9 +33,9 @@ def prove_image(
 ) -> DiskProof:
     """Prove an image at level L1, whichever of the known formats it has.
 
-    What begins as a VMDK is proven as one (one sparse extent: monolithicSparse or streamOptimized); all else is proven
-    as a VHD, and the proof of that says what it looks like. Of a VMDK at most 128 grain tables are read, and nine
-    grains.
+    What begins as a VMDK is proven as one (one sparse extent: monolithicSparse or streamOptimized), what begins as a
+    qcow2 as that; all else is proven as a VHD, and the proof of that says what it looks like. Of a VMDK at most 128
+    grain tables are read, and nine grains; of a qcow2 a mebibyte of tables, and nine compressed clusters.
 
     :param source: the image.
     :param expected_capacity_bytes: as for :func:`prove_vhd`.
@@ -41,8 +43,11 @@ def prove_image(
     :returns: the proof, with every check made.
     :raises ProofFailed: naming every check that failed.
     """
-    if source.size >= len(VMDK_MAGIC) and source.read(0, len(VMDK_MAGIC)) == VMDK_MAGIC:
+    begins = source.read(0, 4) if source.size >= 4 else b""
+    if begins == VMDK_MAGIC:
         return VmdkProver(source, expected_capacity_bytes=expected_capacity_bytes, boot_disk=boot_disk).prove()
+    if begins == QCOW2_MAGIC:
+        return Qcow2Prover(source, expected_capacity_bytes=expected_capacity_bytes, boot_disk=boot_disk).prove()
     return prove_vhd(source, expected_capacity_bytes=expected_capacity_bytes, boot_disk=boot_disk)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from sealift.images import vmdk
 from sealift.images.disk_checks import check_capacity, check_start
 from sealift.images.partitions import PROBE_LENGTH, read_partition_table
+from sealift.images.sampling import CountedSource, spread
 from sealift.images.source import RangeSource
 from sealift.images.verdict import Checks, DiskProof, ProofLevel
 
@@ -33,7 +34,7 @@ class VmdkProver:
     """One proof of one image; see :func:`sealift.images.proof.prove_image` for the parameters."""
 
     def __init__(self, source: RangeSource, *, expected_capacity_bytes: int | None, boot_disk: bool) -> None:
-        self._counted = _Counted(source)
+        self._counted = CountedSource(source)
         self._size = source.size
         self._expected = expected_capacity_bytes
         self._boot_disk = boot_disk
@@ -288,7 +289,7 @@ class VmdkProver:
         reader = vmdk.VmdkReader(self._counted)
         # What is last in the file is the first that a cut takes.
         last = [max(stored, key=places.__getitem__)] if stored else []
-        chosen = list(dict.fromkeys(_spread(stored, GRAIN_SAMPLES) + last))
+        chosen = list(dict.fromkeys(spread(stored, GRAIN_SAMPLES) + last))
         for number in chosen:
             try:
                 reader.grain(number)
@@ -304,21 +305,6 @@ class VmdkProver:
             raise self._checks.fail("partition_table", f"the start of the disk cannot be read: {error}") from error
 
 
-class _Counted:
-    """A source that counts what is read of it."""
-
-    def __init__(self, source: RangeSource) -> None:
-        self._source = source
-        self.size = source.size
-        self.bytes_read = 0
-        self.requests = 0
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.bytes_read += length
-        self.requests += 1
-        return self._source.read(offset, length)
-
-
 def _joined(problems: list[str]) -> str:
     return "; " + "; ".join(problems) if problems else ""
 
@@ -328,11 +314,5 @@ def _sample(directory: array.array[int]) -> list[int]:
     there = [number for number, entry in enumerate(directory) if entry != vmdk.UNALLOCATED]
     if len(there) <= TABLE_SAMPLES:
         return there
-    starts = _spread(list(range(len(there) - _STRETCH + 1)), TABLE_SAMPLES // _STRETCH)
+    starts = spread(list(range(len(there) - _STRETCH + 1)), TABLE_SAMPLES // _STRETCH)
     return sorted({there[at] for start in starts for at in range(start, start + _STRETCH)})
-
-
-def _spread(numbers: list[int], most: int) -> list[int]:
-    if len(numbers) <= most:
-        return numbers
-    return sorted({numbers[at * (len(numbers) - 1) // (most - 1)] for at in range(most)})
