@@ -107,7 +107,7 @@ def fleet_runs(results: Results) -> str:
             [
                 f"`{run['name']}`",
                 number(run["servers"]),
-                number(run["offline_at_most"]),
+                number(run["offline_at_most"]) if "offline_at_most" in run else "",
                 number(round(run["wall_s"])),
                 number(round(run["cpu_s_compared"])),
                 number(run["classic_calls"]),

@@ -116,7 +116,7 @@ def outcome(
         "classic_calls_waiting": waiting,
         "cos_calls": calls.total("cos"),
         "longest_chain_s": round(longest_chain(done, max_offline=max_offline), 3),
-        "offline_at_most": offline_at_most(way for way in found if way.capture_ended),
+        "offline_at_most": offline_at_most([way for way in found if way.capture_ended]),
         "captured_twice": sum(way.captures > 1 for way in found),
         **calls.as_dict(),
     }

@@ -77,7 +77,7 @@ def longest_chain(done: Sequence[Way], *, max_offline: int) -> float:
     return end
 
 
-def offline_at_most(done: Iterable[Way]) -> int:
+def offline_at_most(done: Sequence[Way]) -> int:
     """Count how many captures ran at one instant, at most.
 
     :param done: servers whose captures have ended.

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from benchmarks.measuring.calls import Calls, Tail
-from benchmarks.measuring.chains import Way, longest_chain, percentile, ways
+from benchmarks.measuring.chains import Way, longest_chain, offline_at_most, percentile, ways
 from benchmarks.measuring.metadata import MetadataDatabase, grown
 from benchmarks.measuring.meter import CallMeter
 from benchmarks.measuring.processes import Kept, MemoryWatch, cpu, kept, measured
@@ -205,6 +205,15 @@ def test_tables_are_counted_and_compared(tmp_path: Path) -> None:
     assert list(more) == ["task_instance"]
     assert more["task_instance"]["rows"] == 2
     assert more["task_instance"]["bytes"] >= 1000
+
+
+def test_servers_that_are_offline_at_one_instant_are_counted() -> None:
+    def captured(start: float, end: float) -> Way:
+        return Way(1, capture_started=start, capture_ended=end)
+
+    assert offline_at_most([]) == 0
+    assert offline_at_most([captured(0, 10), captured(10, 20), captured(20, 30)]) == 1, "one begins as another ends"
+    assert offline_at_most([captured(0, 10), captured(5, 20), captured(9, 12), captured(15, 30)]) == 3
 
 
 def test_the_longest_chain_is_rounds_of_captures_and_the_last_export() -> None:
