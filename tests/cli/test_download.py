@@ -18,9 +18,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sealift.cli import main
+from sealift.exports.jsontext import canonical_json
 from sealift.exports.manifest import Manifest, read_manifest
 from sealift.exports.names import manifest_key
 from sealift.exports.plan import Outcome, PlanItem
+from sealift.exports.proofs import LaterProof
 from sealift.sandbox import Sandbox
 from tests.cli.steps import Steps
 
@@ -198,6 +200,38 @@ def test_a_record_that_was_changed_is_not_delivered_in_silence(
         assert not (folder(exported, tmp_path, exported.other, PERIOD) / "SHA256SUMS").exists()
     finally:
         exported.cos.put(exported.bucket, manifest.record.key, body)
+
+
+def test_a_second_download_is_compared_with_what_the_first_one_read(
+    exported: Exported, download: Callable[..., Result], tmp_path: Path
+) -> None:
+    """The digest that was noted is another: one of the two readings was wrong, and the second is not kept."""
+    manifest = exported.manifest(exported.several.guest_id, LATER)
+    download(manifest.export_id)
+    root = f"sealift/proofs/{manifest.guest.id}/{LATER}/"
+    (noted,) = exported.cos.list(exported.bucket, root)
+    body = exported.cos.read(exported.bucket, noted.key)
+    assert body is not None
+    proof = LaterProof.model_validate_json(body)
+    where = folder(exported, tmp_path, exported.several, LATER)
+    assert {one.key.rpartition("/")[2]: one.sha256 for one in proof.disks} == {
+        f"disk-{number}.vhd": hashlib.sha256((where / f"disk-{number}.vhd").read_bytes()).hexdigest()
+        for number in range(len(manifest.disks))
+    }
+    again = download(manifest.export_id, "--to", str(tmp_path / "elsewhere"))
+    assert again.exit_code == 0
+    assert "noted in" not in again.output, "there is nothing new to note"
+    assert len(list(exported.cos.list(exported.bucket, root))) == 1
+    wrong = proof.model_copy(
+        update={"disks": [proof.disks[0].model_copy(update={"sha256": "0" * 64}), *proof.disks[1:]]}
+    )
+    exported.cos.put(exported.bucket, noted.key, canonical_json(wrong))
+    try:
+        result = download(manifest.export_id, "--to", str(tmp_path / "third"))
+        assert result.exit_code == 1
+        assert f"arrived with the SHA-256 {proof.disks[0].sha256}, but {'0' * 64} was read before" in result.stderr
+    finally:
+        exported.cos.put(exported.bucket, noted.key, body)
 
 
 def test_an_object_that_was_replaced_since_its_proof_is_not_delivered(

@@ -177,6 +177,10 @@ def test_what_we_write_is_known_by_its_key(prefix: str, hostname: str, guest_id:
     kept = names.captured_key(prefix=prefix, plan_id=plan, export=export)
     assert names.is_captured_file(rest(kept, "captured"))
     assert not names.is_captured_file(rest(claim, "claims"))
+    proof = names.proof_key(prefix=prefix, guest_id=guest_id, period=period, number=number + 1)
+    assert proof.startswith(names.proofs_prefix(prefix=prefix, guest_id=guest_id, period=period))
+    assert names.proof_number(rest(proof, "proofs")) == number + 1
+    assert names.proof_number(rest(kept, "captured")) is None
     assert names.is_examination_file(rest(names.examination_key(prefix=prefix, run_id=f"{hostname}x"), "reports"))
 
 

@@ -111,6 +111,7 @@ def context(params: dict[str, Any], events: dict[Any, Any] | None = None) -> Any
         "params": defaults | params,
         "triggering_asset_events": events or {},
         "outlet_events": Events(),
+        "ti": SimpleNamespace(dag_id="deliver_images", run_id="manual"),
     }
 
 

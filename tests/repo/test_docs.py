@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from sealift.cli.doctor import doctor
+from sealift.cli.download import download
+from sealift.cli.prove import prove
 from sealift.exports.doctor_models import Kind
 from sealift.provider.get_provider_info import get_provider_info
-from sealift.provider.params import examine_params, plan_params
+from sealift.provider.params import deliver_params, examine_params, plan_params
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -93,3 +96,20 @@ def test_the_example_is_a_dag_that_runs_after_exports(tmp_path: Path) -> None:
     dag = bag.dags["after_export"]
     assert dag.timetable.asset_condition == Asset(name="sealift_exported", group="sealift")
     assert dag.task_ids == ["places", "look"]
+
+
+@pytest.mark.parametrize(("command", "page"), [(download, "download"), (prove, "verify")], ids=["download", "prove"])
+def test_every_option_of_a_command_stands_in_its_page(command: click.Command, page: str) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text()
+    shared = {"--region", "--cos-conn-id"}  # described with the connections
+    options = {one.opts[0] for one in command.params if isinstance(one, click.Option)}
+    missing = {option for option in options - shared if option not in text}
+    assert not missing
+
+
+def test_every_field_of_the_delivery_form_stands_in_its_page() -> None:
+    text = (ROOT / "docs/deliver.md").read_text()
+    params = deliver_params({}, to="", aws_conn_id="aws_default")
+    shared = {"Bucket", "Region", "Prefix", "Cloud Object Storage"}  # as in the form of plan_exports
+    titles = {str(param.schema["title"]) for param in params.values()}
+    assert [title for title in titles - shared if f"*{title}*" not in text] == []

@@ -63,9 +63,10 @@ def download(
     """
     from sealift.cli.connections import Connections, read_file
     from sealift.cos.errors import CosError
-    from sealift.exports.delivery import Delivery, delivered_as_json, find_manifest, folder_of
+    from sealift.exports.delivery import deliver, delivered_as_json, find_manifest, folder_of
     from sealift.exports.delivery_places import FolderPlace, How
     from sealift.exports.errors import ExportsError
+    from sealift.exports.names import normal_prefix
     from sealift.transfer.errors import TransferError
     from sealift.transfer.pace import Pace
 
@@ -79,15 +80,19 @@ def download(
         how = How(streams=streams, pace=Pace(bytes_per_second=limit_rate))
         for manifest, body in found:
             with _watching(quiet=as_json) as watcher:
-                delivered = Delivery(
+                delivered, noted = deliver(
                     cos=opened.cos,
                     manifest=manifest,
                     body=body,
+                    prefix=normal_prefix(prefix),
                     place=FolderPlace(under / folder_of(manifest)),
                     watcher=watcher,
                     how=how,
-                ).run()
+                    made_by="sealift download",
+                )
             click.echo(delivered_as_json(delivered) if as_json else _in_words(delivered))
+            if noted and not as_json:
+                click.echo(noted, err=True)
     except (ConnectionProblem, CosError, ExportsError, TransferError) as error:
         _give_up(str(error))
     except KeyboardInterrupt:

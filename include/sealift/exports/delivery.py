@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
+from sealift.cos.errors import CosPermissionError
 from sealift.exports import ledger, names
 from sealift.exports.delivery_places import NOTES, How, Place
 from sealift.exports.errors import DeliveryError, NoSuchExportError, SettingsError
 from sealift.exports.jsontext import digest
+from sealift.exports.looking import real_clock
 from sealift.exports.manifest import Manifest, ManifestDisk, parse_manifest
-from sealift.exports.ports import CosApi
+from sealift.exports.ports import Clock, CosApi
+from sealift.exports.proofs import LaterProof, add_proof, bytes_proven, known_digests, read_proofs
 from sealift.images.proof import ProofFailed, prove_vhd
 from sealift.transfer.reading import OpensRanges, Remote
 
@@ -176,6 +180,7 @@ class Delivery:
     :param place: where to; see :func:`folder_of`.
     :param watcher: is told how it goes on.
     :param how: how bytes are brought.
+    :param digests: the SHA-256 that disks must have, by key; see :func:`sealift.exports.proofs.known_digests`.
     """
 
     def __init__(
@@ -187,6 +192,7 @@ class Delivery:
         place: Place,
         watcher: Watcher,
         how: How | None = None,
+        digests: Mapping[str, str] | None = None,
     ) -> None:
         self.manifest = manifest
         self.place = place
@@ -194,6 +200,7 @@ class Delivery:
         self._body = body
         self._watcher = watcher
         self._how = how or How()
+        self._due = dict(digests or {})
         self._sums: dict[str, str] = {}
 
     def run(self) -> Delivered:
@@ -241,7 +248,7 @@ class Delivery:
         """Say whether a disk's file is there and whole."""
         name = file_name(disk)
         known = self._sums.pop(name, None)
-        if known is None or known != (disk.sha256 or known):
+        if known is None or known != self._due.get(disk.key, known):
             return False
         self._watcher.begins(name, disk.size)
         if not self.place.is_whole(
@@ -257,7 +264,11 @@ class Delivery:
         if bring:
             self._watcher.begins(name, disk.size)
             remote = Remote(
-                bucket=self.manifest.bucket, key=disk.key, size=disk.size, etag=disk.etag, sha256=disk.sha256
+                bucket=self.manifest.bucket,
+                key=disk.key,
+                size=disk.size,
+                etag=disk.etag,
+                sha256=self._due.get(disk.key),
             )
             brought = self.place.bring(
                 name,
@@ -315,6 +326,53 @@ class Delivery:
     def _write_sums(self, name: str) -> None:
         text = "".join(f"{sha256}  {file}\n" for file, sha256 in sorted(self._sums.items()))
         self.place.write(name, text.encode())
+
+
+def deliver(
+    *,
+    cos: DeliversFrom,
+    manifest: Manifest,
+    body: bytes,
+    prefix: str,
+    place: Place,
+    watcher: Watcher,
+    how: How | None = None,
+    made_by: str,
+    clock: Clock = real_clock,
+) -> tuple[Delivered, str]:
+    """Bring one export to one place, compare it with what was read before, and note what was read for those who come.
+
+    The other parameters are those of :class:`Delivery`.
+
+    :param prefix: what all keys in the bucket begin with; may be empty.
+    :param made_by: what delivers, for the proof.
+    :param clock: tells the time, in UTC.
+    :returns: what is there, and what came of the note, in words; empty where there was nothing to note.
+    :raises DeliveryError: as :meth:`Delivery.run`, or earlier readings contradict each other.
+    """
+    bucket = manifest.bucket
+    earlier = known_digests(manifest, read_proofs(cos, bucket=bucket, prefix=prefix, manifest=manifest))
+    delivered = Delivery(
+        cos=cos, manifest=manifest, body=body, place=place, watcher=watcher, how=how, digests=earlier
+    ).run()
+    read = {one.name: one.sha256 for one in delivered.files}
+    new = {disk.key: read[file_name(disk)] for disk in manifest.disks if disk.key not in earlier}
+    if not new:
+        return delivered, ""
+    proof = LaterProof(
+        export_id=manifest.export_id, made_at=clock(), made_by=made_by, disks=bytes_proven(manifest, new)
+    )
+    try:
+        key = add_proof(cos, proof, bucket=bucket, prefix=prefix, manifest=manifest)
+    except CosPermissionError:
+        return delivered, (
+            "The digests were not noted in the bucket, as the key may only read: the next delivery has nothing to "
+            "compare with."
+        )
+    return (
+        delivered,
+        f"The digests of {len(new)} disks are noted in {bucket}/{key}: later deliveries compare with them.",
+    )
 
 
 def file_name(disk: ManifestDisk) -> str:

@@ -201,6 +201,7 @@ class _Doctor:
         self._look_at_images()
         self._look_for_strangers("reports", names.is_examination_file)
         self._look_for_strangers("captured", names.is_captured_file)
+        self._look_for_strangers("proofs", lambda rest: names.proof_number(rest) is not None)
         uploads = self._listed_uploads()
 
         self.findings += strange_templates(self.templates, now=self.now)

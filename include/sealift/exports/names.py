@@ -42,6 +42,7 @@ _SLOT = re.compile(r"(\d{8}T\d{4})(\d{2})?Z")
 _CLAIM_FILE = re.compile(rf"(?P<guest>[1-9]\d*)/(?P<period>{_PERIOD})/\d{{8}}\.json")
 _CAPTURED_FILE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]*/[1-9]\d*-{_PERIOD}\.json")
 _EXAMINATION_FILE = re.compile(rf"examinations/{_PERIOD}\.json")
+_PROOF_FILE = re.compile(rf"[1-9]\d*/{_PERIOD}/(\d{{4,}})\.json")
 
 
 # Periods and ids
@@ -406,6 +407,23 @@ def captured_key(*, prefix: str, plan_id: str, export: str) -> str:
     return _join(prefix, f"captured/{plan_id}/{export}.json")
 
 
+def proofs_prefix(*, prefix: str, guest_id: int, period: str) -> str:
+    """Return what the keys of an export's later proofs begin with; parameters as for :func:`manifest_key`.
+
+    :returns: as ``proofs/12345678/20261123T0200Z/``.
+    """
+    return _join(prefix, f"proofs/{guest_id}/{period}/")
+
+
+def proof_key(*, prefix: str, guest_id: int, period: str, number: int) -> str:
+    """Return the key of one of an export's later proofs; the other parameters as for :func:`manifest_key`.
+
+    :param number: from 1.
+    :returns: as ``proofs/12345678/20261123T0200Z/0001.json``.
+    """
+    return f"{proofs_prefix(prefix=prefix, guest_id=guest_id, period=period)}{number:04d}.json"
+
+
 def examination_key(*, prefix: str, run_id: str) -> str:
     """Return the key of the doctor's report: a later try of the same run replaces it.
 
@@ -442,7 +460,7 @@ def wave_runs_before(run_id: str, *, most: int) -> list[str]:
 # What lies at a key
 
 
-ROOMS: Final = ("captured", "claims", "images", "manifests", "plans", "reports")
+ROOMS: Final = ("captured", "claims", "images", "manifests", "plans", "proofs", "reports")
 """The first part of all keys behind the prefix."""
 
 
@@ -550,6 +568,16 @@ def is_examination_file(rest: str) -> bool:
     :returns: False where nothing of ours would be written there.
     """
     return _EXAMINATION_FILE.fullmatch(rest) is not None
+
+
+def proof_number(rest: str) -> int | None:
+    """Say which later proof of its export lies at a key below ``proofs/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: its number, from 1, or None where nothing of ours would be written there.
+    """
+    match = _PROOF_FILE.fullmatch(rest)
+    return None if match is None else int(match[1])
 
 
 def parse_template_note(note: str | None) -> tuple[str, str] | None:

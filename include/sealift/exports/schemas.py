@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sealift.exports.doctor_models import Examination
 from sealift.exports.manifest import Manifest
 from sealift.exports.plan import Plan, WaveSlice
+from sealift.exports.proofs import LaterProof
 from sealift.exports.record import ConfigurationRecord
 from sealift.exports.report import RunReport, WaveReport
 
@@ -29,6 +30,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "wave": (WaveSlice, "One wave's slice of a plan"),
     "report": (RunReport, "Report of a run"),
     "wave-report": (WaveReport, "Report of a wave"),
+    "proof": (LaterProof, "A later proof of an export"),
     "examination": (Examination, "Report of the doctor"),
 }
 

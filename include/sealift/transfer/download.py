@@ -128,9 +128,9 @@ class Download:
         if remote.sha256 is not None and digest != remote.sha256:
             self.discard()
             raise DigestError(
-                f"{remote.bucket}/{remote.key} arrived with the SHA-256 {digest}, but the manifest says "
-                f"{remote.sha256}: the bytes changed on their way, or in the bucket. What arrived was thrown "
-                "away. Try once more; if it comes out the same, the object is damaged: prove the export again."
+                f"{remote.bucket}/{remote.key} arrived with the SHA-256 {digest}, but {remote.sha256} was read before: "
+                "the bytes changed on their way, or in the bucket. What arrived was thrown away. Try once more; if it "
+                "comes out the same, the object is damaged, or was when it was read before: export the server again."
             )
         os.replace(self.unfinished, self.target)
         _flush_folder(self.target.parent)

@@ -204,8 +204,9 @@ class CopyToS3:
         if self.remote.sha256 is not None and sha256 != self.remote.sha256:
             self._place.call("abort_multipart_upload", key=self.key, UploadId=upload_id)
             raise DigestError(
-                f"{self.remote.bucket}/{self.remote.key} was read with the SHA-256 {sha256}, but the manifest says "
-                f"{self.remote.sha256}: the bytes changed on their way, or in the bucket. Nothing was delivered."
+                f"{self.remote.bucket}/{self.remote.key} was read with the SHA-256 {sha256}, but "
+                f"{self.remote.sha256} was read before: the bytes changed on their way, or in the bucket. Nothing was "
+                "delivered."
             )
         named = [
             {"PartNumber": number, "ETag": part.etag} | ({"ChecksumSHA256": part.sha256} if part.sha256 else {})

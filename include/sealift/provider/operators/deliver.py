@@ -152,7 +152,7 @@ class DeliverExportOperator(_Delivers):
         :param context: the task's context.
         :returns: for each, its id, its place, its bytes and how many of them were brought.
         """
-        from sealift.exports.delivery import Delivery, folder_of
+        from sealift.exports.delivery import deliver, folder_of
         from sealift.exports.delivery_places import How
         from sealift.exports.errors import NoSuchExportError
         from sealift.exports.manifest import parse_manifest
@@ -178,7 +178,16 @@ class DeliverExportOperator(_Delivers):
                 str(params["to"]), folder_of(manifest), aws_conn_id=str(params.get("aws_conn_id") or "aws_default")
             )
             watcher = _Told(self.log)
-            done = Delivery(cos=cos, manifest=manifest, body=body, place=place, watcher=watcher, how=how).run()
+            done, noted = deliver(
+                cos=cos,
+                manifest=manifest,
+                body=body,
+                prefix=prefix_of(export["manifest_key"]),
+                place=place,
+                watcher=watcher,
+                how=how,
+                made_by=f"{context['ti'].dag_id} {context['ti'].run_id}",
+            )
             size = sum(one.size for one in done.files)
             self.log.info(
                 "%s is in %s: %d files, %d bytes, %d of them brought in %.1f s; every one checked.",
@@ -189,6 +198,8 @@ class DeliverExportOperator(_Delivers):
                 done.brought,
                 done.seconds,
             )
+            if noted:
+                self.log.info("%s", noted)
             delivered.append({"export_id": done.export_id, "place": done.place, "bytes": size, "brought": done.brought})
         events = context["outlet_events"]
         for outlet in self.outlets:
@@ -259,6 +270,15 @@ def place_of(to: str, folder: PurePosixPath, *, aws_conn_id: str) -> Place:
     bucket, _, prefix = to.removeprefix("s3://").partition("/")
     client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
     return S3Place(bucket=S3Bucket(client=client, bucket=bucket), prefix=str(PurePosixPath(prefix) / folder))
+
+
+def prefix_of(manifest_key: str) -> str:
+    """Say what all keys begin with where a manifest has this one.
+
+    :param manifest_key: as ``weekly/manifests/12345678/20261123T0200Z.json``.
+    :returns: as ``weekly``; empty where nothing stands before.
+    """
+    return f"/{manifest_key}".rpartition("/manifests/")[0].strip("/")
 
 
 def _told(manifest: Manifest, bucket: str, key: str) -> dict[str, Any]:

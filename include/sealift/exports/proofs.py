@@ -1,0 +1,139 @@
+"""What was found out of an export after its manifest was written: objects beside it, added and never changed.
+
+A manifest is written once. What is found out later, the SHA-256 of every byte for a start, is added as an object of its
+own, each with the next number, by a put that creates and never overwrites. Each names the ETag that it is about: a
+proof of an object that was replaced since says nothing of the one that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from sealift.cos.models import PutOutcome
+from sealift.exports import names
+from sealift.exports.errors import DeliveryError, LedgerError
+from sealift.exports.jsontext import canonical_json
+from sealift.exports.manifest import Manifest
+from sealift.exports.ports import CosApi
+
+SCHEMA_VERSION: Literal[1] = 1
+
+NUMBERS_AT_MOST: Final = 50
+"""So many numbers are tried for a new proof: others may be adding theirs at the same moment."""
+
+
+class ProofModel(BaseModel):
+    """Base of a proof's parts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProvenBytes(ProofModel):
+    """One disk image of which every byte was read."""
+
+    key: str = Field(description="The object's key")
+    etag: str = Field(description="The object's ETag, without quotes; every read demanded it")
+    size: int = Field(gt=0, description="The object's size in bytes, all of which were read")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the whole object")
+
+
+class LaterProof(ProofModel):
+    """A proof of an export that was made after its manifest was written."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    export_id: str = Field(description="<guest id>-<period>")
+    made_at: AwareDatetime = Field(description="When the last byte had been read")
+    made_by: str = Field(description="What made it: a DAG run, or a command")
+    disks: list[ProvenBytes] = Field(min_length=1, description="The images that were read")
+
+
+def read_proofs(cos: CosApi, *, bucket: str, prefix: str, manifest: Manifest) -> list[LaterProof]:
+    """Read what was proven of an export later.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param prefix: what all keys begin with; may be empty.
+    :param manifest: the export.
+    :returns: the proofs, in the order in which they were added.
+    :raises LedgerError: one of them is not what Sealift writes there.
+    """
+    root = names.proofs_prefix(prefix=prefix, guest_id=manifest.guest.id, period=manifest.period)
+    found = []
+    room = names.room_prefix(prefix, "proofs")
+    for info in sorted(cos.list(bucket, root), key=lambda one: one.key):
+        body = None if names.proof_number(info.key.removeprefix(room)) is None else cos.read(bucket, info.key)
+        if body is None:  # somebody's own, or deleted since it was listed
+            continue
+        try:
+            found.append(LaterProof.model_validate_json(body))
+        except ValidationError as error:
+            raise LedgerError(
+                f"{bucket}/{info.key} is not a proof that this version of Sealift can read "
+                f"({error.errors(include_url=False)[0]['msg']}). Look at who wrote it, and delete it."
+            ) from error
+    return found
+
+
+def known_digests(manifest: Manifest, proofs: Iterable[LaterProof]) -> dict[str, str]:
+    """Say which digests an export's disks must have.
+
+    :param manifest: the export.
+    :param proofs: what was proven later.
+    :returns: SHA-256 by key, of the disks for which there is one with the manifest's ETag.
+    :raises DeliveryError: two of them contradict each other.
+    """
+    found = {disk.key: disk.sha256 for disk in manifest.disks if disk.sha256 is not None}
+    due = {disk.key: disk.etag for disk in manifest.disks}
+    for proof in proofs:
+        for one in proof.disks:
+            if due.get(one.key) != one.etag:
+                continue
+            before = found.setdefault(one.key, one.sha256)
+            if before != one.sha256:
+                raise DeliveryError(
+                    f"{manifest.bucket}/{one.key} has been read with two digests, {before} and, by {proof.made_by} at "
+                    f"{proof.made_at:%Y-%m-%d %H:%M} UTC, {one.sha256}, though its ETag is the same: one reading "
+                    "was wrong. Compare with the image in the account, and delete the proof that is wrong."
+                )
+    return found
+
+
+def add_proof(cos: CosApi, proof: LaterProof, *, bucket: str, prefix: str, manifest: Manifest) -> str:
+    """Add a proof.
+
+    :param cos: the object store.
+    :param proof: the proof.
+    :param bucket: the bucket.
+    :param prefix: what all keys begin with; may be empty.
+    :param manifest: the export.
+    :returns: its key.
+    :raises LedgerError: no number is free for it.
+    :raises sealift.cos.errors.CosPermissionError: the key may not write.
+    """
+    guest_id, period = manifest.guest.id, manifest.period
+    listed = cos.list(bucket, names.proofs_prefix(prefix=prefix, guest_id=guest_id, period=period))
+    room = names.room_prefix(prefix, "proofs")
+    last = max((names.proof_number(info.key.removeprefix(room)) or 0 for info in listed), default=0)
+    body = canonical_json(proof)
+    for number in range(last + 1, last + 1 + NUMBERS_AT_MOST):
+        key = names.proof_key(prefix=prefix, guest_id=guest_id, period=period, number=number)
+        if cos.put_if_absent(bucket, key, body) is not PutOutcome.EXISTS_DIFFERENT:
+            return key
+    raise LedgerError(f"No number is free for a proof of {manifest.export_id} in {bucket}. A retry looks again.")
+
+
+def bytes_proven(manifest: Manifest, digests: Mapping[str, str]) -> list[ProvenBytes]:
+    """Say of which disks every byte was read.
+
+    :param manifest: the export.
+    :param digests: SHA-256 by key.
+    :returns: those disks, in their order.
+    """
+    return [
+        ProvenBytes(key=disk.key, etag=disk.etag, size=disk.size, sha256=digests[disk.key])
+        for disk in manifest.disks
+        if disk.key in digests
+    ]
