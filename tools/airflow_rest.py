@@ -102,15 +102,25 @@ class AirflowRest:
     def add_connection(self, connection: Mapping[str, Any]) -> None:
         """Write a connection into the metadata database, in place of one with the same id.
 
+        On SQLite, Airflow fails (500, "Database error") when another process writes at that moment; then it is asked
+        again.
+
         :param connection: ``connection_id``, ``conn_type``, ``host``, ``login``, ``password``, ``extra`` (JSON text).
         """
         path = f"connections/{_part(connection['connection_id'])}"
-        try:
-            self.request("POST", "connections", json=dict(connection))
-        except AirflowError as error:
-            if ": 409 " not in str(error):
-                raise
-            self.request("PATCH", path, json=dict(connection))
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.request("POST", "connections", json=dict(connection))
+            except AirflowError as error:
+                if ": 409 " in str(error):
+                    self.request("PATCH", path, json=dict(connection))
+                elif "Database error" in str(error) and time.monotonic() < deadline:
+                    time.sleep(0.5)
+                    continue
+                else:
+                    raise
+            return
 
     def dags(self) -> dict[str, dict[str, Any]]:
         """Read the DAGs that have been parsed, by id."""

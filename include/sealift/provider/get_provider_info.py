@@ -172,6 +172,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{operators}.capture",
                     f"{operators}.report",
                     f"{operators}.doctor",
+                    f"{operators}.deliver",
                 ],
             },
         ],

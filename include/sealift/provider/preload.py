@@ -41,6 +41,7 @@ MODULES: Final = (
     "sealift.classic.transport",
     "sealift.connections",
     "sealift.cos.client",
+    "sealift.exports.delivery",
     "sealift.exports.doctor",
     "sealift.exports.missing",
     "sealift.exports.report",
@@ -48,6 +49,7 @@ MODULES: Final = (
     "sealift.exports.steps",
     "sealift.exports.waiting",
     "sealift.provider.operators.capture",
+    "sealift.provider.operators.deliver",
     "sealift.provider.operators.doctor",
     "sealift.provider.operators.plan",
     "sealift.provider.operators.report",
@@ -58,6 +60,8 @@ MODULES: Final = (
     "sealift.provider.sensors.export_when_ready",
     "sealift.provider.sensors.prove_when_exported",
     "sealift.provider.slots",
+    "sealift.transfer.errors",
+    "sealift.transfer.s3_bucket",
     "sealift.provider.triggers.slots",
     "sealift.provider.triggers.wave",
 )
@@ -70,7 +74,7 @@ PARSERS: Final = (("dag-processor",),)
 """Those whose processes DAG files are parsed in. Not only when a file is due: Airflow 3.3 parses it for tasks that end
 in the triggerer as well, to look for callbacks."""
 
-_PARSED: Final = ("airflow.", "sealift.provider.")
+_PARSED: Final = ("airflow.", "sealift.provider.", "sealift.transfer.errors")
 """What the modules begin with that a DAG file imports."""
 
 _SERIALIZING: Final = (
