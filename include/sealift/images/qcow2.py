@@ -15,7 +15,7 @@ import zlib
 from collections import OrderedDict
 from typing import Self
 
-from sealift.images.source import RangeSource, check_range
+from sealift.images.source import ImageFormatError, RangeSource, check_range
 
 MAGIC = b"QFI\xfb"
 SECTOR = 512
@@ -33,16 +33,8 @@ _VERSION_3 = struct.Struct(">QQQII")
 _KEEP_TABLES = 64
 
 
-class Qcow2FormatError(ValueError):
-    """Bytes are not what the format demands.
-
-    :param message: what was found, where, and what was expected.
-    :param offset: byte of the file where it was found.
-    """
-
-    def __init__(self, message: str, *, offset: int) -> None:
-        super().__init__(message)
-        self.offset = offset
+class Qcow2FormatError(ImageFormatError):
+    """Bytes are not what the format of a qcow2 demands."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,18 @@ class ShortReadError(OSError):
     """A source gave fewer bytes than asked for, or was asked for bytes that it does not have."""
 
 
+class ImageFormatError(ValueError):
+    """Bytes are not what the format demands.
+
+    :param message: what was found, where, and what was expected.
+    :param offset: byte of the file where it was found.
+    """
+
+    def __init__(self, message: str, *, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
 def check_range(*, name: str, size: int, offset: int, length: int) -> None:
     """Refuse a range that is not inside the source.
 

@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import ClassVar, Self
 from uuid import UUID
 
-from sealift.images.source import RangeSource, check_range
+from sealift.images.source import ImageFormatError, RangeSource, check_range
 from sealift.images.sparse import DIGEST_CHUNK, digest_of_chunks
 
 SECTOR = 512
@@ -55,16 +55,8 @@ class DiskType(IntEnum):
     DIFFERENCING = 4
 
 
-class VhdFormatError(ValueError):
-    """Bytes are not what the format demands.
-
-    :param message: what was found, where, and what was expected.
-    :param offset: byte of the file where it was found.
-    """
-
-    def __init__(self, message: str, *, offset: int) -> None:
-        super().__init__(message)
-        self.offset = offset
+class VhdFormatError(ImageFormatError):
+    """Bytes are not what the format of a VHD demands."""
 
 
 def checksum(block: bytes) -> int:

@@ -17,7 +17,7 @@ import zlib
 from collections import OrderedDict
 from typing import Self
 
-from sealift.images.source import RangeSource, check_range
+from sealift.images.source import ImageFormatError, RangeSource, check_range
 
 SECTOR = 512
 MAGIC = b"KDMV"
@@ -46,16 +46,8 @@ _GRAIN = struct.Struct("<QI")
 _KEEP_TABLES = 64
 
 
-class VmdkFormatError(ValueError):
-    """Bytes are not what the format demands.
-
-    :param message: what was found, where, and what was expected.
-    :param offset: byte of the file where it was found.
-    """
-
-    def __init__(self, message: str, *, offset: int) -> None:
-        super().__init__(message)
-        self.offset = offset
+class VmdkFormatError(ImageFormatError):
+    """Bytes are not what the format of a VMDK demands."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

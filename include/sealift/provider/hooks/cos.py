@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
@@ -75,6 +75,23 @@ class CosHook(BaseHook):
         """The bucket that the connection names, if any."""
         bucket = extra_of(self._connection).get("bucket")
         return None if bucket is None else str(bucket)
+
+    def bucket_or_default(self, named: Any) -> Any:
+        """Give the bucket that a run names, or else the connection's.
+
+        :param named: the bucket, as the run's parameter has it; empty for the connection's.
+        :returns: the bucket.
+        :raises SettingsError: neither names one.
+        """
+        from sealift.exports.errors import SettingsError
+
+        bucket = named or self.default_bucket
+        if not bucket:
+            raise SettingsError(
+                "No bucket is named. Give one when you trigger the run, or put one into the connection "
+                f"{self.cos_conn_id!r} (field bucket)."
+            )
+        return bucket
 
     @property
     def service_instance_id(self) -> str | None:

@@ -79,16 +79,10 @@ class ChooseExportsOperator(_Delivers):
 
     def _named(self, params: Mapping[str, Any], wanted: Iterable[str]) -> list[dict[str, Any]]:
         from sealift.exports.delivery import find_manifest
-        from sealift.exports.errors import SettingsError
         from sealift.exports.names import manifest_key, normal_prefix
 
         cos = self._cos(params)
-        bucket = str(params.get("bucket") or cos.default_bucket or "")
-        if not bucket:
-            raise SettingsError(
-                f"No bucket is named. Give one when you trigger the run, or put one into the connection "
-                f"{cos.cos_conn_id!r} (field bucket)."
-            )
+        bucket = str(cos.bucket_or_default(params.get("bucket")))
         prefix = normal_prefix(str(params.get("prefix") or ""))
         found = []
         for one in wanted:

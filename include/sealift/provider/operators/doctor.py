@@ -99,22 +99,15 @@ class ExamineExportsOperator(BaseOperator, Linked):
 
 def _settings(params: Mapping[str, Any]) -> PlanSettings:
     """Read where to look, as a plan's settings are read: the connection says what the run does not."""
-    from sealift.exports.errors import SettingsError
     from sealift.exports.settings import PlanSettings
 
     cos_conn_id = str(params.get("cos_conn_id") or CosHook.default_conn_name)
     cos = CosHook(cos_conn_id)
-    bucket = params.get("bucket") or cos.default_bucket
-    if not bucket:
-        raise SettingsError(
-            f"No bucket is named. Give one when you trigger the run, or put one into the connection {cos_conn_id!r} "
-            "(field bucket)."
-        )
     return PlanSettings.from_params(
         {
             "classic_conn_id": params.get("classic_conn_id") or ClassicHook.default_conn_name,
             "cos_conn_id": cos_conn_id,
-            "bucket": bucket,
+            "bucket": cos.bucket_or_default(params.get("bucket")),
             "region": params.get("region") or cos.region,
             "prefix": params.get("prefix"),
         }

@@ -191,20 +191,14 @@ class PlanExportsOperator(BaseOperator, Linked):
             )
 
     def _settings(self, params: Mapping[str, Any]) -> PlanSettings:
-        from sealift.exports.errors import SettingsError
         from sealift.exports.settings import PlanSettings
 
         given = dict(self.plan_settings or _settings_of(params))
         given["classic_conn_id"] = given.get("classic_conn_id") or ClassicHook.default_conn_name
         given["cos_conn_id"] = given.get("cos_conn_id") or CosHook.default_conn_name
         cos = CosHook(str(given["cos_conn_id"]))
-        given["bucket"] = given.get("bucket") or cos.default_bucket
+        given["bucket"] = cos.bucket_or_default(given.get("bucket"))
         given["region"] = given.get("region") or cos.region
-        if not given["bucket"]:
-            raise SettingsError(
-                f"No bucket is named. Give one when you trigger the run, or put one into the connection "
-                f"{cos.cos_conn_id!r} (field bucket)."
-            )
         return PlanSettings.from_params(given)
 
     def _tell(self, plan: Plan) -> None:
