@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sealift.images.partitions import PartitionTable
+from collections.abc import Callable
+
+from sealift.images.partitions import PROBE_LENGTH, PartitionTable, read_partition_table
+from sealift.images.source import ImageFormatError
 from sealift.images.verdict import Checks
 
 CHS_ROUNDING = 16 * 255 * 512
@@ -64,3 +67,30 @@ def check_start(checks: Checks, table: PartitionTable, *, boot_disk: bool) -> No
         )
     else:
         checks.record("partition_table", True, table.summary)
+
+
+def check_disk(
+    checks: Checks, *, read: Callable[[int, int], bytes], size: int, expected: int | None, boot_disk: bool
+) -> PartitionTable:
+    """Check a virtual disk that a reader gives: its size, then how it begins.
+
+    A file whose structure is broken does not lead to the right first sector, so nothing is said about it.
+
+    :param checks: where findings go; none of them may have failed.
+    :param read: reads (offset, length) of the virtual disk.
+    :param size: of the virtual disk, in bytes.
+    :param expected: as for :func:`check_capacity`.
+    :param boot_disk: as for :func:`check_start`.
+    :returns: the partition table.
+    :raises ProofFailed: if any check has failed.
+    """
+    check_capacity(checks, size, expected)
+    checks.raise_if_failed()
+    try:
+        start = read(0, min(PROBE_LENGTH, size))
+    except ImageFormatError as error:
+        raise checks.fail("partition_table", f"the start of the disk cannot be read: {error}") from error
+    table = read_partition_table(start, disk_size=size)
+    check_start(checks, table, boot_disk=boot_disk)
+    checks.raise_if_failed()
+    return table

@@ -10,8 +10,7 @@ import array
 import itertools
 
 from sealift.images import qcow2
-from sealift.images.disk_checks import check_capacity, check_start
-from sealift.images.partitions import PROBE_LENGTH, read_partition_table
+from sealift.images.disk_checks import check_disk
 from sealift.images.sampling import CountedSource, spread
 from sealift.images.source import RangeSource
 from sealift.images.verdict import Checks, DiskProof, ProofLevel
@@ -44,16 +43,9 @@ class Qcow2Prover:
         self._checks.raise_if_failed()
         reader = qcow2.Qcow2Reader(self._counted)
         self._check_clusters(header, reader, l1)
-        check_capacity(self._checks, header.size, self._expected)
-        # A file whose structure is broken does not lead to the right first sector, so nothing is said about it.
-        self._checks.raise_if_failed()
-        try:
-            start = reader.read(0, min(PROBE_LENGTH, header.size))
-        except qcow2.Qcow2FormatError as error:
-            raise self._checks.fail("partition_table", f"the start of the disk cannot be read: {error}") from error
-        table = read_partition_table(start, disk_size=header.size)
-        check_start(self._checks, table, boot_disk=self._boot_disk)
-        self._checks.raise_if_failed()
+        table = check_disk(
+            self._checks, read=reader.read, size=header.size, expected=self._expected, boot_disk=self._boot_disk
+        )
         return DiskProof(
             level=ProofLevel.L1,
             format="qcow2",

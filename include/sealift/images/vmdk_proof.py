@@ -12,8 +12,7 @@ import itertools
 from collections.abc import Iterable
 
 from sealift.images import vmdk
-from sealift.images.disk_checks import check_capacity, check_start
-from sealift.images.partitions import PROBE_LENGTH, read_partition_table
+from sealift.images.disk_checks import check_disk
 from sealift.images.sampling import CountedSource, spread
 from sealift.images.source import RangeSource
 from sealift.images.verdict import Checks, DiskProof, ProofLevel
@@ -58,12 +57,13 @@ class VmdkProver:
             self._check_redundant(header, directory, tables)
         self._checks.raise_if_failed()
         self._check_grains(header, tables)
-        check_capacity(self._checks, header.size, self._expected)
-        # A file whose structure is broken does not lead to the right first sector, so nothing is said about it.
-        self._checks.raise_if_failed()
-        table = read_partition_table(self._disk_start(header), disk_size=header.size)
-        check_start(self._checks, table, boot_disk=self._boot_disk)
-        self._checks.raise_if_failed()
+        table = check_disk(
+            self._checks,
+            read=lambda offset, length: vmdk.VmdkReader(self._counted).read(offset, length),
+            size=header.size,
+            expected=self._expected,
+            boot_disk=self._boot_disk,
+        )
         return DiskProof(
             level=ProofLevel.L1,
             format="vmdk-stream" if header.compressed else "vmdk-sparse",
@@ -297,12 +297,6 @@ class VmdkProver:
                 self._checks.record("grains", False, f"{error}")
                 return
         self._checks.record("grains", True, f"{len(chosen)} of {len(stored)} grains read: marked and compressed right")
-
-    def _disk_start(self, header: vmdk.SparseHeader) -> bytes:
-        try:
-            return vmdk.VmdkReader(self._counted).read(0, min(PROBE_LENGTH, header.size))
-        except vmdk.VmdkFormatError as error:
-            raise self._checks.fail("partition_table", f"the start of the disk cannot be read: {error}") from error
 
 
 def _joined(problems: list[str]) -> str:
