@@ -59,6 +59,17 @@ TARGETS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ("ratio_of_lowest_limit_10gib", "at 10 GiB", ""),
         ("memory_mib", "Sealift's memory in MiB, at most", "≤ 128"),
     ),
+    "proof": (
+        ("l1_bytes_100gb", "bytes that L1 reads of an image of a 100 GB disk", "≤ 1,048,576"),
+        ("l1_requests_100gb", "in so many requests", ""),
+        ("l1_seconds_100gb", "seconds", ""),
+        ("l1_bytes_2tb", "bytes that L1 reads of an image of a 2 TB disk", "≤ 6,291,456"),
+        ("l1_requests_2tb", "in so many requests", ""),
+        ("l1_seconds_2tb", "seconds", ""),
+        ("l2_ratio_of_sha256", "CPU of the SHA-256 alone / CPU of L2 in the bucket", "≥ 0.9"),
+        ("l2_ratio_of_sha256_file", "CPU of the SHA-256 alone / CPU of L2 of a file", ""),
+        ("l2_memory_mib", "memory of L2 in the bucket, in MiB", ""),
+    ),
     "grid": (
         ("grid_opens_s", "seconds until the page shows, median", "< 2"),
         ("grid_opens_s_slowest", "the slowest", ""),
@@ -211,6 +222,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = {
     "grid-figures": ("bench-grid", figures("grid")),
     "download-figures": ("bench-download", figures("download")),
     "download-runs": ("bench-download", download_runs),
+    "proof-figures": ("bench-proof", figures("proof")),
 }
 
 

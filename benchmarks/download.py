@@ -24,8 +24,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -317,6 +317,27 @@ def make_file(path: Path, size: int) -> None:
             left -= len(block)
 
 
+@contextmanager
+def serve(source: Path, root: Path) -> Iterator[str]:
+    """Serve a file as an object, by the sandbox's store in a process of its own, on loopback.
+
+    :param source: the file.
+    :param root: where the store keeps its own; it is made.
+    :returns: the store's address, as long as the ``with`` statement lasts.
+    """
+    root.mkdir()
+    told = [root, BUCKET, KEY, INSTANCE, API_KEY, ACCESS_KEY, SECRET_KEY, source]
+    server = subprocess.Popen(
+        [sys.executable, "-c", STORE, *(str(one) for one in told)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().decode().strip()
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def measure(given: argparse.Namespace, gib: float) -> dict[str, Any]:
     """Measure all ways at one size."""
     size = int(gib * GIB)
@@ -331,15 +352,7 @@ def measure(given: argparse.Namespace, gib: float) -> dict[str, Any]:
         )
         source = base / "source"
         make_file(source, size)
-        told = [base / "served", BUCKET, KEY, INSTANCE, API_KEY, ACCESS_KEY, SECRET_KEY, source]
-        (base / "served").mkdir()
-        server = subprocess.Popen(
-            [sys.executable, "-c", STORE, *(str(one) for one in told)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        stack.callback(server.wait)
-        stack.callback(server.terminate)
-        assert server.stdout is not None
-        stage = Stage(url=server.stdout.readline().decode().strip(), folder=folder, source=source)
+        stage = Stage(url=stack.enter_context(serve(source, base / "served")), folder=folder, source=source)
         rounds: dict[str, list[dict[str, Any]]] = {way: [] for way in given.ways}
         digests = set()
         for number in range(given.rounds):

@@ -16,6 +16,7 @@ from pathlib import Path
 # Debian package → a program of it, and what the tests want it for.
 NEEDED: Mapping[str, tuple[str, str]] = {
     "qemu-utils": ("qemu-img", "judges the disk images that Sealift writes"),
+    "qemu-system-x86": ("qemu-system-x86_64", "starts images in an emulated machine"),
     "e2fsprogs": ("mke2fs", "makes and checks the file systems inside them"),
     "chromium": ("chromium", "shows Airflow's pages as a person sees them"),
     "curl": ("curl", "asks the store in IBM's procedure, beside which Sealift is measured"),

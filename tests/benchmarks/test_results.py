@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import charts, docs, download, fleet, grid, results_file, scale, wait
+from benchmarks import charts, docs, download, fleet, grid, proof, results_file, scale, wait
 from benchmarks.world import settings_of
 
 
@@ -161,6 +161,29 @@ def test_figures_of_downloads_are_the_worst_of_all() -> None:
     assert set(download.figures([]).values()) == {None}
 
 
+def proof_run(name: str, l1_bytes: int, cpu: float) -> dict[str, Any]:
+    mib = 2**20
+    ways = {
+        "l1": {"bytes": l1_bytes, "requests": 7, "seconds": 0.25},
+        "l2_bucket": {"seconds": 2.0, "cpu_seconds": cpu, "memory_mib": 90.0 + cpu},
+        "l2_file": {"seconds": 1.0, "cpu_seconds": 1.0, "memory_mib": 50.0},
+        "sha256": {"seconds": 0.75, "cpu_seconds": 0.75},
+    }
+    return {"name": name, "image_bytes": 1024 * mib, "ways": ways, "rounds": {}}
+
+
+PROOFS = [proof_run("100gb", 400_000, 1.0), proof_run("2tb", 4_300_000, 1.25)]
+
+
+def test_figures_of_proofs_are_the_worst_of_both_disks() -> None:
+    found = proof.figures(PROOFS)
+    assert (found["l1_bytes_100gb"], found["l1_bytes_2tb"], found["l1_requests_2tb"]) == (400_000, 4_300_000, 7)
+    assert found["l2_ratio_of_sha256"] == pytest.approx(0.75 / 1.25)
+    assert found["l2_ratio_of_sha256_file"] == pytest.approx(0.75)
+    assert found["l2_memory_mib"] == 91.25
+    assert proof.figures([]) == {}
+
+
 def test_figures_of_waiting() -> None:
     assert wait.figures([WAITING, TRIGGERS]) == {
         "cores_500_waiting": 0.2,
@@ -211,6 +234,7 @@ def results(tmp_path: Path) -> Path:
         "bench-wait": (wait, [WAITING, TRIGGERS]),
         "bench-grid": (grid, pages),
         "bench-download": (download, DOWNLOADS),
+        "bench-proof": (proof, PROOFS),
     }
     for name, (module, runs) in parts.items():
         path = tmp_path / f"{name}.json"
@@ -239,6 +263,7 @@ def test_every_figure_of_the_targets_is_one_that_a_benchmark_makes() -> None:
         "scale": set(scale.figures(runs)),
         "wait": set(wait.figures([WAITING, TRIGGERS])),
         "download": set(download.figures(DOWNLOADS)),
+        "proof": set(proof.figures(PROOFS)),
         "grid": set(grid.figures([{**OPENED, "named_in_the_pages": 1, "failed": 0}])),
     }
     for name, targets in docs.TARGETS.items():

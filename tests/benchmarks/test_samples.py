@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import download, fleet, scale, wait
+from benchmarks import download, fleet, proof, scale, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.airflow, pytest.mark.timeout(900)]
 SOON = ["--set", "AIRFLOW__SEALIFT__POLL_INTERVAL=1", "--set", "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME=0.5"]
@@ -102,3 +102,15 @@ def test_what_a_triggerer_costs(tmp_path: Path) -> None:
     assert figures["triggerer_rss_mb"] > 50
     assert figures["triggerer_core_share"] == triggers["cores"]["triggerer"] > 0
     assert "scheduler" not in triggers["cores"] or triggers["cores"]["scheduler"] == 0
+
+
+def test_proofs(tmp_path: Path) -> None:
+    """A table of full length and 16 MiB stored: the bytes that L1 reads are those of the full measurement."""
+    out = tmp_path / "proof.json"
+    given = ["--disks", "100gb", "2tb", "--stored=0.016", "--rounds=1", f"--disk={tmp_path}", f"--out={out}"]
+    assert proof.main(given) == 0
+    figures, _ = read(out)
+    assert 0 < figures["l1_bytes_100gb"] <= 2**20
+    assert 4 * 2**20 < figures["l1_bytes_2tb"] <= 6 * 2**20
+    assert figures["l2_ratio_of_sha256"] > 0
+    assert figures["l2_memory_mib"] < 512

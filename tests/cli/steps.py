@@ -10,13 +10,17 @@ from sealift.cli.connections import ReadConnection
 from sealift.connections import classic_client, cos_client
 from sealift.cos.client import CosClient
 from sealift.exports import names
-from sealift.exports.plan import Plan, PlanItem, make_plan, write_plan
+from sealift.exports.manifest import Manifest, read_manifest
+from sealift.exports.names import manifest_key
+from sealift.exports.plan import Outcome, Plan, PlanItem, make_plan, write_plan
 from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
 from sealift.exports.slots import OfflineSlots
 from sealift.exports.steps import ensure_captured, ensure_export_started, prove_and_record
 from sealift.exports.surveying import SlotsPlace, settle_time
 from sealift.sandbox import Sandbox
+
+PERIOD, LATER = "20261123T0200Z", "20261130T0200Z"
 
 
 class Steps:
@@ -89,3 +93,31 @@ class Steps:
     def close(self) -> None:
         self.classic.close()
         self.cos.close()
+
+
+class Exported(Steps):
+    """Two servers that are exported, one of them twice."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__(sandbox)
+        first = self.plan("plan-1", PERIOD)
+        several, other = sorted(first.items_with(Outcome.EXPORT), key=lambda one: -len(one.disks))[:2]
+        self.whole_way([several, other])
+        again = {one.guest_id: one for one in self.plan("plan-2", LATER).items}
+        self.whole_way([again[several.guest_id]])
+        self.several, self.other = several, other
+
+    def whole_way(self, items: list[PlanItem]) -> None:
+        templates = {one.guest_id: self.capture(one) for one in items}
+        self.idle()
+        for one in items:
+            self.export(one, templates[one.guest_id])
+        self.idle()
+        for one in items:
+            self.prove(one, templates[one.guest_id])
+
+    def manifest(self, guest_id: int, period: str) -> Manifest:
+        key = manifest_key(prefix="sealift", guest_id=guest_id, period=period)
+        found = read_manifest(self.cos, bucket=self.bucket, key=key)
+        assert found is not None
+        return found

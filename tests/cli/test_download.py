@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,58 +19,10 @@ from click.testing import CliRunner, Result
 
 from sealift.cli import main
 from sealift.exports.jsontext import canonical_json
-from sealift.exports.manifest import Manifest, read_manifest
-from sealift.exports.names import manifest_key
-from sealift.exports.plan import Outcome, PlanItem
+from sealift.exports.manifest import Manifest
+from sealift.exports.plan import PlanItem
 from sealift.exports.proofs import LaterProof
-from sealift.sandbox import Sandbox
-from tests.cli.steps import Steps
-
-PERIOD, LATER = "20261123T0200Z", "20261130T0200Z"
-
-
-class Exported(Steps):
-    """Two servers that are exported, one of them twice."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        super().__init__(sandbox)
-        first = self.plan("plan-1", PERIOD)
-        several, other = sorted(first.items_with(Outcome.EXPORT), key=lambda one: -len(one.disks))[:2]
-        self.whole_way([several, other])
-        again = {one.guest_id: one for one in self.plan("plan-2", LATER).items}
-        self.whole_way([again[several.guest_id]])
-        self.several, self.other = several, other
-
-    def whole_way(self, items: list[PlanItem]) -> None:
-        templates = {one.guest_id: self.capture(one) for one in items}
-        self.idle()
-        for one in items:
-            self.export(one, templates[one.guest_id])
-        self.idle()
-        for one in items:
-            self.prove(one, templates[one.guest_id])
-
-    def manifest(self, guest_id: int, period: str) -> Manifest:
-        key = manifest_key(prefix="sealift", guest_id=guest_id, period=period)
-        found = read_manifest(self.cos, bucket=self.bucket, key=key)
-        assert found is not None
-        return found
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
-    with Sandbox(root=tmp_path_factory.mktemp("sandbox"), scenario="demo", speed=3000.0) as sandbox:
-        made = Exported(sandbox)
-        yield made
-        made.close()
-
-
-@pytest.fixture
-def connections(exported: Exported, tmp_path: Path) -> Path:
-    """The sandbox's connections, as Airflow exports them."""
-    path = tmp_path / "connections.json"
-    path.write_text(json.dumps(exported.sandbox.connections()))
-    return path
+from tests.cli.steps import LATER, PERIOD, Exported
 
 
 @pytest.fixture
@@ -229,7 +181,7 @@ def test_a_second_download_is_compared_with_what_the_first_one_read(
     try:
         result = download(manifest.export_id, "--to", str(tmp_path / "third"))
         assert result.exit_code == 1
-        assert f"arrived with the SHA-256 {proof.disks[0].sha256}, but {'0' * 64} was read before" in result.stderr
+        assert f"was read with the SHA-256 {proof.disks[0].sha256}, but {'0' * 64} was read before" in result.stderr
     finally:
         exported.cos.put(exported.bucket, noted.key, body)
 

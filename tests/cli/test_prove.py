@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from datetime import UTC, datetime
@@ -81,6 +82,23 @@ def test_for_programs_there_is_json(vhd: Path, vmdk: Path) -> None:
     assert (good["file"], good["format"], good["virtual_size"]) == (str(vhd), "vhd-dynamic", 8 * MIB)
     assert (bad["file"], bad["failed"]) == (str(vmdk), "file.length")
     assert bad["checks"]
+
+
+def test_every_byte_is_compared_with_the_sums_beside_it(vhd: Path, vmdk: Path) -> None:
+    """As a download leaves them; a bit in the data shows then, and only then."""
+    digest = hashlib.sha256(vhd.read_bytes()).hexdigest()
+    (vhd.parent / "SHA256SUMS").write_text(f"{digest}  {vhd.name}\n")
+    result = prove("--level", "L2", vhd, vmdk)
+    assert result.exit_code == 0, result.output
+    assert f"ok  sha256: SHA-256 {digest}, as was read before" in result.output
+    assert "read for the first time" in result.output, "the other file has no digest there"
+    data = bytearray(vhd.read_bytes())
+    data[len(data) // 2] ^= 1
+    vhd.write_bytes(data)
+    assert prove(vhd).exit_code == 0
+    result = prove("--level", "L2", "--json", vhd)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["failed"] == "sha256"
 
 
 @pytest.mark.parametrize(

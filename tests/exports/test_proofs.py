@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from sealift.exports.errors import DeliveryError, LedgerError
-from sealift.exports.proofs import LaterProof, ProvenBytes, add_proof, bytes_proven, known_digests, read_proofs
+from sealift.exports.proofs import (
+    LaterProof,
+    ProvenBytes,
+    add_proof,
+    known_digests,
+    proof_level,
+    proven_bytes,
+    read_proofs,
+)
 
 AT = datetime(2026, 11, 27, 12, tzinfo=UTC)
 ONE, TWO = "1" * 64, "2" * 64
@@ -18,6 +26,7 @@ ONE, TWO = "1" * 64, "2" * 64
 class Disk:
     def __init__(self, key: str, etag: str = "e", sha256: str | None = None) -> None:
         self.key, self.etag, self.sha256, self.size = key, etag, sha256, 7
+        self.proof_level = "L1"
 
 
 class Manifest:
@@ -107,6 +116,19 @@ def test_readings_that_contradict_each_other_are_not_passed_over() -> None:
         known(Manifest(Disk("a", sha256=ONE)), proof(a=TWO))
 
 
-def test_bytes_that_were_read_are_told_of_in_the_order_of_the_disks() -> None:
-    found = bytes_proven(Manifest(Disk("b"), Disk("a"), Disk("c")), {"a": ONE, "b": TWO})  # type: ignore[arg-type]
-    assert [(one.key, one.sha256, one.etag, one.size) for one in found] == [("b", TWO, "e", 7), ("a", ONE, "e", 7)]
+def level(manifest: Manifest, *proofs: LaterProof) -> str:
+    return proof_level(manifest, proofs)  # type: ignore[arg-type]
+
+
+def test_an_export_is_proven_as_deep_as_the_least_proven_of_its_disks() -> None:
+    both = Manifest(Disk("a"), Disk("b"))
+    assert level(both) == "L1"
+    assert level(both, proof(a=ONE)) == "L1"
+    assert level(both, proof(a=ONE), proof(b=ONE)) == "L2"
+    assert level(Manifest(Disk("a", etag="another")), proof(a=ONE)) == "L1", "that object was replaced since"
+    assert level(Manifest(Disk("a")), proof(a=ONE).model_copy(update={"proof_level": "L3"}), proof(a=ONE)) == "L3"
+
+
+def test_what_is_told_of_bytes_names_the_object_that_was_read() -> None:
+    found = proven_bytes(Disk("a"), sha256=ONE, crc64nvme="AAAAAAAAAAA=")  # type: ignore[arg-type]
+    assert (found.key, found.etag, found.size, found.sha256, found.crc64nvme) == ("a", "e", 7, ONE, "AAAAAAAAAAA=")

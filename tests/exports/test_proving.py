@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -58,7 +59,7 @@ def bucket(cos: Any, item: PlanItem, vhd_bytes: bytes, now: Any) -> Any:
 def prove(
     classic: Any, bucket: Any, item: PlanItem, time: Any, make_settings: Callable[..., Any]
 ) -> Callable[..., Recorded]:
-    def run(**changes: Any) -> Recorded:
+    def run(settings: dict[str, Any] | None = None, **changes: Any) -> Recorded:
         given = {
             "item": item,
             "template_id": 900,
@@ -69,7 +70,12 @@ def prove(
             **changes,
         }
         return prove_and_record(
-            classic=classic, cos=bucket, settings=make_settings(), clock=time.clock, sleep=time.sleep, **given
+            classic=classic,
+            cos=bucket,
+            settings=make_settings(**(settings or {})),
+            clock=time.clock,
+            sleep=time.sleep,
+            **given,
         )
 
     return run
@@ -310,6 +316,64 @@ def test_an_export_whose_template_was_deleted_meanwhile_is_recorded_if_the_time_
     manifest = manifest_in(bucket)
     assert manifest.captured_at == now - timedelta(hours=2)
     assert manifest.template.global_identifier is None
+
+
+# Deeper than L1
+
+L2 = {"proof_level": "L2"}
+
+
+def test_a_plan_may_ask_for_every_byte(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, vhd_bytes: bytes
+) -> None:
+    for key in item.disk_keys:
+        bucket.store(key, vhd_bytes)
+    told: dict[str, int] = {}
+
+    def progress(key: str, size: int, count: int) -> None:
+        assert size == len(vhd_bytes)
+        told[key] = told.get(key, 0) + count
+
+    assert prove(settings=L2, progress=progress).proof_level == "L2"
+    manifest = manifest_in(bucket)
+    assert manifest.proof_level == "L2"
+    for disk in manifest.disks:
+        assert disk.sha256 == hashlib.sha256(vhd_bytes).hexdigest()
+        assert disk.crc64nvme is not None
+        assert {"bytes", "etag", "bitmaps.all"} <= {check.id for check in disk.checks}
+        assert disk.proof_bytes_read >= len(vhd_bytes)
+    assert told == dict.fromkeys(item.disk_keys, len(vhd_bytes))
+
+
+def test_bytes_that_are_not_those_that_the_store_received_are_not_recorded(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, vhd_bytes: bytes
+) -> None:
+    """A bit of the payload is another one: no structure shows it, the ETag does."""
+    etag = hashlib.md5(vhd_bytes).hexdigest()
+    damaged = bytearray(vhd_bytes)
+    damaged[vhd_bytes.index(b"sealiftsealift") + 500] ^= 1
+    for key in item.disk_keys:
+        bucket.store(key, bytes(damaged), etag=etag)
+    with pytest.raises(ProofError, match=f"but {etag} is what the object store computed") as caught:
+        prove(settings=L2)
+    assert caught.value.check_id == "etag"
+    assert MANIFEST not in bucket.objects
+
+
+def test_of_a_share_the_same_exports_are_proven_deeper_each_time(make_settings: Callable[..., Any]) -> None:
+    some = make_settings(proof_level="L2", proof_share=30)
+    ids = [f"{guest}-20261123T0200Z" for guest in range(1000, 2000)]
+    chosen = [one for one in ids if some.proof_level_of(one) == "L2"]
+    assert chosen == [one for one in ids if some.proof_level_of(one) == "L2"]
+    assert 250 < len(chosen) < 350
+    later = [f"{guest}-20261130T0200Z" for guest in range(1000, 2000)]
+    both = {one.split("-")[0] for one in chosen} & {
+        one.split("-")[0] for one in later if some.proof_level_of(one) == "L2"
+    }
+    assert 50 < len(both) < 150, "in each period it is others"
+    assert {make_settings(proof_level="L2", proof_share=0).proof_level_of(one) for one in ids} == {"L1"}
+    assert {make_settings(proof_level="L2").proof_level_of(one) for one in ids} == {"L2"}
+    assert {make_settings().proof_level_of(one) for one in ids} == {"L1"}
 
 
 # The record beside it

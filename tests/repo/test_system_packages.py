@@ -24,13 +24,9 @@ def put(folder: Path, *names: str) -> None:
 
 def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
     put(tmp_path, "qemu-img")
-    assert system_packages.missing(system_packages.NEEDED, path=str(tmp_path)) == [
-        "chromium",
-        "curl",
-        "e2fsprogs",
-        "postgresql",
-        "redis-server",
-    ]
+    found = system_packages.missing(system_packages.NEEDED, path=str(tmp_path))
+    assert found == sorted(set(system_packages.NEEDED) - {"qemu-utils"})
+    assert len(found) > 4
 
 
 def test_with_everything_there_nothing_is_said(
@@ -47,7 +43,7 @@ def test_the_exact_line_is_named_where_nothing_may_be_installed(
 ) -> None:
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: None)
     assert system_packages.main() == 1
-    line = "apt-get install -y --no-install-recommends chromium curl e2fsprogs postgresql qemu-utils redis-server"
+    line = f"apt-get install -y --no-install-recommends {' '.join(sorted(system_packages.NEEDED))}"
     assert line in capsys.readouterr().err
 
 
@@ -57,13 +53,13 @@ def test_what_is_missing_is_installed_where_it_may_be(monkeypatch: pytest.Monkey
 
     def install(packages: list[str], prefix: list[str]) -> str:
         asked.append((packages, prefix))
-        put(tmp_path, "qemu-img", "mke2fs", "chromium", "curl", "initdb", "redis-server")
+        put(tmp_path, *(program for program, _ in system_packages.NEEDED.values()))
         return ""
 
     monkeypatch.setattr(system_packages, "apt_prefix", lambda: ["sudo", "-n"])
     monkeypatch.setattr(system_packages, "install", install)
     assert system_packages.main() == 0
-    assert asked == [(["chromium", "curl", "e2fsprogs", "postgresql", "qemu-utils", "redis-server"], ["sudo", "-n"])]
+    assert asked == [(sorted(system_packages.NEEDED), ["sudo", "-n"])]
 
 
 @pytest.mark.usefixtures("nothing_there")

@@ -6,7 +6,7 @@ import click
 
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
-from sealift.cli.prove import prove
+from sealift.cli.prove import prove, prove_export
 from sealift.cli.sandbox import sandbox
 
 
@@ -19,4 +19,5 @@ def main() -> None:
 main.add_command(doctor)
 main.add_command(download)
 main.add_command(prove)
+main.add_command(prove_export)
 main.add_command(sandbox)

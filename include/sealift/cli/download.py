@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from sealift.cli.amounts import amount
 from sealift.cli.bucket import bucket_options, open_bucket
+from sealift.cli.watching import watching
 from sealift.connections import ConnectionProblem
 
 if TYPE_CHECKING:
-    from sealift.exports.delivery import Delivered, Watcher
+    from sealift.exports.delivery import Delivered
 
 FAILED, INTERRUPTED = 1, 130
-
-_EVERY = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 @click.command(
@@ -79,7 +75,7 @@ def download(
         ]
         how = How(streams=streams, pace=Pace(bytes_per_second=limit_rate))
         for manifest, body in found:
-            with _watching(quiet=as_json) as watcher:
+            with watching(quiet=as_json) as watcher:
                 delivered, noted = deliver(
                     cos=opened.cos,
                     manifest=manifest,
@@ -116,110 +112,3 @@ def _in_words(delivered: Delivered) -> str:
         f"{delivered.brought:,} bytes brought in {delivered.seconds:.1f} s ({rate / 1e6:,.0f} MB/s). "
         f"Check them at any time: cd {delivered.place} && sha256sum --check {SUMS}"
     )
-
-
-class _Lines:
-    """Tells of a delivery in lines, for logs: each file's beginning and end, and every half a minute how far it is."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._lock = threading.Lock()
-        self._sizes: dict[str, int] = {}
-        self._there: dict[str, int] = {}
-        self._told = time.monotonic()
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left to do."""
-
-    def begins(self, name: str, size: int) -> None:
-        with self._lock:
-            self._sizes[name], self._there[name] = size, 0
-        self._say(f"{name}: {size:,} bytes")
-
-    def arrived(self, name: str, count: int) -> None:
-        self._add(name, count, "arrived")
-
-    def checked(self, name: str, count: int) -> None:
-        self._add(name, count, "checked")
-
-    def done(self, name: str, sha256: str, *, already: bool) -> None:
-        self._say(f"{name}: {'there already' if already else 'whole'}, SHA-256 {sha256}")
-
-    def _add(self, name: str, count: int, what: str) -> None:
-        with self._lock:
-            self._there[name] += count
-            now = time.monotonic()
-            if now - self._told < _EVERY:
-                return
-            self._told = now
-            there, size = self._there[name], self._sizes[name]
-        self._say(f"{name}: {there / size:.0%} {what} ({there:,} bytes)")
-
-    def _say(self, line: str) -> None:
-        if not self._quiet:
-            click.echo(line, err=True)
-
-
-class _Bars:
-    """Draws a bar for each file, with its rate and the time that is left."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=Console(stderr=True),
-        )
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def begins(self, name: str, size: int) -> None:
-        if name in self._tasks:  # checked first, then brought after all
-            self._bars.reset(self._tasks[name], total=size, note="")
-        else:
-            self._tasks[name] = self._bars.add_task(name, total=size, note="")
-
-    def arrived(self, name: str, count: int) -> None:
-        self._bars.update(self._tasks[name], advance=count)
-
-    def checked(self, name: str, count: int) -> None:
-        self._bars.update(self._tasks[name], advance=count, note="checking what is there")
-
-    def done(self, name: str, sha256: str, *, already: bool) -> None:
-        task = self._tasks[name]
-        note = f"{'there already' if already else 'whole'} {sha256[:12]}…"
-        self._bars.update(task, completed=self._bars.tasks[task].total, note=note)
-
-
-def _watching(*, quiet: bool) -> Any:
-    """Make what tells of a delivery: bars on a terminal, lines elsewhere."""
-    return _Bars() if sys.stderr.isatty() and not quiet else _Lines(quiet=quiet)
-
-
-if TYPE_CHECKING:
-
-    def _fit(lines: _Lines, bars: _Bars) -> tuple[Watcher, Watcher]:
-        """Have the type checker hold both against the protocol."""
-        return lines, bars

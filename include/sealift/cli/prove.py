@@ -1,21 +1,30 @@
-"""``sealift prove``: whether image files are whole, by their structure."""
+"""``sealift prove`` and ``sealift prove-export``: whether images are whole, on a disk and in the bucket."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sealift.cli.amounts import amount
+from sealift.cli.bucket import bucket_options, open_bucket
+from sealift.cli.watching import watching
+from sealift.connections import ConnectionProblem
+
+if TYPE_CHECKING:
+    from sealift.images.verdict import DiskProof, ProofLevel
 
 WHOLE, NOT_WHOLE = 0, 1
 
 
 @click.command(
-    epilog="Exit status: 0 if every image is whole as far as level L1 sees, 1 if not. L1 reads the structure, about a "
-    "mebibyte of each image: a bit that flipped inside a stored block is for a digest to find (sha256sum --check)."
+    epilog="Exit status: 0 if every image is whole as far as the level sees, 1 if not. L1 reads the structure, about a "
+    "mebibyte of each image: a bit that flipped inside a stored block is for L2 to find, which reads every byte and "
+    "compares its SHA-256 with the one in a SHA256SUMS file beside the image, where there is one."
 )
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -25,22 +34,24 @@ WHOLE, NOT_WHOLE = 0, 1
     help="Capacity that the disk must have, as 100G (10^9 and 2^30 are both taken for it).",
 )
 @click.option("--boot-disk", is_flag=True, help="The server starts from it: a blank first sector is then a failure.")
+@click.option("--level", type=click.Choice(["L1", "L2"]), default="L1", show_default=True, help="How deep to look.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
-def prove(images: tuple[Path, ...], capacity: float | None, boot_disk: bool, as_json: bool) -> None:
-    """Prove image files at level L1: VHD (fixed, dynamic), VMDK (monolithicSparse, streamOptimized) and qcow2."""
-    from sealift.images.proof import ProofFailed, prove_image
-    from sealift.images.source import FileSource
-    from sealift.images.verdict import Check
+def prove(images: tuple[Path, ...], capacity: float | None, boot_disk: bool, level: str, as_json: bool) -> None:
+    """Prove image files: VHD (fixed, dynamic), VMDK (monolithicSparse, streamOptimized) and qcow2."""
+    from sealift.images.proof import ProofFailed
+    from sealift.images.verdict import Check, ProofLevel
 
     bad = 0
     for path in images:
         checks: list[Check] = []
-        words = ""
         try:
-            with FileSource(path) as source:
-                proof = prove_image(
-                    source, expected_capacity_bytes=None if capacity is None else int(capacity), boot_disk=boot_disk
-                )
+            proof = _prove_file(
+                path,
+                level=ProofLevel(level),
+                capacity=None if capacity is None else int(capacity),
+                boot_disk=boot_disk,
+                quiet=as_json,
+            )
             checks = proof.checks
             words = f"{proof.format}, a disk of {proof.virtual_size:,} bytes, {proof.partition_table}"
             if as_json:
@@ -56,6 +67,115 @@ def prove(images: tuple[Path, ...], capacity: float | None, boot_disk: bool, as_
             words = f"cannot be read: {error.strerror or error}"
         if not as_json or not checks:
             click.echo(f"{path}: {words}", err=as_json)
-        for check in checks if not as_json else ():
-            click.echo(f"  {'ok ' if check.passed else 'BAD'} {check.id}: {check.detail}")
+        if not as_json:
+            _tell((check.passed, check.id, check.detail) for check in checks)
     sys.exit(NOT_WHOLE if bad else WHOLE)
+
+
+def _prove_file(path: Path, *, level: ProofLevel, capacity: int | None, boot_disk: bool, quiet: bool) -> DiskProof:
+    from sealift.exports.delivery import SUMS, parse_sums
+    from sealift.images.proof import KnownDigests, ProofLevel, prove_image
+    from sealift.images.source import FileSource
+
+    with FileSource(path) as source:
+        if level is ProofLevel.L1:
+            return prove_image(source, expected_capacity_bytes=capacity, boot_disk=boot_disk)
+        sums = path.parent / SUMS
+        known = parse_sums(sums.read_bytes()).get(path.name) if sums.is_file() else None
+        with watching(quiet=quiet or not sys.stderr.isatty()) as watcher:
+            watcher.begins(path.name, source.size)
+            return prove_image(
+                source,
+                expected_capacity_bytes=capacity,
+                boot_disk=boot_disk,
+                level=level,
+                known=KnownDigests(sha256=known),
+                passed=lambda count: watcher.checked(path.name, count),
+            )
+
+
+@click.command(
+    "prove-export",
+    epilog="EXPORT is an export id (12345678-20261123T0200Z), or a virtual server's id or host name for the export of "
+    "it that was captured last. Exit status: 0 if every disk is whole, 1 if not. The connection comes from the "
+    "environment (AIRFLOW_CONN_IBM_COS_DEFAULT, in Airflow's JSON or URI form) or from the file that --connections "
+    "names.",
+)
+@click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
+@click.option("--period", help="The slot or manual run, where EXPORT names a server.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
+@bucket_options
+def prove_export(
+    exports: tuple[str, ...],
+    period: str | None,
+    as_json: bool,
+    bucket: str | None,
+    prefix: str,
+    region: str | None,
+    file: Path | None,
+    cos_conn_id: str,
+) -> None:
+    """Prove finished exports in the bucket once more, at level L2, and add what was found beside their manifests.
+
+    Every byte is read, nothing is written to this machine's disk. The digests are compared with the object store's own
+    and with those that were noted before.
+    """
+    from sealift.cli.connections import Connections, read_file
+    from sealift.cos.errors import CosError
+    from sealift.exports.delivery import find_manifest
+    from sealift.exports.errors import ExportsError
+    from sealift.exports.names import normal_prefix
+    from sealift.exports.proving_later import prove_again
+
+    bad = 0
+    try:
+        connections = read_file(file) if file else Connections()
+        opened = open_bucket(connections, cos_conn_id=cos_conn_id, bucket=bucket, region=region)
+        found = [
+            find_manifest(opened.cos, bucket=opened.bucket, prefix=prefix, wanted=one, period=period) for one in exports
+        ]
+    except (ConnectionProblem, CosError, ExportsError) as error:
+        click.echo(f"Not proven: {error}", err=True)
+        sys.exit(NOT_WHOLE)
+    for manifest, _ in found:
+        try:
+            with watching(quiet=as_json) as watcher:
+                proof, key = prove_again(
+                    opened.cos,
+                    manifest,
+                    prefix=normal_prefix(prefix),
+                    made_by="sealift prove-export",
+                    progress=_Reads(watcher),
+                )
+        except (CosError, ExportsError) as error:
+            bad += 1
+            click.echo(f"{manifest.export_id}: not proven: {error}", err=True)
+            continue
+        if as_json:
+            click.echo(proof.model_dump_json())
+            continue
+        click.echo(f"{manifest.export_id}: proven at {proof.proof_level}, noted in {opened.bucket}/{key}")
+        for disk in proof.disks:
+            click.echo(f" {disk.key}: SHA-256 {disk.sha256}")
+            _tell((True, check.id, check.detail) for check in disk.checks)
+    sys.exit(NOT_WHOLE if bad else WHOLE)
+
+
+class _Reads:
+    """Tells a watcher of objects that are read, each from its first byte on."""
+
+    def __init__(self, watcher: Any) -> None:
+        self._watcher = watcher
+        self._begun: set[str] = set()
+
+    def __call__(self, key: str, size: int, count: int) -> None:
+        name = key.rpartition("/")[2]
+        if key not in self._begun:
+            self._begun.add(key)
+            self._watcher.begins(name, size)
+        self._watcher.checked(name, count)
+
+
+def _tell(checks: Iterable[tuple[bool, str, str]]) -> None:
+    for passed, id_, detail in checks:
+        click.echo(f"  {'ok ' if passed else 'BAD'} {id_}: {detail}")

@@ -22,7 +22,7 @@ from sealift.exports.jsontext import digest
 from sealift.exports.looking import real_clock
 from sealift.exports.manifest import Manifest, ManifestDisk, parse_manifest
 from sealift.exports.ports import Clock, CosApi
-from sealift.exports.proofs import LaterProof, add_proof, bytes_proven, known_digests, read_proofs
+from sealift.exports.proofs import LaterProof, add_proof, known_digests, proven_bytes, read_proofs
 from sealift.images.proof import ProofFailed, prove_vhd
 from sealift.transfer.reading import OpensRanges, Remote
 
@@ -64,6 +64,7 @@ class DeliveredFile:
     :param sha256: its SHA-256 in hexadecimal digits.
     :param already: it was there already, and whole.
     :param resumed: bytes that an earlier try had brought.
+    :param crc64nvme: the CRC-64/NVME of a disk that was brought, as S3's headers carry it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class DeliveredFile:
     sha256: str
     already: bool
     resumed: int = 0
+    crc64nvme: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +262,7 @@ class Delivery:
 
     def _disk(self, disk: ManifestDisk, *, bring: bool) -> DeliveredFile:
         name = file_name(disk)
-        resumed = 0
+        resumed, crc64nvme = 0, None
         if bring:
             self._watcher.begins(name, disk.size)
             remote = Remote(
@@ -269,6 +271,7 @@ class Delivery:
                 size=disk.size,
                 etag=disk.etag,
                 sha256=self._due.get(disk.key),
+                crc64nvme=disk.crc64nvme,
             )
             brought = self.place.bring(
                 name,
@@ -277,12 +280,19 @@ class Delivery:
                 how=self._how,
                 arrived=lambda count: self._watcher.arrived(name, count),
             )
-            resumed = brought.resumed
+            resumed, crc64nvme = brought.resumed, brought.crc64nvme
             self._prove(disk, name)
             self._sums[name] = brought.sha256
             self._write_sums(SUMS_SO_FAR)
         self._watcher.done(name, self._sums[name], already=not bring)
-        return DeliveredFile(name=name, size=disk.size, sha256=self._sums[name], already=not bring, resumed=resumed)
+        return DeliveredFile(
+            name=name,
+            size=disk.size,
+            sha256=self._sums[name],
+            already=not bring,
+            resumed=resumed,
+            crc64nvme=crc64nvme,
+        )
 
     def _prove(self, disk: ManifestDisk, name: str) -> None:
         """Prove the structure of what arrived, and that it is the disk that the manifest speaks of."""
@@ -355,13 +365,15 @@ def deliver(
     delivered = Delivery(
         cos=cos, manifest=manifest, body=body, place=place, watcher=watcher, how=how, digests=earlier
     ).run()
-    read = {one.name: one.sha256 for one in delivered.files}
-    new = {disk.key: read[file_name(disk)] for disk in manifest.disks if disk.key not in earlier}
+    read = {one.name: one for one in delivered.files}
+    new = [
+        proven_bytes(disk, sha256=one.sha256, crc64nvme=one.crc64nvme)
+        for disk in manifest.disks
+        if disk.key not in earlier and (one := read[file_name(disk)])
+    ]
     if not new:
         return delivered, ""
-    proof = LaterProof(
-        export_id=manifest.export_id, made_at=clock(), made_by=made_by, disks=bytes_proven(manifest, new)
-    )
+    proof = LaterProof(export_id=manifest.export_id, made_at=clock(), made_by=made_by, disks=new)
     try:
         key = add_proof(cos, proof, bucket=bucket, prefix=prefix, manifest=manifest)
     except CosPermissionError:

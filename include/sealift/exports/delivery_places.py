@@ -47,11 +47,13 @@ class Brought:
     """A file that is whole at its place.
 
     :param sha256: its SHA-256 in hexadecimal digits.
+    :param crc64nvme: its CRC-64/NVME, as S3's headers carry it.
     :param resumed: bytes that an earlier try had brought.
     :param checked: what else was compared, in words.
     """
 
     sha256: str
+    crc64nvme: str
     resumed: int
     checked: str
 
@@ -162,7 +164,7 @@ class FolderPlace:
             pace=how.pace,
             arrived=arrived,
         ).run()
-        return Brought(sha256=done.sha256, resumed=done.resumed, checked="")
+        return Brought(sha256=done.sha256, crc64nvme=done.crc64nvme, resumed=done.resumed, checked="")
 
     def open(self, name: str, *, size: int) -> AbstractContextManager[RangeSource]:  # noqa: ARG002
         """See :class:`Place`."""
@@ -239,7 +241,12 @@ class S3Place:
         ).run()
         self._notes()[name] = {"sha256": done.sha256, "etag": done.etag, "checked_by": done.checked_by}
         self.write(NOTES, json.dumps(self._notes(), indent=2, sort_keys=True).encode())
-        return Brought(sha256=done.sha256, resumed=done.resumed, checked=f"compared there by {done.checked_by}")
+        return Brought(
+            sha256=done.sha256,
+            crc64nvme=done.crc64nvme,
+            resumed=done.resumed,
+            checked=f"compared there by {done.checked_by}",
+        )
 
     def open(self, name: str, *, size: int) -> AbstractContextManager[RangeSource]:
         """See :class:`Place`."""

@@ -58,7 +58,10 @@ class ManifestDisk(ManifestModel):
     etag: str = Field(description="The object's ETag, without quotes; the proof read exactly this object")
     parts: int | None = Field(default=None, description="How many parts the object was uploaded in, by its ETag")
     part_size: int | None = Field(default=None, description="Bytes per part, where the store tells")
-    crc64nvme: str | None = Field(default=None, description="CRC-64/NVME of the whole object, where the store gives it")
+    crc64nvme: str | None = Field(
+        default=None,
+        description="CRC-64/NVME of the whole object: the store's, or what was computed where every byte was read",
+    )
     sha256: str | None = Field(default=None, description="SHA-256 of the whole object, where it was read in full")
     uploaded_at: AwareDatetime = Field(description="When the object was completed (its Last-Modified)")
     footer_uuid: str = Field(description="The VHD footer's unique id")

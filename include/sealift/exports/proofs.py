@@ -1,13 +1,13 @@
 """What was found out of an export after its manifest was written: objects beside it, added and never changed.
 
-A manifest is written once. What is found out later, the SHA-256 of every byte for a start, is added as an object of its
+A manifest is written once. What is found out later, the digests of every byte for a start, is added as an object of its
 own, each with the next number, by a put that creates and never overwrites. Each names the ETag that it is about: a
 proof of an object that was replaced since says nothing of the one that is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -16,7 +16,7 @@ from sealift.cos.models import PutOutcome
 from sealift.exports import names
 from sealift.exports.errors import DeliveryError, LedgerError
 from sealift.exports.jsontext import canonical_json
-from sealift.exports.manifest import Manifest
+from sealift.exports.manifest import Manifest, ManifestCheck, ManifestDisk
 from sealift.exports.ports import CosApi
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -38,6 +38,10 @@ class ProvenBytes(ProofModel):
     etag: str = Field(description="The object's ETag, without quotes; every read demanded it")
     size: int = Field(gt=0, description="The object's size in bytes, all of which were read")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the whole object")
+    crc64nvme: str | None = Field(
+        default=None, description="CRC-64/NVME of the whole object, base64: what the object store computes itself"
+    )
+    checks: list[ManifestCheck] = Field(default_factory=list, description="What was checked, and found")
 
 
 class LaterProof(ProofModel):
@@ -47,6 +51,7 @@ class LaterProof(ProofModel):
     export_id: str = Field(description="<guest id>-<period>")
     made_at: AwareDatetime = Field(description="When the last byte had been read")
     made_by: str = Field(description="What made it: a DAG run, or a command")
+    proof_level: str = Field(default="L2", description="How deep every one of the disks was checked")
     disks: list[ProvenBytes] = Field(min_length=1, description="The images that were read")
 
 
@@ -125,15 +130,32 @@ def add_proof(cos: CosApi, proof: LaterProof, *, bucket: str, prefix: str, manif
     raise LedgerError(f"No number is free for a proof of {manifest.export_id} in {bucket}. A retry looks again.")
 
 
-def bytes_proven(manifest: Manifest, digests: Mapping[str, str]) -> list[ProvenBytes]:
-    """Say of which disks every byte was read.
+def proven_bytes(
+    disk: ManifestDisk, *, sha256: str, crc64nvme: str | None, checks: Iterable[ManifestCheck] = ()
+) -> ProvenBytes:
+    """Say of a disk that every byte was read.
+
+    :param disk: the disk.
+    :param sha256: SHA-256 of the whole object, in hexadecimal digits.
+    :param crc64nvme: its CRC-64/NVME, where it was computed.
+    :param checks: what was checked.
+    """
+    return ProvenBytes(
+        key=disk.key, etag=disk.etag, size=disk.size, sha256=sha256, crc64nvme=crc64nvme, checks=list(checks)
+    )
+
+
+def proof_level(manifest: Manifest, proofs: Iterable[LaterProof]) -> str:
+    """Say how deep an export has been proven by now.
 
     :param manifest: the export.
-    :param digests: SHA-256 by key.
-    :returns: those disks, in their order.
+    :param proofs: what was proven later.
+    :returns: the highest level at which every disk, as the manifest knows it, has been checked.
     """
-    return [
-        ProvenBytes(key=disk.key, etag=disk.etag, size=disk.size, sha256=digests[disk.key])
-        for disk in manifest.disks
-        if disk.key in digests
-    ]
+    due = {disk.key: disk.etag for disk in manifest.disks}
+    reached = {disk.key: disk.proof_level for disk in manifest.disks}
+    for proof in proofs:
+        for one in proof.disks:
+            if due.get(one.key) == one.etag:
+                reached[one.key] = max(reached[one.key], proof.proof_level)
+    return min(reached.values())

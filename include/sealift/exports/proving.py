@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
@@ -46,11 +47,15 @@ from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
 from sealift.exports.record import ConfigurationRecord, build_record, parse_record
 from sealift.exports.settings import PlanSettings
 from sealift.exports.terms import SECOND_LOOK_SECONDS, Ended, Look
-from sealift.images.proof import DiskProof, ProofFailed, prove_vhd
+from sealift.images.proof import DiskProof, KnownDigests, ProofFailed, ProofLevel, prove_vhd
 from sealift.images.source import RangeSource
 
 OpenSource = Callable[[str, ObjectInfo], RangeSource]
 """Opens an object (bucket, and what a HEAD showed) for range reads pinned to its ETag."""
+
+
+Progress = Callable[[str, int, int], None]
+"""Is told of an object that is read in full: its key, its size, and how many bytes more have been read."""
 
 
 class Recorded(BaseModel):
@@ -90,8 +95,9 @@ def prove_and_record(
     sleep: Sleep = real_sleep,
     second_look_seconds: float = SECOND_LOOK_SECONDS,
     open_source: OpenSource | None = None,
+    progress: Progress | None = None,
 ) -> Recorded:
-    """Prove every disk at L0 and L1, write the configuration record, then the manifest.
+    """Prove every disk at L0, L1 and the level that the plan asks for, write the configuration record, the manifest.
 
     :param classic: the account.
     :param cos: the object store.
@@ -110,6 +116,7 @@ def prove_and_record(
     :param sleep: waits between the two looks.
     :param second_look_seconds: time between the two looks of L0, in seconds.
     :param open_source: opens an object for range reads; a :class:`sealift.cos.source.ObjectSource` if not given.
+    :param progress: told how far the reading of every byte is.
     :returns: the manifest's key and what it says. If the manifest exists already, that one.
     :raises ProofError: an object is missing, changes, or is not a sound image; no manifest is written.
     :raises ManifestConflictError: a manifest of this export exists and speaks of other images.
@@ -131,8 +138,18 @@ def prove_and_record(
         )
     objects = _prove_presence(cos, item, bucket, first_look, sleep=sleep, seconds=second_look_seconds)
     opener = open_source or (lambda where, info: ObjectSource(client=cos, bucket=where, key=info.key, info=info))
+    level = settings.proof_level_of(item.export_id)
     disks = [
-        _prove_disk(item, index, info, bucket, opener=opener, presence=_presence_checks(info, second_look_seconds))
+        _prove_disk(
+            item,
+            index,
+            info,
+            bucket,
+            opener=opener,
+            presence=_presence_checks(info, second_look_seconds),
+            level=level,
+            progress=progress,
+        )
         for index, info in enumerate(objects)
     ]
     _prove_unchanged(cos, item, bucket, objects)
@@ -176,6 +193,15 @@ def prove_and_record(
         ),
     )
     return _write_manifest(cos, manifest, item, bucket, key)
+
+
+def known_of(info: ObjectInfo, *, sha256: str | None = None) -> KnownDigests:
+    """Say what is known of an object's bytes before they are read.
+
+    :param info: what a HEAD showed.
+    :param sha256: its SHA-256, where it was read before.
+    """
+    return KnownDigests(sha256=sha256, crc64nvme=info.crc64nvme, etag=info.etag, part_size=info.part_size)
 
 
 def _prove_presence(
@@ -248,15 +274,33 @@ def _presence_checks(info: ObjectInfo, seconds: float) -> list[ManifestCheck]:
 
 
 def _prove_disk(
-    item: PlanItem, index: int, info: ObjectInfo, bucket: str, *, opener: OpenSource, presence: list[ManifestCheck]
+    item: PlanItem,
+    index: int,
+    info: ObjectInfo,
+    bucket: str,
+    *,
+    opener: OpenSource,
+    presence: list[ManifestCheck],
+    level: ProofLevel,
+    progress: Progress | None,
 ) -> ManifestDisk:
     planned = item.disks[index]
+    boot_disk = planned.device == "0"
+    source = opener(bucket, info)
     try:
         proof: DiskProof = prove_vhd(
-            opener(bucket, info),
-            expected_capacity_bytes=planned.capacity_bytes or None,
-            boot_disk=planned.device == "0",
+            source, expected_capacity_bytes=planned.capacity_bytes or None, boot_disk=boot_disk
         )
+        if level >= ProofLevel.L2:
+            from sealift.images.bytes_proof import prove_bytes
+
+            proof = prove_bytes(
+                source,
+                proof,
+                known=known_of(info),
+                boot_disk=boot_disk,
+                passed=None if progress is None else partial(progress, info.key, info.size),
+            )
     except ProofFailed as error:
         raise ProofError(
             f"{bucket}/{info.key}, disk {planned.device} of {item.name}, is not a sound image: {error.detail}. No "
@@ -284,7 +328,8 @@ def _prove_disk(
         etag=info.etag,
         parts=info.parts,
         part_size=info.part_size,
-        crc64nvme=info.crc64nvme,
+        crc64nvme=info.crc64nvme or proof.crc64nvme,
+        sha256=proof.sha256,
         uploaded_at=info.last_modified,
         footer_uuid=proof.footer_uuid,
         creator=proof.creator,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -11,8 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from sealift.exports import names
 from sealift.exports.errors import SettingsError
 from sealift.exports.window import Window
+from sealift.images.verdict import ProofLevel
 
 FORMATS: Final = ("vhd", "vmdk")
+ProvenAt = Literal["L1", "L2"]
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)?|[a-z]{3}\d{2}")
@@ -59,6 +62,15 @@ class PlanSettings(BaseModel):
         default=False,
         description="In a run for a past slot, capture servers as they are now where no template is found",
     )
+    proof_level: ProvenAt = Field(
+        default="L1", description="How deep images are proven before an export is done; L2 reads every byte"
+    )
+    proof_share: int = Field(
+        default=100,
+        ge=0,
+        le=100,
+        description="Per cent of the exports that are proven deeper than L1, chosen evenly by their ids",
+    )
     waive: list[str] = Field(default_factory=list, description="Ids of refusing rules to treat as warnings")
     capture_deadline_minutes: float | None = Field(default=None, gt=0, description="Longest wait for a template")
     export_deadline_minutes: float | None = Field(default=None, gt=0, description="Longest wait for an export")
@@ -85,6 +97,17 @@ class PlanSettings(BaseModel):
                 for problem in error.errors(include_url=False)
             ]
             raise SettingsError("The settings cannot be used. " + "; ".join(parts)) from error
+
+    def proof_level_of(self, export_id: str) -> ProofLevel:
+        """Say how deep an export's images are to be proven.
+
+        Which exports belong to the share follows from their ids, so that a retry decides the same. As the id holds the
+        period, it is another share of the servers every time.
+
+        :param export_id: the export.
+        """
+        chosen = int.from_bytes(hashlib.sha256(export_id.encode()).digest()[:8], "big") % 100 < self.proof_share
+        return ProofLevel(self.proof_level) if chosen else ProofLevel.L1
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Proof of disk images at level L1: the structure of a VHD, by few and small range reads.
+"""Proof of disk images: their structure at level L1, by few and small range reads, and every byte at level L2.
 
 What L1 catches: an empty, cut or padded file; a wrong, missing or zeroed footer; a damaged header copy, dynamic header
 or BAT; blocks that overlap, lie outside the file or are lost; a disk of the wrong size; a boot disk without partitions;
@@ -13,6 +13,9 @@ a damaged GPT. What it cannot see, because only bytes of the data differ, needs 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from sealift.images.digests import KnownDigests
 from sealift.images.disk_checks import capacity_range
 from sealift.images.qcow2 import MAGIC as QCOW2_MAGIC
 from sealift.images.qcow2_proof import Qcow2Prover
@@ -22,7 +25,16 @@ from sealift.images.vhd_proof import VhdProver
 from sealift.images.vmdk import MAGIC as VMDK_MAGIC
 from sealift.images.vmdk_proof import VmdkProver
 
-__all__ = ["Check", "DiskProof", "ProofFailed", "ProofLevel", "capacity_range", "prove_image", "prove_vhd"]
+__all__ = [
+    "Check",
+    "DiskProof",
+    "KnownDigests",
+    "ProofFailed",
+    "ProofLevel",
+    "capacity_range",
+    "prove_image",
+    "prove_vhd",
+]
 
 
 def prove_image(
@@ -30,8 +42,11 @@ def prove_image(
     *,
     expected_capacity_bytes: int | None,
     boot_disk: bool = False,
+    level: ProofLevel = ProofLevel.L1,
+    known: KnownDigests | None = None,
+    passed: Callable[[int], None] | None = None,
 ) -> DiskProof:
-    """Prove an image at level L1, whichever of the known formats it has.
+    """Prove an image at level L1 or L2, whichever of the known formats it has.
 
     What begins as a VMDK is proven as one (one sparse extent: monolithicSparse or streamOptimized), what begins as a
     qcow2 as that; all else is proven as a VHD, and the proof of that says what it looks like. Of a VMDK at most 128
@@ -40,9 +55,24 @@ def prove_image(
     :param source: the image.
     :param expected_capacity_bytes: as for :func:`prove_vhd`.
     :param boot_disk: as for :func:`prove_vhd`.
+    :param level: L1, or L2 to read every byte as well; see :mod:`sealift.images.bytes_proof`.
+    :param known: digests that the file must have, for L2.
+    :param passed: told how many bytes more L2 has read.
     :returns: the proof, with every check made.
     :raises ProofFailed: naming every check that failed.
+    :raises ValueError: the level is another one: L3 and L4 are about all disks of a server together.
     """
+    if level not in (ProofLevel.L1, ProofLevel.L2):
+        raise ValueError(f"an image on its own is proven at level L1 or L2, not at {level}")
+    structure = _prove_structure(source, expected_capacity_bytes=expected_capacity_bytes, boot_disk=boot_disk)
+    if level is ProofLevel.L1:
+        return structure
+    from sealift.images.bytes_proof import prove_bytes
+
+    return prove_bytes(source, structure, known=known or KnownDigests(), boot_disk=boot_disk, passed=passed)
+
+
+def _prove_structure(source: RangeSource, *, expected_capacity_bytes: int | None, boot_disk: bool) -> DiskProof:
     begins = source.read(0, 4) if source.size >= 4 else b""
     if begins == VMDK_MAGIC:
         return VmdkProver(source, expected_capacity_bytes=expected_capacity_bytes, boot_disk=boot_disk).prove()

@@ -23,9 +23,16 @@ class CountedSource:
         :param offset: first byte, from 0.
         :param length: number of bytes.
         """
+        self.note(length)
+        return self._source.read(offset, length)
+
+    def note(self, length: int) -> None:
+        """Count a read that was made past this source.
+
+        :param length: its bytes.
+        """
         self.bytes_read += length
         self.requests += 1
-        return self._source.read(offset, length)
 
 
 def spread(numbers: list[int], most: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -54,6 +55,10 @@ class DiskProof(BaseModel):
     """Each with number, type, type_name, name, start, size and bootable."""
     bytes_read: int
     requests: int
+    sha256: str | None = None
+    """SHA-256 of the whole file in hexadecimal digits, from level L2 on."""
+    crc64nvme: str | None = None
+    """CRC-64/NVME of the whole file, base64 as S3's headers carry it, from level L2 on."""
 
 
 class ProofFailed(Exception):  # noqa: N818 - the name is the event: the image is not proven
@@ -75,10 +80,13 @@ class ProofFailed(Exception):  # noqa: N818 - the name is the event: the image i
 
 
 class Checks:
-    """Collects checks, so that a failed proof can say everything that is wrong at once."""
+    """Collects checks, so that a failed proof can say everything that is wrong at once.
 
-    def __init__(self) -> None:
-        self.made: list[Check] = []
+    :param made: checks that were made before.
+    """
+
+    def __init__(self, made: Iterable[Check] = ()) -> None:
+        self.made: list[Check] = list(made)
 
     def record(self, id_: str, passed: bool, detail: str) -> bool:
         """Note a check and return whether it passed.

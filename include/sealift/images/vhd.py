@@ -436,6 +436,15 @@ class VhdReader:
                 start = block * self.header.block_size
                 yield start, min(start + self.header.block_size, self.size)
 
+    def block_places(self) -> Iterator[int]:
+        """Yield where the stored blocks lie.
+
+        :returns: the byte of the file where each block's bitmap begins, in the order of the disk.
+        """
+        for entry in self._bat:
+            if entry != UNALLOCATED:
+                yield entry * SECTOR
+
     def digest(self) -> str:
         """Return the digest of the virtual disk, comparable with :func:`sealift.images.sparse.sparse_digest`.
 

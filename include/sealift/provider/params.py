@@ -175,6 +175,26 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             "Refusing rules to treat as warnings, one a line: third-party-software, disk-too-large.",
             _HOW,
         ),
+        "proof_level": Param(
+            "L1",
+            "How deep images are proven before an export is done. L1: their structure, by a mebibyte of each. L2: "
+            "every byte is read, and compared with the object store's own digest; takes a worker as long as that "
+            "lasts.",
+            type="string",
+            enum=["L1", "L2"],
+            title="Proof",
+            section=_HOW,
+        ),
+        "proof_share": Param(
+            100,
+            "Per cent of the exports that are proven deeper than L1. Which ones follows from their ids; it is others "
+            "in each period.",
+            type="integer",
+            minimum=0,
+            maximum=100,
+            title="Share proven deeper",
+            section=_HOW,
+        ),
         "capture_deadline_minutes": _minutes(
             "Template",
             "Longest wait for a template. Empty: by the size of the disks and the account's history, 1 to 48 hours.",

@@ -21,7 +21,7 @@ from typing import Final
 from sealift.cos.retrying import Retries
 from sealift.transfer.crew import Crew
 from sealift.transfer.errors import DigestError, InUseError, NoSpaceError, Stopped, TransferError
-from sealift.transfer.hashing import HashInOrder
+from sealift.transfer.hashing import HashInOrder, ReadDigests
 from sealift.transfer.journal import Journal, Subject
 from sealift.transfer.pace import Pace
 from sealift.transfer.reading import OpensRanges, PartReader, Remote
@@ -44,6 +44,7 @@ class Downloaded:
     :param path: the file.
     :param size: its size in bytes.
     :param sha256: its SHA-256 in hexadecimal digits.
+    :param crc64nvme: its CRC-64/NVME, as S3's headers carry it.
     :param resumed: bytes that an earlier try had brought.
     :param seconds: how long this try took.
     """
@@ -51,6 +52,7 @@ class Downloaded:
     path: Path
     size: int
     sha256: str
+    crc64nvme: str
     resumed: int
     seconds: float
 
@@ -119,18 +121,17 @@ class Download:
                 journal = self._prepared(fd)
                 resumed = sum(remote.length(part, self._part_size) for part in journal.done)
                 self._arrived(resumed)
-                digest = self._fetched(fd, journal)
+                digests = self._fetched(fd, journal)
                 os.fsync(fd)
             finally:
                 os.close(fd)
         except OSError as error:
             raise self._in_words(error) from error
-        if remote.sha256 is not None and digest != remote.sha256:
+        if difference := remote.difference(digests):
             self.discard()
             raise DigestError(
-                f"{remote.bucket}/{remote.key} arrived with the SHA-256 {digest}, but {remote.sha256} was read before: "
-                "the bytes changed on their way, or in the bucket. What arrived was thrown away. Try once more; if it "
-                "comes out the same, the object is damaged, or was when it was read before: export the server again."
+                f"{difference} What arrived was thrown away. Try once more; if it comes out the same, the object is "
+                "damaged, or was when it was read before: export the server again."
             )
         os.replace(self.unfinished, self.target)
         _flush_folder(self.target.parent)
@@ -138,7 +139,8 @@ class Download:
         return Downloaded(
             path=self.target,
             size=remote.size,
-            sha256=digest,
+            sha256=digests.sha256,
+            crc64nvme=digests.crc64nvme,
             resumed=resumed,
             seconds=time.monotonic() - began,
         )
@@ -186,8 +188,8 @@ class Download:
 
     # -- meanwhile ---------------------------------------------------------------------------------------------------
 
-    def _fetched(self, fd: int, journal: Journal) -> str:
-        """Bring the parts that are missing, and return the digest of all."""
+    def _fetched(self, fd: int, journal: Journal) -> ReadDigests:
+        """Bring the parts that are missing, and return the digests of all."""
         hashing = HashInOrder(
             size=self.remote.size,
             part_size=self._part_size,
@@ -217,7 +219,7 @@ class Download:
             self._crew.run(missing, bring, threads=self._streams, meanwhile=watch, release=hashing.stop)
         finally:
             self._keep(fd, journal)
-        return hashing.hexdigest()
+        return hashing.digests()
 
     def _keep(self, fd: int, journal: Journal) -> None:
         """Flush what has been written, then note it."""

@@ -11,6 +11,7 @@ from sealift.cos.errors import CosError, CosNotFoundError, CosPreconditionError
 from sealift.cos.retrying import Retries
 from sealift.cos.streams import RangeStream
 from sealift.transfer.errors import ReplacedError, Stopped
+from sealift.transfer.hashing import ReadDigests
 from sealift.transfer.pace import Pace
 
 PIECE: Final = 256 * 1024
@@ -37,6 +38,7 @@ class Remote:
     :param size: its size in bytes.
     :param etag: its ETag, without quotes.
     :param sha256: its SHA-256 in hexadecimal digits, where it is known.
+    :param crc64nvme: its CRC-64/NVME as S3's headers carry it, where the store computed it or it was read before.
     """
 
     bucket: str
@@ -44,6 +46,25 @@ class Remote:
     size: int
     etag: str
     sha256: str | None = None
+    crc64nvme: str | None = None
+
+    def difference(self, read: ReadDigests) -> str:
+        """Say how the bytes that were read differ from those that the object should hold.
+
+        :param read: the digests of what was read.
+        :returns: a sentence, or nothing where all that is known agrees.
+        """
+        if self.sha256 not in (None, read.sha256):
+            return (
+                f"{self.bucket}/{self.key} was read with the SHA-256 {read.sha256}, but {self.sha256} was read before: "
+                "the bytes changed on their way, or in the bucket."
+            )
+        if self.crc64nvme not in (None, read.crc64nvme):
+            return (
+                f"{self.bucket}/{self.key} was read with the CRC-64/NVME {read.crc64nvme}, but its manifest says "
+                f"{self.crc64nvme}: the bytes changed on their way, or in the bucket."
+            )
+        return ""
 
     def parts(self, part_size: int) -> int:
         """Count its parts.

@@ -17,7 +17,7 @@ from typing import Final
 from sealift.cos.retrying import Retries
 from sealift.transfer.crew import Crew
 from sealift.transfer.errors import DigestError, Stopped, TransferError
-from sealift.transfer.hashing import HashInOrder
+from sealift.transfer.hashing import HashInOrder, ReadDigests
 from sealift.transfer.pace import Pace
 from sealift.transfer.reading import OpensRanges, PartReader, Remote
 from sealift.transfer.s3_bucket import S3Bucket, unquoted
@@ -42,6 +42,7 @@ class Copied:
 
     :param size: its size in bytes.
     :param sha256: its SHA-256 in hexadecimal digits.
+    :param crc64nvme: its CRC-64/NVME, as S3's headers carry it.
     :param etag: its ETag there, without quotes.
     :param checked_by: what the store's own digest was compared by: ``SHA-256 of its parts`` or ``MD5 of its parts``.
     :param resumed: bytes that an earlier try had sent.
@@ -50,6 +51,7 @@ class Copied:
 
     size: int
     sha256: str
+    crc64nvme: str
     etag: str
     checked_by: str
     resumed: int
@@ -141,11 +143,12 @@ class CopyToS3:
         # An object without a byte is one part without a byte.
         count = max(1, self.remote.parts(self._part_size))
         self._crew.run(range(count), send, threads=self._streams, meanwhile=watch, release=hashing.stop)
-        sha256 = hashing.hexdigest()
-        etag, checked_by = self._finish(upload_id, [parts[number] for number in range(count)], sha256)
+        digests = hashing.digests()
+        etag, checked_by = self._finish(upload_id, [parts[number] for number in range(count)], digests)
         return Copied(
             size=self.remote.size,
-            sha256=sha256,
+            sha256=digests.sha256,
+            crc64nvme=digests.crc64nvme,
             etag=etag,
             checked_by=checked_by,
             resumed=self._resumed,
@@ -199,15 +202,11 @@ class CopyToS3:
         md5 = None if told else hashlib.md5(data, usedforsecurity=False).hexdigest()
         return _Part(etag=unquoted(reply["ETag"]), size=len(data), sha256=told, md5=md5)
 
-    def _finish(self, upload_id: str, parts: list[_Part], sha256: str) -> tuple[str, str]:
+    def _finish(self, upload_id: str, parts: list[_Part], digests: ReadDigests) -> tuple[str, str]:
         """Put the parts together, and compare what the store says of the whole."""
-        if self.remote.sha256 is not None and sha256 != self.remote.sha256:
+        if difference := self.remote.difference(digests):
             self._place.call("abort_multipart_upload", key=self.key, UploadId=upload_id)
-            raise DigestError(
-                f"{self.remote.bucket}/{self.remote.key} was read with the SHA-256 {sha256}, but "
-                f"{self.remote.sha256} was read before: the bytes changed on their way, or in the bucket. Nothing was "
-                "delivered."
-            )
+            raise DigestError(f"{difference} Nothing was delivered.")
         named = [
             {"PartNumber": number, "ETag": part.etag} | ({"ChecksumSHA256": part.sha256} if part.sha256 else {})
             for number, part in enumerate(parts, start=1)

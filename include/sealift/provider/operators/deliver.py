@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseOperator
 
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.progress import ReadingProgress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 TASKS_AT_MOST: Final = 1000
 """Airflow maps a task no further than ``[core] max_map_length``, 1,024; many exports share a task then."""
-
-TELL_EVERY: Final = 30.0
-"""Seconds between two lines of progress."""
 
 
 class _Delivers(BaseOperator):
@@ -209,18 +206,14 @@ class _Told:
     def __init__(self, log: Any) -> None:
         self._log = log
         self._sizes: dict[str, int] = {}
-        self._there: dict[str, int] = {}
-        self._told = time.monotonic()
+        self._progress = ReadingProgress(log, what="there")
 
     def begins(self, name: str, size: int) -> None:
-        self._sizes[name], self._there[name] = size, 0
+        self._sizes[name] = size
         self._log.info("%s: %d bytes.", name, size)
 
     def arrived(self, name: str, count: int) -> None:
-        self._there[name] += count
-        if time.monotonic() - self._told >= TELL_EVERY:
-            self._told = time.monotonic()
-            self._log.info("%s: %.0f %% are there.", name, 100 * self._there[name] / max(1, self._sizes[name]))
+        self._progress(name, self._sizes[name], count)
 
     checked = arrived
 

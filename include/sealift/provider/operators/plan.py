@@ -274,6 +274,8 @@ def _settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
         "outside_window",
         "dry_run",
         "capture_now",
+        "proof_level",
+        "proof_share",
         "capture_deadline_minutes",
         "export_deadline_minutes",
         "stuck_minutes",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealift.provider.assets import exported_asset
 from sealift.provider.links import ManifestLink
+from sealift.provider.progress import ReadingProgress
 from sealift.provider.sensors.export import ImageExportSensor
 from sealift.provider.sensors.server import ServerSensor
 from sealift.provider.waits import ENDED_KEY, read_xcom, template_id_of
@@ -56,6 +57,7 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
                 run_id=ti.run_id,
                 try_number=ti.try_number,
                 plan_id=self.wave.plan_id,
+                progress=ReadingProgress(self.log, what="read"),
                 **self._watched(look),
             )
         except ClassicRateLimitedError as refusal:

@@ -1,7 +1,6 @@
 """The digests that S3 clients send with a body, computed while it streams past and compared at its end.
 
-MD5, SHA-1, SHA-256 and CRC-32 come from the standard library and let other threads run meanwhile; CRC-32C and
-CRC-64/NVME come from crc.py and are computed only where a client sends them or where the object is small.
+MD5, SHA-1, SHA-256 and CRC-32 come from the standard library, CRC-32C and CRC-64/NVME from awscrt.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ import base64
 import binascii
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from sealift.sandbox.store.crc import CRC32C, CRC64NVME, Crc
+from awscrt.checksums import crc32c, crc64nvme
+
 from sealift.sandbox.store.errors import S3Error
 
 ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
@@ -34,26 +34,15 @@ class Digest(Protocol):
         ...
 
 
-class _Crc32:
-    def __init__(self) -> None:
-        self._crc = 0
+class _Crc:
+    def __init__(self, compute: Callable[[memoryview, int], int], *, length: int) -> None:
+        self._compute, self._length, self._crc = compute, length, 0
 
     def update(self, data: memoryview, /) -> None:
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = self._compute(data, self._crc)
 
     def digest(self) -> bytes:
-        return self._crc.to_bytes(4, "big")
-
-
-class _FoldedCrc:
-    def __init__(self, crc: Crc) -> None:
-        self._kind, self._crc = crc, 0
-
-    def update(self, data: memoryview, /) -> None:
-        self._crc = self._kind.update(self._crc, data)
-
-    def digest(self) -> bytes:
-        return self._crc.to_bytes(self._kind.width // 8, "big")
+        return self._crc.to_bytes(self._length, "big")
 
 
 def new_digest(algorithm: str) -> Digest:
@@ -61,12 +50,9 @@ def new_digest(algorithm: str) -> Digest:
 
     :param algorithm: one of ``ALGORITHMS`` or ``md5``.
     """
-    if algorithm == "crc32":
-        return _Crc32()
-    if algorithm == "crc32c":
-        return _FoldedCrc(CRC32C)
-    if algorithm == "crc64nvme":
-        return _FoldedCrc(CRC64NVME)
+    compute = {"crc32": zlib.crc32, "crc32c": crc32c, "crc64nvme": crc64nvme}.get(algorithm)
+    if compute is not None:
+        return _Crc(compute, length=_LENGTHS[algorithm])
     return hashlib.new(algorithm, usedforsecurity=False)
 
 

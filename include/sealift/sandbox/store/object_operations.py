@@ -24,9 +24,6 @@ from sealift.sandbox.store.xml import Element
 
 _MAX_PUT = 5 * 2**30
 _MAX_METADATA = 2048
-# Up to this size the store computes the CRC-64/NVME with every put and gives it with every get, as COS does; above,
-# a HEAD that asks for it has it computed once.
-_SMALL = 16 * 2**20
 _KEPT_HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _buffers = threading.local()
@@ -102,17 +99,14 @@ def put(call: Call) -> Response:
     if "x-amz-copy-source" in call.headers:
         return _copy(call, preconditions)
     attributes = attributes_from(call)
-    length = body_length(call)
-    small = frozenset({"crc64nvme"}) if length is not None and length <= _SMALL else frozenset[str]()
     with call.store.incoming() as incoming:
-        digests, sent = receive(call, incoming, also=small)
-        crc = digests.base64("crc64nvme") if small or "crc64nvme" in sent else None
+        digests, sent = receive(call, incoming, also=frozenset({"crc64nvme"}))
         stored = call.store.commit(
             incoming,
             bucket=call.bucket,
             key=call.key,
             etag=digests.hex("md5"),
-            attributes=replace(attributes, checksums=sent, crc64nvme=crc),
+            attributes=replace(attributes, checksums=sent, crc64nvme=digests.base64("crc64nvme")),
             preconditions=preconditions,
         )
     return Response(headers={"ETag": f'"{stored.etag}"', **version_header(call, stored), **checksum_headers(stored)})
@@ -174,7 +168,7 @@ def _read(call: Call, *, with_body: bool) -> Response:
     else:
         raise S3Error("SlowDown", "The object is being replaced all the time.")
     try:
-        response = _describe(call, stored, with_body=with_body)
+        response = _describe(call, stored)
     except (S3Error, NotModified):
         if file:
             file.close()
@@ -183,7 +177,7 @@ def _read(call: Call, *, with_body: bool) -> Response:
     return response
 
 
-def _describe(call: Call, stored: StoredObject, *, with_body: bool) -> Response:
+def _describe(call: Call, stored: StoredObject) -> Response:
     Preconditions.from_headers(call.headers).check_read(stored)
     start, length, partial = _range(call, stored)
     headers = {
@@ -199,9 +193,8 @@ def _describe(call: Call, stored: StoredObject, *, with_body: bool) -> Response:
     if "partNumber" in call.query and stored.part_sizes:
         headers["x-amz-mp-parts-count"] = str(len(stored.part_sizes))
     if call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED" and not partial:
-        if not with_body or stored.size <= _SMALL:
-            crc = call.store.crc64nvme(stored)
-            stored = replace(stored, attributes=replace(stored.attributes, crc64nvme=crc))
+        crc = call.store.crc64nvme(stored)
+        stored = replace(stored, attributes=replace(stored.attributes, crc64nvme=crc))
         headers |= checksum_headers(stored)
     if partial:
         headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{stored.size}"

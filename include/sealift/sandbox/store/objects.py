@@ -288,9 +288,9 @@ class ObjectStore:
         self._update_attributes(stored, dataclasses.replace(stored.attributes, tags=tags))
 
     def crc64nvme(self, stored: StoredObject) -> str:
-        """Give the CRC-64/NVME over the whole object, base64; computed at the first request and kept.
+        """Give the CRC-64/NVME over the whole object, base64.
 
-        Computing it at every put would slow uploads to the pace of pure Python (crc.py), so only those ask who need it.
+        A put computes it; for an object of parts the first request does, and it is kept.
         """
         if stored.attributes.crc64nvme is None:
             value = self.digest_of(stored.file, "crc64nvme")
