@@ -145,9 +145,11 @@ def folders(infos: Iterable[ObjectInfo], *, room: str, strange: Strange) -> Iter
     """
     folder: Folder | None = None
     for info in infos:
-        file = names.parse_image_file(info.key.removeprefix(room))
+        rest = info.key.removeprefix(room)
+        file = names.parse_image_file(rest)
         if file is None:
-            strange.add(info)
+            if not names.is_kit_file(rest):
+                strange.add(info)
             continue
         if folder is None or (folder.home, folder.export_id) != (file.home, file.export_id):
             if folder is not None:

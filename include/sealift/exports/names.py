@@ -34,6 +34,9 @@ _IMAGE_FILE = re.compile(
     rf"(?P<home>[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*))/(?P<export>(?P=guest)-{_PERIOD})/"
     r"(?:disk-(?P<disk>0|[1-9]\d*)\.(?:vhd|vmdk)|server\.json)"
 )
+_KIT_FILE = re.compile(
+    rf"[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*)/(?P=guest)-{_PERIOD}/kits/[a-z][a-z-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
+)
 _PLAN_FILE = re.compile(
     r"(?P<plan>[A-Za-z0-9][A-Za-z0-9._-]*)"
     r"(?:\.json|/(?P<run>report)\.json|/wave-(?P<wave>\d{4,})(?P<report>\.report)?\.json)"
@@ -288,6 +291,17 @@ def record_key(images: str) -> str:
     return f"{images}/server.json"
 
 
+def kit_key(*, images: str, target: str, name: str) -> str:
+    """Return the key of a file of a target kit.
+
+    :param images: the export's :func:`image_prefix`.
+    :param target: the target, as ``aws``.
+    :param name: the file.
+    :returns: as ``images/…/kits/aws/import.sh``.
+    """
+    return f"{images}/kits/{target}/{name}"
+
+
 def manifests_prefix(prefix: str, guest_id: int | None = None) -> str:
     """Return what the keys of all manifests begin with, or of one guest's.
 
@@ -512,6 +526,15 @@ def parse_image_file(rest: str) -> ImageFile | None:
     if match is None:
         return None
     return ImageFile(match["home"], match["export"], None if match["disk"] is None else int(match["disk"]))
+
+
+def is_kit_file(rest: str) -> bool:
+    """Say whether a file of a target kit lies at a key below ``images/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: False where nothing of ours would be written there.
+    """
+    return _KIT_FILE.fullmatch(rest) is not None
 
 
 def parse_plan_file(rest: str) -> PlanFile | None:

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from pydantic import BaseModel
 
 from sealift.exports.doctor_models import Examination
+from sealift.exports.kits.models import FitReport
 from sealift.exports.manifest import Manifest
 from sealift.exports.plan import Plan, WaveSlice
 from sealift.exports.proofs import LaterProof
@@ -32,6 +33,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "wave-report": (WaveReport, "Report of a wave"),
     "proof": (LaterProof, "A later proof of an export"),
     "examination": (Examination, "Report of the doctor"),
+    "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }
 
 _LEFT_OUT_WHERE_EMPTY: Final = ("plan", "wave")
