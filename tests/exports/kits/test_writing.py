@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from sealift.cos.models import PutOutcome
 from sealift.exports import names
+from sealift.exports.doctor_bucket import Strange, folders
 from sealift.exports.kits import GuestSystem, Kit, KitError, Target, build_kits, write_kits, write_kits_to_folder
 from tests.exports.kits.world import IMAGES, READY, disk, manifest, record
 
@@ -106,3 +108,15 @@ def test_a_folder_keeps_what_it_has(tmp_path: Path) -> None:
 )
 def test_what_is_no_file_of_a_kit_is_none(rest: str) -> None:
     assert not names.is_kit_file(rest)
+
+
+def test_the_doctor_takes_no_kit_for_a_stranger_and_no_stranger_for_a_kit(cos: Any, now: datetime) -> None:
+    write_kits(cos, manifest=manifest(), kits=kits())
+    cos.store(f"{IMAGES}/disk-0.vhd", b"x")
+    cos.store(f"{IMAGES}/kits/aws/sub/folder", b"x")
+    strange = Strange()
+
+    [folder] = folders(cos.list("b", "nightly/images/"), room="nightly/images/", strange=strange)
+
+    assert list(folder.disks) == [0]
+    assert [key for found in strange.findings(now) for key in found.keys] == [f"{IMAGES}/kits/aws/sub/folder"]

@@ -65,7 +65,7 @@ def fit_report(
     converted: Sequence[ConvertedImage] = (),
     targets: Iterable[Target] = tuple(Target),
 ) -> FitReport:
-    """Judge how an export fits some targets; parameters and errors as for :func:`build_kits`.
+    """Judge how an export fits some targets. Parameters as for :func:`build_kits`, and so are errors.
 
     :returns: the report.
     """
