@@ -152,6 +152,11 @@ class TestAws:
 
         assert done.returncode == 1
         assert "Unsupported kernel version" in done.stderr
+        assert "name a new CLIENT_TOKEN" in done.stderr
+        script, answer = desk.folder / "kits/aws/import.sh", "completed\\tami-8\\t100\\tx"
+        again = desk.run(script, S3_BUCKET="my-bucket", ANSWER=answer, CLIENT_TOKEN="two")
+        assert again.returncode == 0, again.stderr
+        assert after(desk.asked_for("aws", "ec2", "import-image")[0], "--client-token") == "two"
 
     def test_waiting_ends(self, desk: Desk) -> None:
         desk.tool("aws", AWS_WORKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from sealift.exports.kits import DriverPlace, GuestSystem, Kit, Target, build_ki
 from sealift.exports.kits.rules import ibm_vpc
 from sealift.exports.kits.rules import vmware as vmware_rules
 from sealift.exports.kits.targets import aws, azure, google, libvirt, openstack, vmware
-from sealift.exports.kits.text import plain
+from sealift.exports.kits.text import hcl, plain
 from tests.exports.kits.world import (
     ALL_CONVERTED,
     GIB,
@@ -164,7 +165,49 @@ def test_terraform_files_parse_and_declare_what_they_use(kits: list[Kit]) -> Non
     assert filled < declared
 
 
-def variable_default(kit: Kit, name: str) -> str | None:
+needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
+
+
+def terraform(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Terraform without asking anybody for anything."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+    return subprocess.run(
+        ["terraform", *arguments],
+        cwd=folder,
+        env=environment,
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@needs_terraform
+def test_terraform_reads_the_files_and_would_write_them_the_same(kits: list[Kit], tmp_path: Path) -> None:
+    for name, body in kits[0].files.items():
+        if name.endswith((".tf", ".tfvars.example")):
+            (tmp_path / name.removesuffix(".example")).write_bytes(body)
+
+    done = terraform(tmp_path, "fmt", "-check", "-diff")
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@needs_terraform
+def test_terraform_takes_hostile_words_for_words(tmp_path: Path) -> None:
+    words = [*HOSTILE, "$${x} %%{y}", "\\${x}"]
+    blocks = [f'variable "v{number}" {{\n  default = {hcl(value)}\n}}\n' for number, value in enumerate(words)]
+    (tmp_path / "variables.tf").write_text("".join(blocks))
+
+    done = terraform(tmp_path, "console", typed=f"jsonencode([{', '.join(f'var.v{n}' for n in range(len(words)))}])\n")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(json.loads(done.stdout)) == [plain(value) for value in words]
+
+
+def variable_default(
+kit: Kit, name: str) -> str | None:
     block = re.search(rf'variable "{name}" \{{\n(.*?)\n\}}', kit.files["variables.tf"].decode(), re.DOTALL)
     assert block is not None
     found = re.search(r"^  default +=(.*)$", block[1], re.MULTILINE)

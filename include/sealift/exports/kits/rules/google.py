@@ -98,8 +98,8 @@ RULES: Final = (
         judge=listed_system(
             SYSTEMS,
             also=_ADAPTED,
-            otherwise="Import it with --skip-os-adaptation (SKIP_ADAPTATION=1 ./import.sh): then virtio drivers, DHCP "
-            "and UUIDs in /etc/fstab must be there before.",
+            otherwise="Import it with --skip-os-adaptation (SKIP_ADAPTATION=1 bash import.sh): then virtio drivers, "
+            "DHCP and UUIDs in /etc/fstab must be there before.",
         ),
     ),
     Rule(

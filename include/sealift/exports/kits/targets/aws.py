@@ -110,6 +110,7 @@ def _import(case: Case, images: list[KitImage]) -> bytes:
         _BUCKET,
         f"prefix=${{S3_PREFIX:-{shell(f'{server.folder}/')}}}",
         f"name={quoted(server.image_name)}",
+        'token="${CLIENT_TOKEN:-$name}"',
         f"description={quoted(plain(server.title, limit=100))}",
         f"platform={quoted(platform)}",
         f"boot_mode=${{BOOT_MODE:-{shell(boot_mode)}}}",
@@ -137,11 +138,11 @@ def _readme(case: Case, images: list[KitImage]) -> bytes:
             *convert_step(needed=missing),
             Step(
                 do="Make the service role `vmimport`, once for an account. It may read that bucket and no other.",
-                run=("S3_BUCKET=<bucket> ./role.sh",),
+                run=("S3_BUCKET=<bucket> bash role.sh",),
             ),
             Step(
                 do="Import.",
-                run=(f"S3_BUCKET=<bucket> S3_PREFIX={shell(f'{server.folder}/')} ./import.sh",),
+                run=(f"S3_BUCKET=<bucket> S3_PREFIX={shell(f'{server.folder}/')} bash import.sh",),
                 then="It checks that the files are in the bucket with their sizes, submits one task with a client "
                 "token, so that running it again does not import again, and waits for it.",
             ),
@@ -208,7 +209,7 @@ done
 sed -e "s|@S3_BUCKET@|$bucket|g" -e "s|@S3_PREFIX@|$prefix|g" "$here/containers.json" >"$work/containers.json"
 
 arguments=(
-  --client-token "$name"
+  --client-token "$token"
   --description "$description"
   --architecture x86_64
   --platform "$platform"
@@ -227,7 +228,11 @@ while :; do
   IFS=$'\\t' read -r status image progress message <<<"$shown"
   case "$status" in
     completed) echo "The image is $image."; exit 0 ;;
-    deleting | deleted) echo "The import failed: $message" >&2; exit 1 ;;
+    deleting | deleted)
+      echo "The import failed: $message" >&2
+      echo "Once that is mended, name a new CLIENT_TOKEN: the same one means the same task." >&2
+      exit 1
+      ;;
   esac
   if [ "$SECONDS" -gt "$most" ]; then
     echo "The task is still $status ($progress %, $message) after $most seconds; run this again to go on waiting." >&2

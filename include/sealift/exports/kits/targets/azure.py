@@ -178,7 +178,7 @@ def _readme(case: Case, images: list[KitImage]) -> bytes:
             *convert_step(needed=any(not image.there for image in images)),
             Step(
                 do="Upload the disks, each straight to a managed disk.",
-                run=("RESOURCE_GROUP=<group> LOCATION=westeurope ./import.sh",),
+                run=("RESOURCE_GROUP=<group> LOCATION=westeurope bash import.sh",),
                 then="A disk that is uploaded already is left alone. A broken upload leaves a disk in the state "
                 "`ActiveUpload` or `ReadyToUpload`, which the next run takes up again.",
             ),

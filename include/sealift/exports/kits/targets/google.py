@@ -116,13 +116,13 @@ def _readme(case: Case, images: list[KitImage]) -> bytes:
             *convert_step(needed=any(not image.there for image in images)),
             Step(
                 do="Copy the disks to the bucket and import them.",
-                run=("PROJECT=<project> LOCATION=us-central1 GCS_BUCKET=<bucket> ./import.sh",),
+                run=("PROJECT=<project> LOCATION=us-central1 GCS_BUCKET=<bucket> bash import.sh",),
                 then="Files that are in the bucket already are not copied again, nor images imported again. The boot "
                 "disk is adapted to Compute Engine unless `SKIP_ADAPTATION=1` is set.",
             ),
             Step(
                 do="Make the machine.",
-                run=("PROJECT=<project> ZONE=us-central1-a ./server.sh",),
+                run=("PROJECT=<project> ZONE=us-central1-a bash server.sh",),
                 then=f"`MACHINE_TYPE` is `{machine_type(case)}` unless you set another.",
             ),
         ),

@@ -43,10 +43,11 @@ def _href(case: Case, boot: KitImage) -> str:
 
 def _variables(case: Case, boot: KitImage) -> bytes:
     server = case.server
-    volumes = ", ".join(
+    sizes = ", ".join(
         f"{hcl(f'data-{number:02d}')} = {max(rules.BOOT_LEAST_GB, up(disk.virtual_size, rules.GB))}"
         for number, disk in enumerate(server.data_disks, 1)
     )
+    volumes = f"{{ {sizes} }}" if sizes else "{}"
     tags = ", ".join(hcl(tag) for tag in server.tags if _TAG.fullmatch(tag))
     return lines(
         _variable("region", "string", "Region of the VPC", hcl(server.region)),
@@ -70,7 +71,7 @@ def _variables(case: Case, boot: KitImage) -> bytes:
             "profile", "string", "Profile, by `ibmcloud is instance-profiles`", _maybe(rules.profile(case))
         ),
         _variable("volume_profile", "string", "Profile of the other volumes", hcl("general-purpose")),
-        _variable("data_volumes", "map(number)", "Gigabytes of each other volume, made empty", f"{{ {volumes} }}"),
+        _variable("data_volumes", "map(number)", "Gigabytes of each other volume, made empty", volumes),
         _variable("tags", "list(string)", "Tags of image, volumes and server", f"[{tags}]"),
     )
 
@@ -141,7 +142,7 @@ def _readme(case: Case, boot: KitImage) -> bytes:
             ),
             Step(
                 do="Or: the image alone by command line, after `ibmcloud login`.",
-                run=(f"{'' if system else 'OPERATING_SYSTEM=<name> '}./import.sh",),
+                run=(f"{'' if system else 'OPERATING_SYSTEM=<name> '}bash import.sh",),
                 then="It waits for the image, and compares the SHA-256 that VPC shows with the export's, if known.",
             ),
         ),

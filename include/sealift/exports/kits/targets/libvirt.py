@@ -175,7 +175,7 @@ def _readme(case: Case, images: list[KitImage], networks: list[str]) -> bytes:
             ),
             Step(
                 do="Copy the disks, and define networks and domain.",
-                run=("./import.sh",),
+                run=("bash import.sh",),
                 then=f"`TARGET_DIR=<folder>` puts the disks elsewhere than into `{POOL}/{server.name}`. Disks that are "
                 "there already are left alone, and so are networks.",
             ),

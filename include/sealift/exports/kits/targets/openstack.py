@@ -180,7 +180,7 @@ def _readme(case: Case, images: list[KitImage]) -> bytes:
             *convert_step(needed=any(not image.there for image in images)),
             Step(
                 do="Upload the disks as images.",
-                run=("./import.sh",),
+                run=("bash import.sh",),
                 then="An image that is there already by its name is left alone.",
             ),
             Step(

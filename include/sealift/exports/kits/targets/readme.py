@@ -78,7 +78,7 @@ def convert_step(*, needed: bool) -> tuple[Step, ...]:
     return (
         Step(
             do="Make the images that this target needs. Every byte is compared with the exported image.",
-            run=("./convert.sh",),
+            run=("bash convert.sh",),
             then="It needs qemu-img, and room for the new files beside the old ones.",
         ),
     )

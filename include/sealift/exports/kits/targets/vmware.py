@@ -227,7 +227,7 @@ def _readme(case: Case, images: list[KitImage]) -> bytes:
             *convert_step(needed=any(not image.there for image in images)),
             Step(
                 do="Put `server.ovf` and its manifest `server.mf`, with the SHA-256 of every file, beside the disks.",
-                run=("./package.sh",),
+                run=("bash package.sh",),
             ),
             Step(
                 do="Deploy, by one of the two.",
