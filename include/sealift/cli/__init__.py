@@ -6,6 +6,7 @@ import click
 
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
+from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
 from sealift.cli.sandbox import sandbox
 
@@ -18,6 +19,7 @@ def main() -> None:
 
 main.add_command(doctor)
 main.add_command(download)
+main.add_command(kits)
 main.add_command(prove)
 main.add_command(prove_export)
 main.add_command(sandbox)

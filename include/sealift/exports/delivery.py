@@ -17,12 +17,13 @@ from typing import Final, Protocol
 from sealift.cos.errors import CosPermissionError
 from sealift.exports import ledger, names
 from sealift.exports.delivery_places import NOTES, How, Place
-from sealift.exports.errors import DeliveryError, NoSuchExportError, SettingsError
+from sealift.exports.errors import DeliveryError, LedgerError, NoSuchExportError, SettingsError
 from sealift.exports.jsontext import digest
 from sealift.exports.looking import real_clock
 from sealift.exports.manifest import Manifest, ManifestDisk, parse_manifest
 from sealift.exports.ports import Clock, CosApi
 from sealift.exports.proofs import LaterProof, add_proof, known_digests, proven_bytes, read_proofs
+from sealift.exports.record import read_record
 from sealift.images.proof import ProofFailed, prove_vhd
 from sealift.transfer.reading import OpensRanges, Remote
 
@@ -313,13 +314,10 @@ class Delivery:
 
     def _record(self) -> DeliveredFile:
         record = self.manifest.record
-        body = self._cos.read(self.manifest.bucket, record.key)
-        if body is None or digest(body) != record.digest:
-            state = "is gone" if body is None else "was changed"
-            raise DeliveryError(
-                f"The configuration record {self.manifest.bucket}/{record.key} {state} since the manifest was written. "
-                f"The images are in {self.place.label}; look at what wrote to the bucket."
-            )
+        try:
+            body = read_record(self._cos, bucket=self.manifest.bucket, record=record)
+        except LedgerError as error:
+            raise DeliveryError(f"{error} The images are in {self.place.label}.") from error
         return self._small(_file_name(record.key), body)
 
     def _small(self, name: str, body: bytes) -> DeliveredFile:

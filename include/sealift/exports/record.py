@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sealift.classic.models import NetworkStorage
 from sealift.exports.errors import LedgerError
 from sealift.exports.jsontext import canonical_json, digest
-from sealift.exports.manifest import ManifestStorage
-from sealift.exports.ports import ClassicApi
+from sealift.exports.manifest import ManifestRecord, ManifestStorage
+from sealift.exports.ports import ClassicApi, CosApi
 from sealift.exports.redact import REMOVED, redact_text, redact_url, speaks_of_secrets
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -194,6 +194,25 @@ def parse_record(body: bytes, *, bucket: str, key: str) -> ConfigurationRecord:
             f"{bucket}/{key} is not a configuration record that this version of Sealift can read "
             f"({error.errors(include_url=False)[0]['msg']}). Look at who wrote it, delete it, then clear the task."
         ) from error
+
+
+def read_record(cos: CosApi, *, bucket: str, record: ManifestRecord) -> bytes:
+    """Read the record that a manifest names, as it stands in the bucket.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param record: what the manifest says of it.
+    :returns: its bytes, which have the manifest's digest.
+    :raises LedgerError: it is gone, or was changed since.
+    """
+    body = cos.read(bucket, record.key)
+    if body is None or digest(body) != record.digest:
+        state = "is gone" if body is None else "was changed"
+        raise LedgerError(
+            f"The configuration record {bucket}/{record.key} {state} since the manifest was written: look at what "
+            "wrote to the bucket."
+        )
+    return body
 
 
 def pick(raw: Mapping[str, Any], paths: Iterable[Path]) -> dict[str, Any]:

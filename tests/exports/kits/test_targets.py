@@ -206,8 +206,7 @@ def test_terraform_takes_hostile_words_for_words(tmp_path: Path) -> None:
     assert json.loads(json.loads(done.stdout)) == [plain(value) for value in words]
 
 
-def variable_default(
-kit: Kit, name: str) -> str | None:
+def variable_default(kit: Kit, name: str) -> str | None:
     block = re.search(rf'variable "{name}" \{{\n(.*?)\n\}}', kit.files["variables.tf"].decode(), re.DOTALL)
     assert block is not None
     found = re.search(r"^  default +=(.*)$", block[1], re.MULTILINE)
@@ -267,9 +266,7 @@ def test_ec2_s_own_model_takes_the_requests(kits: list[Kit], ec2: ServiceModel) 
     check_request(ec2, "ImportImage", {"DiskContainers": containers, "ClientToken": "x", "BootMode": "uefi"})
     for one in containers:
         check_request(ec2, "ImportSnapshot", {"DiskContainer": one})
-    check_request(
-        ec2, "GetInstanceTypesFromInstanceRequirements", json.loads(files["instance-requirements.json"])
-    )
+    check_request(ec2, "GetInstanceTypesFromInstanceRequirements", json.loads(files["instance-requirements.json"]))
 
 
 def test_ec2_s_model_refuses_what_is_wrong(ec2: ServiceModel) -> None:

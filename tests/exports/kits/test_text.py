@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sealift.exports.kits.text import gib, hcl, lines, markdown, plain, quoted, shell, slug, up
 
-anything = st.text(max_size=300) | st.text(alphabet="${}%`\x27\"\\\\<>|*_ \n\x1bA1-", max_size=30)
+anything = st.text(max_size=300) | st.text(alphabet='${}%`\x27"\\\\<>|*_ \n\x1bA1-', max_size=30)
 
 
 @given(anything)

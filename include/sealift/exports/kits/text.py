@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import xml.etree.ElementTree as ET
 from typing import Final
 
 LIMIT: Final = 200
@@ -97,6 +98,17 @@ def lines(*parts: str) -> bytes:
     :returns: UTF-8, with one line end at the end.
     """
     return ("\n".join(parts).rstrip("\n") + "\n").encode()
+
+
+def xml_bytes(element: ET.Element) -> bytes:
+    """Write a tree of XML, indented.
+
+    :param element: its root; changed in place.
+    :returns: UTF-8, with a declaration and a line end at the end.
+    """
+    ET.indent(element)
+    text: bytes = ET.tostring(element, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def gib(count: int) -> str:

@@ -35,9 +35,7 @@ _LIST: Final = Source(
     where="https://cloud.ibm.com/docs/vpc?topic=vpc-create-linux-custom-image (its requirements list)",
     date="2026-04-09",
 )
-_LINUX: Final = Source(
-    where="https://cloud.ibm.com/docs/vpc?topic=vpc-create-linux-custom-image", date="2024-02-22"
-)
+_LINUX: Final = Source(where="https://cloud.ibm.com/docs/vpc?topic=vpc-create-linux-custom-image", date="2024-02-22")
 _IMPORT: Final = Source(where="https://cloud.ibm.com/docs/vpc?topic=vpc-importing-custom-images-vpc", date="2024-06-12")
 _MIGRATE: Final = Source(where="https://cloud.ibm.com/docs/vpc?topic=vpc-migrate-vsi-to-vpc", date="2020-08-03")
 _VOLUME: Final = Source(

@@ -92,11 +92,11 @@ def _server(case: Case, images: list[KitImage]) -> bytes:
             for line in (
                 f'gcloud compute disks describe "$name"-d{image.disk.index} "${{where[@]}}" >/dev/null 2>&1 ||',
                 f'  gcloud compute disks create "$name"-d{image.disk.index} "${{where[@]}}" \\',
-                f"    --image={shell(image_name(case, image))} --image-project=\"$project\"",
+                f'    --image={shell(image_name(case, image))} --image-project="$project"',
             )
         ),
         'gcloud compute instances create "$name" "${where[@]}" --machine-type="$type" \\',
-        f"  --image={shell(image_name(case, images[0]))} --image-project=\"$project\" \\",
+        f'  --image={shell(image_name(case, images[0]))} --image-project="$project" \\',
         *(f'  --disk=name="$name"-d{image.disk.index},device-name=disk-{image.disk.index} \\' for image in data),
         '  ${network[@]+"${network[@]}"}',
     )

@@ -67,9 +67,7 @@ def _variables(case: Case, boot: KitImage) -> bytes:
             _maybe(rules.operating_system(case)),
         ),
         _variable("name", "string", "Name of the server", hcl(server.name)),
-        _variable(
-            "profile", "string", "Profile, by `ibmcloud is instance-profiles`", _maybe(rules.profile(case))
-        ),
+        _variable("profile", "string", "Profile, by `ibmcloud is instance-profiles`", _maybe(rules.profile(case))),
         _variable("volume_profile", "string", "Profile of the other volumes", hcl("general-purpose")),
         _variable("data_volumes", "map(number)", "Gigabytes of each other volume, made empty", volumes),
         _variable("tags", "list(string)", "Tags of image, volumes and server", f"[{tags}]"),

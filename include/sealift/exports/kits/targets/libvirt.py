@@ -12,7 +12,7 @@ from sealift.exports.kits.rules import libvirt as rules
 from sealift.exports.kits.rules.openstack import disk_bus
 from sealift.exports.kits.server import Interface
 from sealift.exports.kits.targets.readme import DOWNLOADED, Step, convert_step, readme
-from sealift.exports.kits.text import lines, plain, quoted, shell
+from sealift.exports.kits.text import lines, plain, quoted, shell, xml_bytes
 
 POOL: Final = "/var/lib/libvirt/images"
 """Where domain.xml looks for the disks; import.sh changes it where they go elsewhere."""
@@ -70,7 +70,7 @@ def domain_xml(case: Case, images: list[KitImage]) -> bytes:
     ET.SubElement(devices, "graphics", type="vnc", port="-1", autoport="yes", listen="127.0.0.1")
     video = ET.SubElement(devices, "video")
     ET.SubElement(video, "model", type="vga")
-    return _bytes(domain)
+    return xml_bytes(domain)
 
 
 def _disk(devices: ET.Element, image: KitImage, number: int, bus: str, path: str) -> None:
@@ -124,7 +124,7 @@ def network_xml(case: Case, one: Interface) -> bytes:
     network = ET.Element("network")
     _text(network, "name", network_name(case, one))
     ET.SubElement(network, "ip", address=one.gateway or "", netmask=one.netmask or "")
-    return _bytes(network)
+    return xml_bytes(network)
 
 
 def _own_networks(case: Case) -> list[Interface]:
@@ -138,11 +138,6 @@ def _own_networks(case: Case) -> list[Interface]:
 
 def _text(parent: ET.Element, tag: str, text: str, /, **attributes: str) -> None:
     ET.SubElement(parent, tag, attributes).text = text
-
-
-def _bytes(element: ET.Element) -> bytes:
-    ET.indent(element)
-    return ET.tostring(element, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
 def _import(case: Case, images: list[KitImage], networks: list[str]) -> bytes:

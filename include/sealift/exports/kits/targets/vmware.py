@@ -11,7 +11,7 @@ from sealift.exports.kits.images import MIB, KitImage, choose, conversion, scrip
 from sealift.exports.kits.models import Target
 from sealift.exports.kits.rules import vmware as rules
 from sealift.exports.kits.targets.readme import DOWNLOADED, Step, convert_step, readme
-from sealift.exports.kits.text import lines, plain, shell, up
+from sealift.exports.kits.text import lines, plain, shell, up, xml_bytes
 
 OVF: Final = "http://schemas.dmtf.org/ovf/envelope/1"
 CIM: Final = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
@@ -107,8 +107,7 @@ def ovf(case: Case, images: list[KitImage]) -> bytes:
     section.set(f"{{{VMW}}}osType", vmware_name)
     _sub(section, "Description").text = plain(server.system.words or "Not known")
     _hardware(_section(system, "VirtualHardwareSection", "The hardware"), case, images, networks)
-    ET.indent(envelope)
-    return ET.tostring(envelope, encoding="utf-8", xml_declaration=True) + b"\n"
+    return xml_bytes(envelope)
 
 
 def _hardware(section: ET.Element, case: Case, images: list[KitImage], networks: list[str]) -> None:
@@ -186,9 +185,7 @@ def _item(section: ET.Element, /, **values: str) -> None:
 
 
 def _sub(parent: ET.Element, tag: str, /, **attributes: str) -> ET.Element:
-    return ET.SubElement(
-        parent, f"{{{OVF}}}{tag}", {f"{{{OVF}}}{key}": value for key, value in attributes.items()}
-    )
+    return ET.SubElement(parent, f"{{{OVF}}}{tag}", {f"{{{OVF}}}{key}": value for key, value in attributes.items()})
 
 
 def _section(parent: ET.Element, tag: str, info: str, /, **attributes: str) -> ET.Element:
