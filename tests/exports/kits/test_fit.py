@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from sealift.exports.kits import GuestSystem, Outcome, Target, build_kits, fit_page, fit_report
+from sealift.exports.kits import FitReport, GuestSystem, Outcome, Target, build_kits, fit_page, fit_report
 from sealift.exports.kits.fit import judge
 from sealift.exports.kits.rules import ALL
+from sealift.exports.schemas import schema_text
 from tests.exports.kits.world import GIB, GPT_EFI, case, converted, disk, drivers, inside, manifest, record, software
 
 FITS, FAILS, UNKNOWN, REMARK = Outcome.FITS, Outcome.FAILS, Outcome.UNKNOWN, Outcome.REMARK
@@ -438,3 +441,11 @@ def test_the_page_counts_and_names_everything_that_was_found() -> None:
 
 def cells(row: str) -> list[str]:
     return row.replace("\\|", "").strip("|").split("|")
+
+
+def test_a_written_report_fits_the_published_schema() -> None:
+    schema = json.loads(schema_text("fit"))
+    for kit in build_kits(manifest(), record(), inside(), [converted("qcow2")]):
+        written = json.loads(kit.files["fit.json"])
+        Draft202012Validator(schema).validate(written)
+        assert FitReport.model_validate(written).targets == [kit.fit]
