@@ -30,6 +30,7 @@ from sealift.cos.errors import (
 )
 from sealift.cos.iam import DEFAULT_ENDPOINT, IamTokens
 from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome
+from sealift.cos.multipart import Multipart
 from sealift.cos.redact import Redactor
 from sealift.cos.regions import (
     EndpointKind,
@@ -541,6 +542,11 @@ class CosClient:
             if found is not None:
                 return PutOutcome.CREATED if replies_lost else PutOutcome.EXISTS_SAME
         raise failure
+
+    @property
+    def multipart(self) -> Multipart:
+        """Uploads in parts."""
+        return Multipart(call=self._call, head=self.head)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there is deleted already.

@@ -263,6 +263,8 @@ _NAMED: Final[Mapping[str, tuple[str, ...]]] = {
     "list_objects_v2": ("IsTruncated", "KeyCount", "Name"),
     "list_multipart_uploads": ("IsTruncated", "Bucket"),
     "create_multipart_upload": ("UploadId",),
+    "upload_part": ("ETag",),
+    "complete_multipart_upload": ("ETag",),
     "list_buckets": ("Owner", "Buckets"),
 }
 """What a true reply to an operation names, at least one of them."""

@@ -52,3 +52,18 @@ class MultipartUpload(CosModel):
     key: str
     upload_id: str
     initiated: datetime | None = None
+
+
+class UploadedPart(CosModel):
+    """A part of an upload, as the store has it.
+
+    :param number: 1 to 10,000.
+    :param size: its bytes.
+    :param etag: without quotes.
+    :param sha256: its SHA-256 in base64, where the store gives it back.
+    """
+
+    number: int
+    size: int
+    etag: str
+    sha256: str | None = None

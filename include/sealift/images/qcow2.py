@@ -12,9 +12,12 @@ import dataclasses
 import struct
 import sys
 import zlib
-from collections import OrderedDict
-from typing import Self
+from collections.abc import Iterator
+from typing import Final, Self
 
+from sealift.images.paged import PagedTable
+from sealift.images.ranges import MIB, gather, merged
+from sealift.images.recent import Recent
 from sealift.images.source import ImageFormatError, RangeSource, check_range
 
 MAGIC = b"QFI\xfb"
@@ -22,6 +25,10 @@ SECTOR = 512
 ADDRESS = 0x00FF_FFFF_FFFF_FE00
 """The bits of an entry that say where a table or a cluster is."""
 COMPRESSED = 1 << 62
+COPIED = 1 << 63
+"""Bit of an entry: the cluster or table is referred to once, so that it may be written in place."""
+WINDOW_BITS = 12
+"""How far back deflate may look in a compressed cluster: QEMU reads with a window of 4 KiB (block/qcow2-threads.c)."""
 ZERO = 1
 """Bit of an L2 entry of version 3: the cluster reads as zeros, whatever is stored."""
 DIRTY, CORRUPT, EXTERNAL_DATA, OTHER_COMPRESSION, EXTENDED_L2 = (1 << bit for bit in range(5))
@@ -30,7 +37,9 @@ LARGEST_L1 = 32 * 1024 * 1024
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _VERSION_3 = struct.Struct(">QQQII")
-_KEEP_TABLES = 64
+_KEEP_TABLES: Final = 64
+_READ_AT_ONCE: Final = 8 * MIB
+"""Bytes of the disk that are read in one go; a longer read goes on from there."""
 
 
 class Qcow2FormatError(ImageFormatError):
@@ -71,6 +80,11 @@ class Header:
         if first["version"] >= 3:
             first |= dict(zip(names[13:], _VERSION_3.unpack_from(data, _HEADER.size), strict=True))
         return cls(**first)
+
+    def pack(self) -> bytes:
+        """Give the bytes of a header of version 3, without extensions."""
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        return _HEADER.pack(*values[:13]) + _VERSION_3.pack(*values[13:])
 
     @property
     def cluster(self) -> int:
@@ -152,7 +166,8 @@ def read_header(source: RangeSource) -> Header:
 class Qcow2Reader:
     """Reads the virtual disk inside a qcow2 image without a backing file.
 
-    Reading is not proving: only what is needed to find the data is looked at.
+    Reading is not proving: only what is needed to find the data is looked at. May be used by many threads where the
+    source may.
 
     :param source: the file.
     :raises Qcow2FormatError: if the structures do not lead to the data.
@@ -165,8 +180,9 @@ class Qcow2Reader:
         at, length = self.header.l1_at, self.header.tables * 8
         if at + length > source.size:
             raise Qcow2FormatError(f"the L1 table at byte {at} lies outside the file", offset=at)
-        self.l1 = unpack_entries(source.read(at, length))
-        self._tables: OrderedDict[int, array.array[int]] = OrderedDict()
+        self._l1 = PagedTable(source, at=at, count=self.header.tables, kind="Q", order="big")
+        kept = min(_KEEP_TABLES, 4 * MIB // self.header.cluster)
+        self._tables: Recent[array.array[int]] = Recent(most=kept)
 
     def table(self, number: int) -> array.array[int]:
         """Give an L2 table.
@@ -175,19 +191,16 @@ class Qcow2Reader:
         :returns: its entries; all zero where there is none.
         :raises Qcow2FormatError: it lies outside the file.
         """
-        if number in self._tables:
-            self._tables.move_to_end(number)
-            return self._tables[number]
-        at = self.l1[number] & ADDRESS
-        if not at:
-            found = array.array("Q", bytes(self.header.cluster))
-        elif at + self.header.cluster > self._source.size:
-            raise Qcow2FormatError(f"L2 table {number} at byte {at} lies outside the file", offset=at)
-        else:
-            found = unpack_entries(self._source.read(at, self.header.cluster))
-        self._tables[number] = found
-        while len(self._tables) > max(1, min(_KEEP_TABLES, 4 * 1024 * 1024 // self.header.cluster)):
-            self._tables.popitem(last=False)
+        found = self._tables.get(number)
+        if found is None:
+            at = self._l1[number] & ADDRESS
+            if not at:
+                found = array.array("Q", bytes(self.header.cluster))
+            elif at + self.header.cluster > self._source.size:
+                raise Qcow2FormatError(f"L2 table {number} at byte {at} lies outside the file", offset=at)
+            else:
+                found = unpack_entries(self._source.read(at, self.header.cluster))
+            self._tables.put(number, found)
         return found
 
     def cluster(self, number: int) -> bytes | None:
@@ -197,19 +210,40 @@ class Qcow2Reader:
         :returns: the bytes of a whole cluster; None where it is zeros that are not stored.
         :raises Qcow2FormatError: it lies outside the file, or cannot be read.
         """
-        entry = self.table(number // self.header.l2_entries)[number % self.header.l2_entries]
-        if entry & COMPRESSED:
-            return self._compressed(number, entry)
-        at = entry & ADDRESS
-        if not at or (self.header.version >= 3 and entry & ZERO):
-            return None
-        # The file may end inside the disk's last cluster.
-        length = min(self.header.cluster, self.size - number * self.header.cluster)
-        if at + length > self._source.size:
-            raise Qcow2FormatError(f"cluster {number} at byte {at} lies outside the file", offset=at)
-        return self._source.read(at, length).ljust(self.header.cluster, b"\0")
+        (found,) = self._clusters(number, number + 1)
+        return found
 
-    def _compressed(self, number: int, entry: int) -> bytes:
+    def _clusters(self, first: int, beyond: int) -> list[bytes | None]:
+        """Give several clusters; those that lie together in the file come with one request."""
+        entries: dict[int, int] = {}
+        for number in range(first, beyond):
+            entry = self.table(number // self.header.l2_entries)[number % self.header.l2_entries]
+            if self._stored(entry):
+                entries[number] = entry
+        ranges = [self._range(number, entry) for number, entry in entries.items()]
+        found: list[bytes | None] = [None] * (beyond - first)
+        for (number, entry), data in zip(entries.items(), gather(self._source, ranges), strict=True):
+            if entry & COMPRESSED:
+                at, _ = compressed_place(entry, self.header.cluster_bits)
+                found[number - first] = self._inflated(number, at, data)
+            else:
+                found[number - first] = bytes(data).ljust(self.header.cluster, b"\0")
+        return found
+
+    def _stored(self, entry: int) -> bool:
+        if entry & COMPRESSED:
+            return True
+        return bool(entry & ADDRESS) and not (self.header.version >= 3 and entry & ZERO)
+
+    def _range(self, number: int, entry: int) -> tuple[int, int]:
+        """Say which bytes of the file hold a cluster."""
+        if not entry & COMPRESSED:
+            at = entry & ADDRESS
+            # The file may end inside the disk's last cluster.
+            end = at + min(self.header.cluster, self.size - number * self.header.cluster)
+            if end > self._source.size:
+                raise Qcow2FormatError(f"cluster {number} at byte {at} lies outside the file", offset=at)
+            return at, end
         at, length = compressed_place(entry, self.header.cluster_bits)
         if at >= self._source.size:
             raise Qcow2FormatError(f"compressed cluster {number} at byte {at} lies outside the file", offset=at)
@@ -217,8 +251,10 @@ class Qcow2Reader:
             raise Qcow2FormatError(
                 f"cluster {number} is compressed in another way than by deflate, which Sealift does not read", offset=at
             )
-        data = self._source.read(at, min(length, self._source.size - at))
-        stream = zlib.decompressobj(-12)
+        return at, min(at + length, self._source.size)
+
+    def _inflated(self, number: int, at: int, data: memoryview) -> bytes:
+        stream = zlib.decompressobj(-WINDOW_BITS)
         try:
             found = stream.decompress(data, self.header.cluster)
         except zlib.error as error:
@@ -232,6 +268,25 @@ class Qcow2Reader:
             )
         return found
 
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """Yield the (start, end) byte ranges of the virtual disk that are stored, as few as can be.
+
+        :returns: the ranges in rising order; all else reads as zeros.
+        :raises Qcow2FormatError: an L2 table lies outside the file.
+        """
+        return merged(self._stored_clusters())
+
+    def _stored_clusters(self) -> Iterator[tuple[int, int]]:
+        length = self.header.cluster
+        for table, place in enumerate(self._l1):
+            if not place & ADDRESS:
+                continue
+            at = table * self.header.l2_entries * length
+            for entry in self.table(table):
+                if self._stored(entry):
+                    yield at, min(at + length, self.size)
+                at += length
+
     def read(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes of the virtual disk from ``offset``.
 
@@ -242,14 +297,21 @@ class Qcow2Reader:
         :raises Qcow2FormatError: if a cluster cannot be read.
         """
         check_range(name="the virtual disk", size=self.size, offset=offset, length=length)
-        pieces = []
-        while length > 0:
-            number, start = divmod(offset, self.header.cluster)
-            take = min(length, self.header.cluster - start)
-            data = self.cluster(number)
-            pieces.append(bytes(take) if data is None else data[start : start + take])
-            offset += take
-            length -= take
+        cluster = self.header.cluster
+        pieces: list[bytes | memoryview] = []
+        at_once = max(1, _READ_AT_ONCE // cluster)
+        end = offset + length
+        while offset < end:
+            first = offset // cluster
+            beyond = min(first + at_once, -(-end // cluster))
+            for number, data in enumerate(self._clusters(first, beyond), start=first):
+                start = max(offset, number * cluster)
+                stop = min(end, (number + 1) * cluster)
+                if data is None:
+                    pieces.append(bytes(stop - start))
+                else:
+                    pieces.append(memoryview(data)[start - number * cluster : stop - number * cluster])
+            offset = min(end, beyond * cluster)
         return b"".join(pieces)
 
 

@@ -7,9 +7,12 @@ file and over an object in a bucket (``sealift.cos.source.ObjectSource`` fits th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
+
+from sealift.images.sparse import data_extents
 
 
 class RangeSource(Protocol):
@@ -22,6 +25,15 @@ class RangeSource(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset``; a short read raises."""
+        ...
+
+
+@runtime_checkable
+class KnowsHoles(Protocol):
+    """A source that can tell which of its bytes are stored, as a sparse file can."""
+
+    def data_ranges(self) -> Iterator[tuple[int, int]]:
+        """Yield the (start, end) ranges that are stored, in rising order; all else reads as zeros."""
         ...
 
 
@@ -91,6 +103,16 @@ class FileSource:
             offset += len(piece)
             length -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def data_ranges(self) -> Iterator[tuple[int, int]]:
+        """Yield the (start, end) ranges of the file that are not holes, in rising order.
+
+        :returns: the ranges; all else reads as zeros.
+        :raises ValueError: if the source is closed.
+        """
+        if self._fd is None:
+            raise ValueError(f"{self._path} is closed")
+        yield from data_extents(self._fd, self.size)
 
     def close(self) -> None:
         """Close the file. Closing twice does nothing."""

@@ -94,6 +94,43 @@ def pread_exactly(fd: int, length: int, offset: int) -> bytes:
     return data
 
 
+class ChunkDigest:
+    """The digest of a disk, taken in as its bytes come; see :func:`digest_of_chunks` for what it is.
+
+    :param size: length of the whole disk in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._digest = hashlib.sha256(_DIGEST_PREFIX + size.to_bytes(8, "big"))
+
+    def chunk(self, number: int, data: bytes) -> None:
+        """Take in a chunk. Chunks come in rising order; those that are all zero may be left out.
+
+        :param number: of the chunk, from 0.
+        :param data: its bytes.
+        """
+        if not is_zero(data):
+            self._digest.update(number.to_bytes(8, "big"))
+            self._digest.update(data)
+
+    def stretch(self, offset: int, data: bytes) -> None:
+        """Take in several chunks that follow each other.
+
+        :param offset: byte of the disk where they begin: a multiple of 64 KiB.
+        :param data: whole chunks, but for the last, which may end early: what is missing of it up to the disk's end is
+            zeros.
+        """
+        for at in range(0, len(data), DIGEST_CHUNK):
+            number = (offset + at) // DIGEST_CHUNK
+            length = min(DIGEST_CHUNK, self._size - number * DIGEST_CHUNK)
+            self.chunk(number, data[at : at + length].ljust(length, b"\0"))
+
+    def hexdigest(self) -> str:
+        """Return the digest of what has come so far: ``sparse-sha256:<hex>``."""
+        return f"sparse-sha256:{self._digest.hexdigest()}"
+
+
 def digest_of_chunks(size: int, chunks: Iterable[tuple[int, bytes]]) -> str:
     """Return the digest of a disk from its chunks.
 
@@ -104,12 +141,10 @@ def digest_of_chunks(size: int, chunks: Iterable[tuple[int, bytes]]) -> str:
     :param chunks: (number, bytes) of at least the chunks that are not zero, in rising order.
     :returns: ``sparse-sha256:<hex>``.
     """
-    digest = hashlib.sha256(_DIGEST_PREFIX + size.to_bytes(8, "big"))
+    digest = ChunkDigest(size)
     for number, chunk in chunks:
-        if not is_zero(chunk):
-            digest.update(number.to_bytes(8, "big"))
-            digest.update(chunk)
-    return f"sparse-sha256:{digest.hexdigest()}"
+        digest.chunk(number, chunk)
+    return digest.hexdigest()
 
 
 def sparse_digest(fd: int, size: int) -> str:

@@ -14,10 +14,13 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self, TypeVar
 from uuid import UUID
 
-from sealift.images.source import ImageFormatError, RangeSource, check_range
+from sealift.images.paged import PagedTable
+from sealift.images.ranges import MIB, gather, merged
+from sealift.images.recent import Recent
+from sealift.images.source import ImageFormatError, KnowsHoles, RangeSource, check_range
 from sealift.images.sparse import DIGEST_CHUNK, digest_of_chunks
 
 SECTOR = 512
@@ -45,6 +48,14 @@ unless that is the largest geometry there is (QEMU's block/vpc.c)."""
 _FOOTER = struct.Struct(">8sIIQI4sI4sQQHBBII16sB427x")
 _DYNAMIC = struct.Struct(">8sQQIIII16sII512s192s256x")
 _CHECKSUM_AT = {_FOOTER.size: 64, _DYNAMIC.size: 36}
+
+_READ_AT_ONCE: Final = 8 * MIB
+"""Bytes of the disk that are read in one go; a longer read goes on from there."""
+
+_KEPT_BITMAPS: Final = MIB
+"""Bytes of bitmaps that stay in memory."""
+
+Block = TypeVar("Block", bytes, memoryview)
 
 
 class DiskType(IntEnum):
@@ -337,8 +348,12 @@ def pack_bat(entries: array.array[int]) -> bytes:
 class VhdReader:
     """Reads the virtual disk inside a dynamic or fixed VHD. Sectors that no bitmap claims read as zeros.
 
+    So the specification says, and so XenServer reads, which may leave in such sectors whatever lay on its storage
+    before. QEMU does not look at bitmaps when it reads (block/vpc.c): where a producer stored data without claiming it,
+    QEMU sees it and this reader does not.
+
     Reading is not proving: only what is needed to find the data is looked at. :func:`sealift.images.proof.prove_vhd`
-    judges an image.
+    judges an image. May be used by many threads where the source may.
 
     :param source: the VHD.
     :raises VhdFormatError: if the structures do not lead to the data, or the disk is differencing.
@@ -357,8 +372,6 @@ class VhdReader:
             )
         self.size = self.footer.current_size
         self.header: DynamicHeader | None = None
-        self._bat: array.array[int] = array.array("I")
-        self._bitmap: tuple[int, bytes] = (-1, b"")
         if self.footer.disk_type == DiskType.DYNAMIC:
             self._open_dynamic()
         elif self.footer.disk_type == DiskType.FIXED:
@@ -392,7 +405,8 @@ class VhdReader:
                 offset=header.table_offset,
             )
         self.header = header
-        self._bat = unpack_bat(self._source.read(header.table_offset, needed * 4))
+        self._bat = PagedTable(self._source, at=header.table_offset, count=needed, kind="I", order="big")
+        self._bitmaps: Recent[bytes] = Recent(most=_KEPT_BITMAPS // header.bitmap_size)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes of the virtual disk from ``offset``.
@@ -405,28 +419,58 @@ class VhdReader:
         check_range(name="the virtual disk", size=self.size, offset=offset, length=length)
         if self.header is None:
             return self._source.read(offset, length)
-        pieces = []
-        while length > 0:
-            block, start = divmod(offset, self.header.block_size)
-            take = min(length, self.header.block_size - start)
-            pieces.append(self._read_block(self.header, block, start, take))
-            offset += take
-            length -= take
+        pieces: list[bytes | memoryview] = []
+        end = offset + length
+        while offset < end:
+            stop = min(end, offset + _READ_AT_ONCE)
+            pieces += self._blocks(self.header, offset, stop)
+            offset = stop
         return b"".join(pieces)
 
-    def _read_block(self, header: DynamicHeader, block: int, start: int, length: int) -> bytes:
-        entry = self._bat[block]
-        if entry == UNALLOCATED:
-            return bytes(length)
-        if self._bitmap[0] != block:
-            self._bitmap = (block, self._source.read(entry * SECTOR, header.bitmap_size))
-        data = self._source.read(entry * SECTOR + header.bitmap_size + start, length)
-        return mask_sectors(data, start=start, bitmap=self._bitmap[1])
+    def _blocks(self, header: DynamicHeader, offset: int, end: int) -> list[bytes | memoryview]:
+        """Read a stretch of the disk; blocks that lie together in the file come with one request."""
+        parts: list[tuple[int, int, int]] = []  # BAT entry, first byte in the block, bytes
+        bitmaps: dict[int, bytes] = {}
+        ranges: list[tuple[int, int]] = []
+        missing: list[int] = []
+        while offset < end:
+            block, start = divmod(offset, header.block_size)
+            take = min(end - offset, header.block_size - start)
+            entry = self._bat[block]
+            parts.append((entry, start, take))
+            offset += take
+            if entry == UNALLOCATED:
+                continue
+            at = entry * SECTOR
+            ranges.append((at + header.bitmap_size + start, at + header.bitmap_size + start + take))
+            known = self._bitmaps.get(entry)
+            if known is None:
+                missing.append(entry)
+            else:
+                bitmaps[entry] = known
+        found = gather(self._source, ranges + [(e * SECTOR, e * SECTOR + header.bitmap_size) for e in missing])
+        for entry, bitmap in zip(missing, found[len(ranges) :], strict=True):
+            bitmaps[entry] = bytes(bitmap)
+            self._bitmaps.put(entry, bitmaps[entry])
+        data = iter(found)
+        return [
+            bytes(take) if entry == UNALLOCATED else mask_sectors(next(data), start=start, bitmap=bitmaps[entry])
+            for entry, start, take in parts
+        ]
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """Yield the (start, end) byte ranges of the virtual disk that are stored, as few as can be.
+
+        :returns: the ranges in rising order; all else reads as zeros.
+        """
+        if self.header is None and isinstance(self._source, KnowsHoles):
+            return merged((start, min(end, self.size)) for start, end in self._source.data_ranges())
+        return merged(self.stored_ranges())
 
     def stored_ranges(self) -> Iterator[tuple[int, int]]:
-        """Yield the (start, end) byte ranges of the virtual disk that are stored; all others are zeros.
+        """Yield the (start, end) byte ranges of the virtual disk that are stored, each block for itself.
 
-        :returns: the ranges in rising order; an end is the first byte after its range.
+        :returns: the ranges in rising order; an end is the first byte after its range. All others are zeros.
         """
         if self.header is None:
             yield 0, self.size
@@ -462,7 +506,7 @@ class VhdReader:
                 done = number + 1
 
 
-def mask_sectors(data: bytes, *, start: int, bitmap: bytes) -> bytes:
+def mask_sectors(data: Block, *, start: int, bitmap: bytes) -> Block | bytes:
     """Return block data with the sectors that the bitmap does not claim set to zero.
 
     :param data: bytes of a block.
@@ -470,13 +514,24 @@ def mask_sectors(data: bytes, *, start: int, bitmap: bytes) -> bytes:
     :param bitmap: the block's bitmap; the first sector is the highest bit of the first byte.
     :returns: as many bytes as ``data`` has.
     """
-    first, last = start // SECTOR, (start + len(data) - 1) // SECTOR
-    if bitmap[first // 8 : last // 8 + 1].count(0xFF) == last // 8 - first // 8 + 1:
+    first, last = start // SECTOR // 8, (start + len(data) - 1) // SECTOR // 8
+    claimed = bitmap[first : last + 1]
+    if claimed.count(0xFF) == last - first + 1:
         return data
-    masked: bytearray | None = None
-    for sector in range(first, last + 1):
-        if not bitmap[sector // 8] & (0x80 >> sector % 8):
-            masked = masked if masked is not None else bytearray(data)
-            begin, end = max(sector * SECTOR - start, 0), min((sector + 1) * SECTOR - start, len(data))
-            masked[begin:end] = bytes(end - begin)
-    return data if masked is None else bytes(masked)
+    masked = bytearray(data)
+    for number, bits in enumerate(claimed, start=first):
+        for sector, beyond in _CLEAR[bits]:
+            begin = max((number * 8 + sector) * SECTOR - start, 0)
+            end = min((number * 8 + beyond) * SECTOR - start, len(data))
+            if begin < end:
+                masked[begin:end] = bytes(end - begin)
+    return bytes(masked)
+
+
+def _clear_runs(bits: int) -> Iterator[tuple[int, int]]:
+    """Yield the (first, first after) runs of zeros among eight bits, the highest being number 0."""
+    return merged((number, number + 1) for number in range(8) if not bits & 0x80 >> number)
+
+
+_CLEAR: Final = tuple(tuple(_clear_runs(bits)) for bits in range(256))
+"""For each byte of a bitmap the sectors that it does not claim."""

@@ -60,7 +60,7 @@ def write_dynamic_vhd(
         raise ValueError(f"block size {block_size} is not a power of two from {_PAGE} up")
     with raw.open("rb", buffering=0) as source, out.open("wb") as target:
         virtual_size = _checked_size(raw, source)
-        footer = _footer(
+        footer = footer_for(
             disk_type=vhd.DiskType.DYNAMIC,
             virtual_size=virtual_size,
             uuid=uuid,
@@ -111,7 +111,7 @@ def write_fixed_vhd(*, raw: Path, out: Path, uuid: UUID, creator_app: bytes = CR
     """
     with raw.open("rb", buffering=0) as source, out.open("wb") as target:
         virtual_size = _checked_size(raw, source)
-        footer = _footer(
+        footer = footer_for(
             disk_type=vhd.DiskType.FIXED,
             virtual_size=virtual_size,
             uuid=uuid,
@@ -161,9 +161,20 @@ def _checked_size(raw: Path, source: BinaryIO) -> int:
     return size
 
 
-def _footer(
+def footer_for(
     *, disk_type: vhd.DiskType, virtual_size: int, uuid: UUID, creator_app: bytes, timestamp: datetime, data_offset: int
 ) -> vhd.VhdFooter:
+    """Make the footer of a new VHD.
+
+    :param disk_type: fixed or dynamic.
+    :param virtual_size: bytes of the disk.
+    :param uuid: the disk's identity.
+    :param creator_app: four bytes that name the creator.
+    :param timestamp: creation time with a time zone.
+    :param data_offset: where the dynamic header is; :data:`~sealift.images.vhd.NO_OFFSET` in a fixed disk.
+    :returns: the footer. Its geometry makes QEMU and others take the disk's exact size.
+    :raises ValueError: if one of these cannot be had in a VHD.
+    """
     if len(creator_app) != 4:
         raise ValueError(f"the creator of a VHD has four bytes, not {creator_app!r}")
     cylinders, heads, per_track = vhd.geometry_for(virtual_size)

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import itertools
 import re
 import struct
 import sys
 import zlib
-from collections import OrderedDict
-from typing import Self
+from collections.abc import Iterator
+from typing import Final, Self
 
+from sealift.images.paged import PagedTable
+from sealift.images.ranges import MIB, gather, merged
+from sealift.images.recent import Recent
 from sealift.images.source import ImageFormatError, RangeSource, check_range
 
 SECTOR = 512
@@ -43,7 +47,11 @@ NO_PARENT = "ffffffff"
 _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH433x")
 _MARKER = struct.Struct("<QII496x")
 _GRAIN = struct.Struct("<QI")
-_KEEP_TABLES = 64
+_KEEP_TABLES: Final = 256
+_TABLES_AT_ONCE: Final = 64
+_FIRST_READ: Final = 8 * SECTOR
+_READ_AT_ONCE: Final = 8 * MIB
+"""Bytes of the disk that are read in one go; a longer read goes on from there."""
 
 
 class VmdkFormatError(ImageFormatError):
@@ -184,7 +192,7 @@ def unpack_entries(data: bytes) -> array.array[int]:
     return entries
 
 
-def inflate(data: bytes, *, most: int) -> bytes:
+def inflate(data: bytes | memoryview, *, most: int) -> bytes:
     """Give a compressed grain's bytes.
 
     :param data: a zlib stream.
@@ -225,10 +233,27 @@ def find_header(source: RangeSource) -> tuple[SparseHeader, SparseHeader]:
     return header, footer
 
 
+def read_descriptor(source: RangeSource, header: SparseHeader) -> dict[str, str]:
+    """Read the descriptor inside a file.
+
+    :param source: the file.
+    :param header: its header.
+    :returns: as :func:`parse_descriptor`; empty where the header names none.
+    :raises VmdkFormatError: if it lies where it cannot be.
+    """
+    at, length = header.descriptor_at * SECTOR, header.descriptor_size * SECTOR
+    if not length:
+        return {}
+    if at < SECTOR or length > LARGEST_DESCRIPTOR or at + length > source.size:
+        raise VmdkFormatError(f"the header puts the descriptor at bytes {at} to {at + length}", offset=at)
+    return parse_descriptor(source.read(at, length))
+
+
 class VmdkReader:
     """Reads the virtual disk inside a VMDK of one sparse extent.
 
-    Reading is not proving: only what is needed to find the data is looked at.
+    Reading is not proving: only what is needed to find the data is looked at. May be used by many threads where the
+    source may.
 
     :param source: the file.
     :raises VmdkFormatError: if the structures do not lead to the data.
@@ -241,8 +266,8 @@ class VmdkReader:
         at = self.footer.directory_at * SECTOR
         if at + self.header.tables * 4 > source.size:
             raise VmdkFormatError(f"the grain directory at byte {at} lies outside the file", offset=at)
-        self.directory = unpack_entries(source.read(at, self.header.tables * 4))
-        self._tables: OrderedDict[int, array.array[int]] = OrderedDict()
+        self._directory = PagedTable(source, at=at, count=self.header.tables, kind="I", order="little")
+        self._tables: Recent[array.array[int]] = Recent(most=_KEEP_TABLES)
 
     def table(self, number: int) -> array.array[int]:
         """Give a grain table.
@@ -251,23 +276,26 @@ class VmdkReader:
         :returns: its entries; all unallocated where the directory has none.
         :raises VmdkFormatError: it lies outside the file.
         """
-        if number in self._tables:
-            self._tables.move_to_end(number)
-            return self._tables[number]
-        entry = self.directory[number]
-        length = self.header.table_entries * 4
-        if entry == UNALLOCATED:
-            found = array.array("I", bytes(length))
-        elif entry * SECTOR + length > self._source.size:
+        found = self._tables.get(number)
+        if found is None:
+            entry = self._directory[number]
+            if entry == UNALLOCATED:
+                found = array.array("I", bytes(self._table_bytes))
+            else:
+                found = unpack_entries(self._source.read(self._table_at(number, entry), self._table_bytes))
+            self._tables.put(number, found)
+        return found
+
+    @property
+    def _table_bytes(self) -> int:
+        return self.header.table_entries * 4
+
+    def _table_at(self, number: int, entry: int) -> int:
+        if entry * SECTOR + self._table_bytes > self._source.size:
             raise VmdkFormatError(
                 f"grain table {number} at sector {entry} lies outside the file", offset=entry * SECTOR
             )
-        else:
-            found = unpack_entries(self._source.read(entry * SECTOR, length))
-        self._tables[number] = found
-        while len(self._tables) > _KEEP_TABLES:
-            self._tables.popitem(last=False)
-        return found
+        return entry * SECTOR
 
     def grain(self, number: int) -> bytes | None:
         """Give a grain's bytes.
@@ -276,24 +304,54 @@ class VmdkReader:
         :returns: the bytes of a whole grain; None where it is zeros that are not stored.
         :raises VmdkFormatError: it lies outside the file, or is not what its marker says.
         """
-        entry = self.table(number // self.header.table_entries)[number % self.header.table_entries]
-        if entry == UNALLOCATED or (entry == ZEROED and self.header.flags & FLAG_ZEROED_GRAINS):
-            return None
-        at = entry * SECTOR
-        length = self.header.grain_bytes
-        if not self.header.compressed:
-            # The last grain of a disk may be cut off with the file.
-            length = min(length, self.size - number * length)
-            if at + length > self._source.size:
-                raise VmdkFormatError(f"grain {number} at sector {entry} lies outside the file", offset=at)
-            return self._source.read(at, length).ljust(self.header.grain_bytes, b"\0")
-        return self._compressed(number, at)
+        (found,) = self._grains(number, number + 1)
+        return found
 
-    def _compressed(self, number: int, at: int) -> bytes:
-        if at + _GRAIN.size > self._source.size:
-            raise VmdkFormatError(f"grain {number} at byte {at} lies outside the file", offset=at)
-        # Most grains fit into one read with their marker.
-        first = self._source.read(at, min(SECTOR * 8, self._source.size - at))
+    def _grains(self, first: int, beyond: int) -> list[bytes | None]:
+        """Give several grains; those that lie together in the file come with one request."""
+        places: dict[int, int] = {}
+        for number in range(first, beyond):
+            entry = self.table(number // self.header.table_entries)[number % self.header.table_entries]
+            if self._stored(entry):
+                places[number] = entry * SECTOR
+        ranges = self._ranges(places)
+        found: list[bytes | None] = [None] * (beyond - first)
+        for (number, at), data in zip(places.items(), gather(self._source, ranges), strict=True):
+            if self.header.compressed:
+                found[number - first] = self._inflated(number, at, data)
+            else:
+                found[number - first] = bytes(data).ljust(self.header.grain_bytes, b"\0")
+        return found
+
+    def _stored(self, entry: int) -> bool:
+        return entry != UNALLOCATED and not (entry == ZEROED and self.header.flags & FLAG_ZEROED_GRAINS)
+
+    def _ranges(self, places: dict[int, int]) -> list[tuple[int, int]]:
+        """Say which bytes of the file to read for grains; of a compressed one only its marker tells how long it is."""
+        length = self.header.grain_bytes
+        ranges = []
+        if not self.header.compressed:
+            for number, at in places.items():
+                # The last grain of a disk may be cut off with the file.
+                end = at + min(length, self.size - number * length)
+                if end > self._source.size:
+                    raise VmdkFormatError(
+                        f"grain {number} at sector {at // SECTOR} lies outside the file", offset=at
+                    )
+                ranges.append((at, end))
+            return ranges
+        # Most grains that are asked for alone fit into eight sectors. Of several, each ends where the next begins.
+        guess = _FIRST_READ if len(places) == 1 else length + 2 * SECTOR
+        starts = sorted(set(places.values()))
+        following = dict(itertools.pairwise(starts))
+        for number, at in places.items():
+            if at + _GRAIN.size > self._source.size:
+                raise VmdkFormatError(f"grain {number} at byte {at} lies outside the file", offset=at)
+            end = min(at + guess, following.get(at, at + guess), self._source.size)
+            ranges.append((at, end))
+        return ranges
+
+    def _inflated(self, number: int, at: int, first: memoryview) -> bytes:
         sector, size = _GRAIN.unpack_from(first)
         if sector != number * self.header.grain or not size:
             raise VmdkFormatError(
@@ -303,14 +361,55 @@ class VmdkReader:
             )
         if size > 2 * self.header.grain_bytes or at + _GRAIN.size + size > self._source.size:
             raise VmdkFormatError(f"the grain at byte {at} has {size} bytes, more than there can be", offset=at)
-        data = first[_GRAIN.size : _GRAIN.size + size]
+        data: bytes | memoryview = first[_GRAIN.size : _GRAIN.size + size]
         if len(data) < size:
-            data += self._source.read(at + len(first), size - len(data))
+            data = bytes(data) + self._source.read(at + len(first), size - len(data))
         try:
             found = inflate(data, most=self.header.grain_bytes)
         except ValueError as error:
             raise VmdkFormatError(f"the grain at byte {at} cannot be read: {error}", offset=at) from None
         return found.ljust(self.header.grain_bytes, b"\0")
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """Yield the (start, end) byte ranges of the virtual disk that are stored, as few as can be.
+
+        :returns: the ranges in rising order; all else reads as zeros.
+        :raises VmdkFormatError: a grain table lies outside the file.
+        """
+        return merged(self._stored_grains())
+
+    def _stored_grains(self) -> Iterator[tuple[int, int]]:
+        length = self.header.grain_bytes
+        for table, entries in self._tables_in_order():
+            at = table * self.header.table_entries * length
+            for entry in entries:
+                if self._stored(entry):
+                    yield at, min(at + length, self.size)
+                at += length
+
+    def _tables_in_order(self) -> Iterator[tuple[int, array.array[int]]]:
+        """Yield the tables that there are; those that lie one behind the other in the file come with one request."""
+        together: list[tuple[int, int]] = []
+        for number, entry in enumerate(self._directory):
+            if entry == UNALLOCATED:
+                continue
+            at = self._table_at(number, entry)
+            if together and (at != together[-1][1] + self._table_bytes or len(together) == _TABLES_AT_ONCE):
+                yield from self._read_tables(together)
+                together = []
+            together.append((number, at))
+        if together:
+            yield from self._read_tables(together)
+
+    def _read_tables(self, places: list[tuple[int, int]]) -> list[tuple[int, array.array[int]]]:
+        data = self._source.read(places[0][1], len(places) * self._table_bytes)
+        found = []
+        for index, (number, _) in enumerate(places):
+            entries = unpack_entries(data[index * self._table_bytes : (index + 1) * self._table_bytes])
+            # Whoever asks for extents reads them next.
+            self._tables.put(number, entries)
+            found.append((number, entries))
+        return found
 
     def read(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes of the virtual disk from ``offset``.
@@ -322,12 +421,19 @@ class VmdkReader:
         :raises VmdkFormatError: if a grain cannot be read.
         """
         check_range(name="the virtual disk", size=self.size, offset=offset, length=length)
-        pieces = []
-        while length > 0:
-            number, start = divmod(offset, self.header.grain_bytes)
-            take = min(length, self.header.grain_bytes - start)
-            data = self.grain(number)
-            pieces.append(bytes(take) if data is None else data[start : start + take])
-            offset += take
-            length -= take
+        grain = self.header.grain_bytes
+        pieces: list[bytes | memoryview] = []
+        at_once = max(1, _READ_AT_ONCE // grain)
+        end = offset + length
+        while offset < end:
+            first = offset // grain
+            beyond = min(first + at_once, -(-end // grain))
+            for number, data in enumerate(self._grains(first, beyond), start=first):
+                start = max(offset, number * grain)
+                stop = min(end, (number + 1) * grain)
+                if data is None:
+                    pieces.append(bytes(stop - start))
+                else:
+                    pieces.append(memoryview(data)[start - number * grain : stop - number * grain])
+            offset = min(end, beyond * grain)
         return b"".join(pieces)
