@@ -14,6 +14,7 @@ import pytest
 
 from sealift.images import vhd
 from sealift.images.vhd_writer import write_dynamic_vhd, write_fixed_vhd
+from tests.images.convert.samples import MADE_BY_QEMU, MIXED_SIZE, mixed_disk, qemu_img, write_disk
 
 MIB = 1024 * 1024
 DISK_SIZE = 64 * MIB
@@ -74,6 +75,19 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     write_dynamic_vhd(raw=raw, out=folder / "dynamic.vhd", uuid=IMAGE_UUID, timestamp=STAMP)
     write_fixed_vhd(raw=raw, out=folder / "fixed.vhd", uuid=IMAGE_UUID, timestamp=STAMP)
     return Images(folder=folder, raw=raw, dynamic=folder / "dynamic.vhd", fixed=folder / "fixed.vhd")
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A disk of mixed data by producer: QEMU in all its ways, Sealift's own writer, and ``raw``, the disk itself."""
+    folder = tmp_path_factory.mktemp("mixed")
+    found = {"raw": write_disk(folder / "disk.raw", mixed_disk(), size=MIXED_SIZE)}
+    for name, options in MADE_BY_QEMU.items():
+        found[name] = folder / name
+        qemu_img("convert", "-f", "raw", *options, found["raw"], found[name])
+    found["sealift"] = folder / "sealift.vhd"
+    write_dynamic_vhd(raw=found["raw"], out=found["sealift"], uuid=IMAGE_UUID, timestamp=STAMP)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

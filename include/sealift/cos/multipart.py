@@ -61,7 +61,13 @@ class Multipart:
         return MultipartUpload(key=key, upload_id=str(reply["UploadId"]))
 
     def send(
-        self, bucket: str, upload: MultipartUpload, number: int, body: bytes | bytearray, *, sha256: str
+        self,
+        bucket: str,
+        upload: MultipartUpload,
+        number: int,
+        body: bytes | bytearray,
+        *,
+        digest: Mapping[str, str],
     ) -> UploadedPart:
         """Send a part; one of the same number that was sent before is replaced.
 
@@ -69,7 +75,8 @@ class Multipart:
         :param upload: the upload.
         :param number: of the part, 1 to 10,000.
         :param body: its bytes: 5 MiB or more, but for the last part.
-        :param sha256: their SHA-256 in base64, by which the store checks them.
+        :param digest: in base64, by which the store checks the bytes, under the SDK's name: ``ContentMD5``, or
+            ``ChecksumSHA256``, which a store that does not know it passes over; then it does not give it back.
         :returns: what the store says of the part.
         :raises CosNotFoundError: where the upload was completed or aborted.
         :raises CosError: where the store has received other bytes.
@@ -82,7 +89,7 @@ class Multipart:
             UploadId=upload.upload_id,
             PartNumber=number,
             Body=body,
-            ChecksumSHA256=sha256,
+            **digest,
         )
         return UploadedPart(
             number=number,

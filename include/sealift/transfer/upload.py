@@ -1,9 +1,8 @@
 """Uploads an object that is only being made: part by part, several at a time, the first part last where it has to be.
 
-Bytes come in their order and become parts of equal size. Each part is sent with its SHA-256, by which the store checks it;
-a store that gives no digest back is held to the MD5 in the part's ETag. What the whole must look like follows from the
-parts, and is compared at the end. A part is in memory until the store has it, so that it can be sent again. Where
-anything fails, the upload is aborted: an object is whole or not there.
+Bytes come in their order and become parts of equal size. Each part is sent with a digest by which the store checks it.
+What the whole must look like follows from the parts, and is compared at the end. A part is in memory until the store has
+it, so that it can be sent again. Where anything fails, the upload is aborted: an object is whole or not there.
 """
 
 from __future__ import annotations
@@ -11,17 +10,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from sealift.cos.client import CosClient
 from sealift.cos.errors import CosError
-from sealift.cos.models import MultipartUpload, UploadedPart
+from sealift.cos.models import UploadedPart
 from sealift.cos.multipart import etag_of
 from sealift.transfer.errors import DigestError, TransferError
-from sealift.transfer.s3_bucket import S3Bucket, unquoted
+from sealift.transfer.upload_targets import Finished, UploadTarget
 
 MIB: Final = 1024 * 1024
 PART_SIZE: Final = 8 * MIB
@@ -35,8 +33,8 @@ PARTS_AT_MOST: Final = 10_000
 
 STREAMS: Final = 4
 MEMORY: Final = 64 * MIB
-"""Bytes of parts in memory; an upload that can become very large has fewer streams for it, but one and a part that is
-filled meanwhile."""
+"""Bytes of parts in memory. An upload that can become very large has larger parts and fewer streams for it; it never has
+less than a part that is sent and one that is filled meanwhile, and one more where the first comes last."""
 
 _ZEROS: Final = bytes(256 * 1024)
 
@@ -50,7 +48,7 @@ class Uploaded:
     :param part_size: bytes of each part but the last.
     :param parts: how many parts it came in.
     :param sha256: its SHA-256 in hexadecimal digits; None where its first bytes came last.
-    :param checked_by: what the store's own digests were compared by: ``SHA-256 of its parts`` or ``MD5 of its parts``.
+    :param checked_by: by what the store checked each part: ``SHA-256 of its parts`` or ``MD5 of its parts``.
     """
 
     size: int
@@ -59,198 +57,6 @@ class Uploaded:
     parts: int
     sha256: str | None
     checked_by: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """What a store says of an object that has just been completed.
-
-    :param size: in bytes.
-    :param etag: without quotes.
-    """
-
-    size: int
-    etag: str
-
-
-class UploadTarget(Protocol):
-    """One object of a store that takes uploads in parts."""
-
-    @property
-    def label(self) -> str:
-        """What the object is called in messages."""
-        ...
-
-    def begin(self) -> str:
-        """Begin an upload and return its id."""
-        ...
-
-    def others(self, upload_id: str) -> list[str]:
-        """List the ids of other uploads of this object that were neither completed nor aborted."""
-        ...
-
-    def send(self, upload_id: str, number: int, data: bytearray, sha256: str) -> UploadedPart:
-        """Send a part with its SHA-256 in base64."""
-        ...
-
-    def complete(self, upload_id: str, parts: Sequence[UploadedPart]) -> Finished:
-        """Put the parts together."""
-        ...
-
-    def abort(self, upload_id: str) -> None:
-        """Abort an upload."""
-        ...
-
-    def delete(self) -> None:
-        """Delete the object."""
-        ...
-
-
-class CosTarget:
-    """An object in Cloud Object Storage.
-
-    :param client: the object store.
-    :param bucket: the bucket.
-    :param key: the object.
-    :param metadata: kept with it.
-    """
-
-    def __init__(self, *, client: CosClient, bucket: str, key: str, metadata: Mapping[str, str] | None = None) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._key = key
-        self._metadata = dict(metadata or {})
-
-    @property
-    def label(self) -> str:
-        """What the object is called in messages."""
-        return f"{self._bucket}/{self._key}"
-
-    def begin(self) -> str:
-        """Begin an upload and return its id."""
-        return self._client.multipart.begin(self._bucket, self._key, metadata=self._metadata).upload_id
-
-    def others(self, upload_id: str) -> list[str]:
-        """List the ids of other unfinished uploads of this object.
-
-        :param upload_id: the one that is left out.
-        """
-        found = self._client.list_multipart_uploads(self._bucket, self._key)
-        return [one.upload_id for one in found if one.key == self._key and one.upload_id != upload_id]
-
-    def send(self, upload_id: str, number: int, data: bytearray, sha256: str) -> UploadedPart:
-        """Send a part.
-
-        :param upload_id: the upload.
-        :param number: of the part, from 1.
-        :param data: its bytes.
-        :param sha256: their SHA-256 in base64.
-        """
-        return self._client.multipart.send(self._bucket, self._upload(upload_id), number, data, sha256=sha256)
-
-    def complete(self, upload_id: str, parts: Sequence[UploadedPart]) -> Finished:
-        """Put the parts together.
-
-        :param upload_id: the upload.
-        :param parts: in their order.
-        """
-        found = self._client.multipart.complete(self._bucket, self._upload(upload_id), parts)
-        return Finished(size=found.size, etag=found.etag)
-
-    def abort(self, upload_id: str) -> None:
-        """Abort an upload.
-
-        :param upload_id: the upload.
-        """
-        self._client.multipart.abort(self._bucket, self._upload(upload_id))
-
-    def delete(self) -> None:
-        """Delete the object."""
-        self._client.delete(self._bucket, self._key)
-
-    def _upload(self, upload_id: str) -> MultipartUpload:
-        return MultipartUpload(key=self._key, upload_id=upload_id)
-
-
-class S3Target:
-    """An object in any S3 bucket.
-
-    :param place: the bucket.
-    :param key: the object.
-    :param metadata: kept with it.
-    """
-
-    def __init__(self, *, place: S3Bucket, key: str, metadata: Mapping[str, str] | None = None) -> None:
-        self._place = place
-        self._key = key
-        self._metadata = dict(metadata or {})
-
-    @property
-    def label(self) -> str:
-        """What the object is called in messages."""
-        return f"s3://{self._place.bucket}/{self._key}"
-
-    def begin(self) -> str:
-        """Begin an upload and return its id."""
-        begun = self._place.call(
-            "create_multipart_upload",
-            key=self._key,
-            ChecksumAlgorithm="SHA256",
-            ContentType="application/octet-stream",
-            Metadata=self._metadata,
-        )
-        return str(begun["UploadId"])
-
-    def others(self, upload_id: str) -> list[str]:
-        """List the ids of other unfinished uploads of this object.
-
-        :param upload_id: the one that is left out.
-        """
-        return [one for one in self._place.uploads(self._key) if one != upload_id]
-
-    def send(self, upload_id: str, number: int, data: bytearray, sha256: str) -> UploadedPart:
-        """Send a part.
-
-        :param upload_id: the upload.
-        :param number: of the part, from 1.
-        :param data: its bytes.
-        :param sha256: their SHA-256 in base64.
-        """
-        reply = self._place.call(
-            "upload_part", key=self._key, UploadId=upload_id, PartNumber=number, Body=data, ChecksumSHA256=sha256
-        )
-        return UploadedPart(
-            number=number, size=len(data), etag=unquoted(reply["ETag"]), sha256=reply.get("ChecksumSHA256")
-        )
-
-    def complete(self, upload_id: str, parts: Sequence[UploadedPart]) -> Finished:
-        """Put the parts together.
-
-        :param upload_id: the upload.
-        :param parts: in their order.
-        """
-        named = [
-            {"PartNumber": part.number, "ETag": part.etag} | ({"ChecksumSHA256": part.sha256} if part.sha256 else {})
-            for part in parts
-        ]
-        self._place.call(
-            "complete_multipart_upload", key=self._key, UploadId=upload_id, MultipartUpload={"Parts": named}
-        )
-        found = self._place.head(self._key)
-        if found is None:
-            raise TransferError(f"{self.label} is not there, though the store took all of it.")
-        return Finished(size=int(found["ContentLength"]), etag=unquoted(found["ETag"]))
-
-    def abort(self, upload_id: str) -> None:
-        """Abort an upload.
-
-        :param upload_id: the upload.
-        """
-        self._place.call("abort_multipart_upload", key=self._key, UploadId=upload_id)
-
-    def delete(self) -> None:
-        """Delete the object."""
-        self._place.call("delete_object", key=self._key)
 
 
 class Upload:
@@ -281,6 +87,7 @@ class Upload:
         self._sending: deque[Future[UploadedPart]] = deque()
         self._parts: list[UploadedPart] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._etags_are_md5s = False
         self.result: Uploaded | None = None
         """What is there, once :meth:`finish` has returned."""
 
@@ -318,7 +125,8 @@ class Upload:
         self._size += len(view)
         while len(view):
             take = min(len(view), self._part_size - self._filled)
-            self._part[self._filled : self._filled + take] = view[:take]
+            with memoryview(self._part) as part:  # a slice of a bytearray would copy what it is given first
+                part[self._filled : self._filled + take] = view[:take]
             self._filled += take
             view = view[take:]
             if self._filled == self._part_size:
@@ -405,17 +213,15 @@ class Upload:
         """Send a part, and compare what the store says of it."""
         digest = base64.b64encode(hashlib.sha256(part).digest()).decode()
         sent = self._target.send(self._upload_id, number, part, digest)
-        if sent.sha256 is not None:
-            same = sent.sha256 == digest
-        else:
-            same = sent.etag == hashlib.md5(part, usedforsecurity=False).hexdigest()
-        if not same:
+        if sent.sha256 is not None and sent.sha256 != digest:
             raise DigestError(f"{self._target.label} keeps other bytes of part {number} than were sent. Try again.")
+        if number == 1:  # where the store encrypts with keys of the user's, an ETag is no MD5 of what was sent
+            self._etags_are_md5s = sent.etag == hashlib.md5(part, usedforsecurity=False).hexdigest()
         return sent
 
     def _compare(self, done: Finished, parts: Sequence[UploadedPart]) -> None:
         """Compare what the store says of the whole with what it said of the parts."""
-        due = etag_of(parts)
+        due = etag_of(parts) if self._etags_are_md5s else None
         wrong = ""
         if done.size != self._size:
             wrong = f"it has {done.size} bytes, where {self._size} were sent"
