@@ -95,8 +95,8 @@ def upload(target: UploadTarget, data: bytes, *, head: int = 0, piece: int = 333
     return work
 
 
-@pytest.mark.parametrize("head", [0, 1, 5000, PART])
-@pytest.mark.parametrize("size", [PART, PART + 1, 3 * PART, len(DATA)])
+@pytest.mark.parametrize("head", [0, 5000, PART])
+@pytest.mark.parametrize("size", [PART, PART + 1, len(DATA)])
 def test_an_object_arrives_whole(bucket: Bucket, size: int, head: int) -> None:
     data = DATA[:size]
     done = upload(bucket.target(), data, head=head).result

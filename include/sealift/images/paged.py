@@ -39,6 +39,8 @@ class PagedTable:
         assert self._item == (4 if kind == "I" else 8)
         self._per_page = PAGE // self._item
         self._pages: Recent[array.array[int]] = Recent(most=KEPT)
+        if count:  # of most tables that is all, and one that cannot be read is found out at once
+            self._page(0)
 
     def __len__(self) -> int:
         return self._count

@@ -82,7 +82,8 @@ def test_images_that_name_other_files_are_not_given_to_qemu(tmp_path: Path) -> N
     with pytest.raises(QemuImgError, match="names a parent"):
         refuse_other_files(orphan, ImageKind.VMDK_DESCRIPTOR)
     beside = tmp_path / "beside.vmdk"
-    beside.write_text(text.format(parent="ffffffff", extent='RW 2048 FLAT "secret.raw" 0'))
+    options = ("-O", "vmdk", "-o", "subformat=monolithicFlat")
+    qemu_img("convert", "-f", "raw", *options, secret, beside)
     QemuImg().convert(source=beside, kind=ImageKind.VMDK_DESCRIPTOR, target=tmp_path / "out", into=TargetFormat.RAW)
     assert (tmp_path / "out").read_bytes() == secret.read_bytes()
 
