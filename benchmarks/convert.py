@@ -1,8 +1,8 @@
 """Conversions of one large image in a bucket into another format in the bucket: Sealift's stream, and qemu-img.
 
-``make bench-convert`` serves a dynamic VHD of a disk of 1 GiB, then one of 10 GiB, by the sandbox's store. A third of the
-disk is random, a third is text, a third is zeros, in stretches of 1 to 5 MiB. It is converted into a streamOptimized VMDK
-and into a compressed qcow2, which end up in the same bucket, by:
+``make bench-convert`` serves a dynamic VHD of a disk of 1 GiB, then one of 10 GiB, by the sandbox's store. A third of
+the disk is random, a third is text, a third is zeros, in stretches of 1 to 5 MiB. It is converted into a
+streamOptimized VMDK and into a compressed qcow2, which end up in the same bucket, by:
 
 - ``sealift``: one program that reads by ranges, converts and uploads as it goes, with no file on disk;
 - ``qemu-sdk``: one program that downloads with ``download_file`` of ibm-cos-sdk, runs qemu-img, and uploads with
@@ -18,7 +18,6 @@ compress, and how well, on this machine and these data, is measured before.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import statistics
@@ -188,7 +187,9 @@ def text(size: int, *, seed: int) -> bytes:
         at = chance.randrange(len(drawn) - 12)
         count = chance.randint(3, 12)
         chance.shuffle(order := list(range(at, at + count)))
-        lines.append(b"%d %s %x\n" % (chance.randrange(10**6), b" ".join(drawn[i] for i in order), chance.getrandbits(24)))
+        lines.append(
+            b"%d %s %x\n" % (chance.randrange(10**6), b" ".join(drawn[i] for i in order), chance.getrandbits(24))
+        )
         length += len(lines[-1])
     return b"".join(lines)[:size]
 

@@ -38,7 +38,10 @@ def bodies() -> dict[int, bytes]:
 
 def sent(client: Any, upload: MultipartUpload, numbers: tuple[int, ...] = (3, 1, 4, 2)) -> list[UploadedPart]:
     parts = bodies()
-    found = [client.multipart.send("exports", upload, one, bytearray(parts[one]), digest=sha256(parts[one])) for one in numbers]
+    found = [
+        client.multipart.send("exports", upload, one, bytearray(parts[one]), digest=sha256(parts[one]))
+        for one in numbers
+    ]
     return sorted(found, key=lambda part: part.number)
 
 

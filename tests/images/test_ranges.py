@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -26,7 +27,7 @@ def test_joined_ranges_hold_the_same_bytes_and_do_not_touch(spans: list[tuple[in
     found = list(merged(spans))
     assert covered(found) == covered(spans)
     assert all(start < end for start, end in found)
-    assert all(one[1] < other[0] for one, other in zip(found, found[1:], strict=False))
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
 
 
 @given(spans=LISTS, unit=st.sampled_from([1, 4, 16]), batch=st.sampled_from([16, 64]), size=st.integers(1, 260))

@@ -37,9 +37,7 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield begun
 
 
-def stretches(
-    ranges: Iterable[tuple[int, int]], *, unit: int, batch: int, size: int
-) -> Iterator[tuple[int, int]]:
+def stretches(ranges: Iterable[tuple[int, int]], *, unit: int, batch: int, size: int) -> Iterator[tuple[int, int]]:
     """Cut ranges of a disk into stretches of whole units, at most one for each batch of the disk.
 
     A stretch may hold bytes that are in no range: those between two ranges of its batch.

@@ -12,10 +12,8 @@ from typing import Final, Protocol
 from sealift.images import qcow2, vhd, vmdk
 from sealift.images.source import ImageFormatError, KnowsHoles, RangeSource
 
-VHDX_MAGIC: Final = b"vhdxfile"
 VDI_MAGIC: Final = b"\x7f\x10\xda\xbe"
 VDI_MAGIC_AT: Final = 0x40
-DESCRIPTOR_MAGIC: Final = b"# Disk DescriptorFile"
 _LONGEST_MAGIC: Final = 80
 
 
@@ -52,6 +50,13 @@ class ImageKind(StrEnum):
     VDI = "vdi"
     RAW = "raw"
     """Anything else: the disk's bytes themselves, or no image at all."""
+
+
+_BEGINNINGS: Final = {
+    qcow2.MAGIC: ImageKind.QCOW2,
+    b"vhdxfile": ImageKind.VHDX,
+    b"# Disk DescriptorFile": ImageKind.VMDK_DESCRIPTOR,
+}
 
 
 class RawDisk:
@@ -96,12 +101,9 @@ def image_kind(source: RangeSource) -> ImageKind:
     if begins.startswith(vmdk.MAGIC):
         compressed = len(begins) >= 12 and int.from_bytes(begins[8:12], "little") & vmdk.FLAG_COMPRESSED
         return ImageKind.VMDK if compressed else ImageKind.VMDK_SPARSE
-    if begins.startswith(qcow2.MAGIC):
-        return ImageKind.QCOW2
-    if begins.startswith(VHDX_MAGIC):
-        return ImageKind.VHDX
-    if begins.startswith(DESCRIPTOR_MAGIC):
-        return ImageKind.VMDK_DESCRIPTOR
+    for magic, kind in _BEGINNINGS.items():
+        if begins.startswith(magic):
+            return kind
     if source.size >= vhd.FOOTER_SIZE:
         footer = source.read(source.size - vhd.FOOTER_SIZE, vhd.FOOTER_SIZE)
         if footer.startswith(vhd.FOOTER_COOKIE):
@@ -138,8 +140,8 @@ def open_disk(source: RangeSource, *, raw: bool = False) -> VirtualDisk:
         return qcow2.Qcow2Reader(source)
     if kind is ImageKind.RAW:
         raise ImageFormatError(
-            "the file is neither a VHD (no footer at its end) nor a VMDK or qcow2 (by its beginning). If it is the disk "
-            "itself, say that it is raw",
+            "the file is neither a VHD (no footer at its end) nor a VMDK or qcow2 (by its beginning). If it is the "
+            "disk itself, say that it is raw",
             offset=0,
         )
     raise ImageFormatError(f"Sealift does not read images of the kind {kind}; qemu-img does", offset=0)

@@ -335,9 +335,7 @@ class VmdkReader:
                 # The last grain of a disk may be cut off with the file.
                 end = at + min(length, self.size - number * length)
                 if end > self._source.size:
-                    raise VmdkFormatError(
-                        f"grain {number} at sector {at // SECTOR} lies outside the file", offset=at
-                    )
+                    raise VmdkFormatError(f"grain {number} at sector {at // SECTOR} lies outside the file", offset=at)
                 ranges.append((at, end))
             return ranges
         # Most grains that are asked for alone fit into eight sectors. Of several, each ends where the next begins.

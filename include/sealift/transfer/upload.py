@@ -1,8 +1,8 @@
 """Uploads an object that is only being made: part by part, several at a time, the first part last where it has to be.
 
 Bytes come in their order and become parts of equal size. Each part is sent with a digest by which the store checks it.
-What the whole must look like follows from the parts, and is compared at the end. A part is in memory until the store has
-it, so that it can be sent again. Where anything fails, the upload is aborted: an object is whole or not there.
+What the whole must look like follows from the parts, and is compared at the end. A part is in memory until the store
+has it, so that it can be sent again. Where anything fails, the upload is aborted: an object is whole or not there.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ PARTS_AT_MOST: Final = 10_000
 
 STREAMS: Final = 4
 MEMORY: Final = 64 * MIB
-"""Bytes of parts in memory. An upload that can become very large has larger parts and fewer streams for it; it never has
-less than a part that is sent and one that is filled meanwhile, and one more where the first comes last."""
+"""Bytes of parts in memory. An upload that can become very large has larger parts and fewer streams for it; it never
+has less than a part that is sent and one that is filled meanwhile, and one more where the first comes last."""
 
 _ZEROS: Final = bytes(256 * 1024)
 
@@ -123,7 +123,7 @@ class Upload:
         if not self._head:
             self._digest.update(view)
         self._size += len(view)
-        while len(view):
+        while view:
             take = min(len(view), self._part_size - self._filled)
             with memoryview(self._part) as part:  # a slice of a bytearray would copy what it is given first
                 part[self._filled : self._filled + take] = view[:take]
@@ -188,8 +188,8 @@ class Upload:
             self._target.abort(self._upload_id)
         except (CosError, TransferError) as error:
             return (
-                f"The unfinished upload {self._upload_id} of {self._target.label} stays in the bucket ({error}): the next "
-                "try aborts it, or a lifecycle rule does."
+                f"The unfinished upload {self._upload_id} of {self._target.label} stays in the bucket ({error}): the "
+                "next try aborts it, or a lifecycle rule does."
             )
         self._upload_id = ""
         return ""

@@ -22,7 +22,14 @@ MADE_BY_QEMU: Mapping[str, tuple[str, ...]] = {
     "qcow2-compressed": ("-O", "qcow2", "-c"),
     "qcow2-small-clusters": ("-O", "qcow2", "-o", "cluster_size=4096"),
 }
-QEMU_FORMATS = {"vhd": "vpc", "vhd-fixed": "vpc", "vmdk": "vmdk", "qcow2": "qcow2", "qcow2-plain": "qcow2", "raw": "raw"}
+QEMU_FORMATS = {
+    "vhd": "vpc",
+    "vhd-fixed": "vpc",
+    "vmdk": "vmdk",
+    "qcow2": "qcow2",
+    "qcow2-plain": "qcow2",
+    "raw": "raw",
+}
 """qemu-img's names of the formats that Sealift writes."""
 
 WORDS = [b"error", b"info", b"connected", b"session", b"closed", b"user", b"from", b"port", b"daemon", b"kernel"]
@@ -90,7 +97,7 @@ class PiecesDisk:
         self.reads: list[tuple[int, int]] = []
 
     def read(self, offset: int, length: int) -> bytes:
-        assert 0 <= offset
+        assert offset >= 0
         assert offset + length <= self.size
         self.reads.append((offset, length))
         found = bytearray(length)

@@ -91,7 +91,5 @@ def test_images_that_name_other_files_are_not_given_to_qemu(tmp_path: Path) -> N
 def test_a_name_is_nothing_but_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_disk(Path("nbd:disk"), {0: b"x"}, size=MIB)
-    QemuImg().convert(
-        source=Path("nbd:disk"), kind=ImageKind.RAW, target=Path("json:{}"), into=TargetFormat.VDI
-    )
+    QemuImg().convert(source=Path("nbd:disk"), kind=ImageKind.RAW, target=Path("json:{}"), into=TargetFormat.VDI)
     assert_same_disk(tmp_path / "nbd:disk", "raw", tmp_path / "json:{}", "vdi")

@@ -1,4 +1,4 @@
-"""Every image that QEMU makes into every format that Sealift writes: QEMU judges, Sealift proves, and no thread matters."""
+"""Every image that QEMU makes, into every format that Sealift writes: QEMU judges, and Sealift proves."""
 
 from __future__ import annotations
 

@@ -102,7 +102,9 @@ def test_a_blank_disk_has_no_grain(tmp_path: Path) -> None:
     done = convert(PiecesDisk({}, size=size), writer=writer, sink=FileSink(tmp_path / "blank"))
     assert done.stored == 0
     assert done.size == 128 * 512 + 512 + 4 * (size // (32 * MIB)) + 3 * 512
-    assert json.loads(qemu_img("info", "--output=json", "-f", "vmdk", tmp_path / "blank").stdout)["virtual-size"] == size
+    assert (
+        json.loads(qemu_img("info", "--output=json", "-f", "vmdk", tmp_path / "blank").stdout)["virtual-size"] == size
+    )
     with FileSource(tmp_path / "blank") as source:
         assert list(vmdk.VmdkReader(source).extents()) == []
 

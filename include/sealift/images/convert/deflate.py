@@ -1,8 +1,8 @@
 """Deflate for grains and clusters: a fast library where it is there, and no work on what does not get smaller.
 
-Compression is what a conversion costs. zlib-ng writes streams of nearly the size that zlib does, in a third of the time,
-and like zlib lets other threads run meanwhile. Data that are compressed or encrypted already are told by a sample, and
-stored as they are (RFC 1951, section 3.2.4): any reader of deflate takes that.
+Compression is what a conversion costs. zlib-ng writes streams of nearly the size that zlib does, in a third of the
+time, and like zlib lets other threads run meanwhile. Data that are compressed or encrypted already are told by a
+sample, and stored as they are (RFC 1951, section 3.2.4): any reader of deflate takes that.
 
 One library gives the same bytes for the same data, whatever the number of threads; two libraries do not.
 """

@@ -24,7 +24,7 @@ class FlatWriter:
     """Writes one image that is the disk itself.
 
     :param size: bytes of the disk.
-    :param format: the format's name in results.
+    :param name: the format's name in results.
     :param footer: what comes behind the disk.
     :raises ConversionError: there is no disk.
     """
@@ -32,11 +32,11 @@ class FlatWriter:
     head = 0
     unit = UNIT
 
-    def __init__(self, *, size: int, format: str = "raw", footer: bytes = b"") -> None:
+    def __init__(self, *, size: int, name: str = "raw", footer: bytes = b"") -> None:
         if size <= 0:
             raise ConversionError(f"A disk has a byte or more; this one has {size}.")
         self.size = size
-        self.format = format
+        self.format = name
         self._footer = footer
 
     def largest(self, units: int) -> int:
@@ -121,4 +121,4 @@ def fixed_vhd_writer(
         timestamp=created,
         data_offset=vhd.NO_OFFSET,
     )
-    return FlatWriter(size=size, format="vhd-fixed", footer=footer.pack())
+    return FlatWriter(size=size, name="vhd-fixed", footer=footer.pack())

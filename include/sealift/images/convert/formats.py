@@ -82,8 +82,8 @@ WAYS: Final[Mapping[tuple[ImageKind, TargetFormat], Way]] = {
 """The way of every pair."""
 
 ALIGNMENT: Final[Mapping[TargetFormat, int]] = {TargetFormat.VHD_FIXED: 1024 * 1024, TargetFormat.RAW: 1}
-"""Of what the disk's size is made a multiple, with zeros at its end, where nothing else is said: whole sectors, but for a
-fixed VHD whole MiB, without which Azure refuses it, and for a raw disk as it is."""
+"""Of what the disk's size is made a multiple, with zeros at its end, where nothing else is said: of whole sectors, but
+for a fixed VHD of whole MiB, without which Azure refuses it, while a raw disk stays as it is."""
 
 _LOOKED_AT: Final = 64 * 1024
 _NAMESPACE: Final = uuid.UUID("5b0c3e2a-6c1f-5d8e-9a44-0d2f7b1c9e63")

@@ -1,9 +1,9 @@
-"""Where the bytes of a new image go: a sink takes them in the order of the file, but for its first ones, which come last.
+"""Where the bytes of a new image go: a sink takes them in the order of the file, but for the first, which come last.
 
-A format that begins with what is only known at the end (where a table came to lie, which blocks are stored) could not be
-written in one go. It does not have to be: a file can be written at its beginning later, and the parts of a multipart
-upload may be sent in any order. So a writer says how many bytes of the beginning it holds back, never more than 5 MiB,
-and gives them at the end.
+A format that begins with what is only known at the end (where a table came to lie, which blocks are stored) cannot be
+written from its first byte to its last. It does not have to be: a file can be written at its beginning later, and the
+parts of a multipart upload may be sent in any order. So a writer says how many bytes of the beginning it holds back,
+never more than 5 MiB, and gives them at the end.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class FileSink:
     def _write(self, data: Data, at: int) -> None:
         view = memoryview(data)
         try:
-            while len(view):
+            while view:
                 written = os.pwrite(self._opened, view[:PIECE], at)
                 view = view[written:]
                 at += written

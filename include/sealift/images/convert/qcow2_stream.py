@@ -9,9 +9,9 @@ and only the header, one cluster, comes last. An L2 table follows the clusters t
 counts is written as soon as the file has gone past all clusters that it counts, since nothing refers back to them then;
 so of counts no more than two blocks are in memory, however large the image.
 
-Compressed clusters lie byte behind byte, as QEMU packs them. What does not get smaller is stored inside deflate, in 5
-bytes more for each 64 KiB: as a cluster of its own it would have to begin at a multiple of the cluster size, and a disk on
-which both kinds alternate would grow by half.
+Compressed clusters lie byte behind byte, as QEMU packs them. What does not get smaller is stored inside deflate, in ten
+bytes more for each 64 KiB: as a cluster of its own it would have to begin at a multiple of the cluster size, and a disk
+on which both kinds alternate would grow by half.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Qcow2StreamWriter:
         if not 10 <= cluster_bits <= 21:  # in clusters of 512 bytes, a stored one has no room for its length
             raise ValueError(f"clusters of 2^{cluster_bits} bytes, expected 2^10 to 2^21")
         if size <= 0 or size % qcow2.SECTOR:
-            raise ConversionError(f"A qcow2 image of whole sectors of 512 bytes is written; this disk has {size} bytes.")
+            raise ConversionError(
+                f"A qcow2 image of whole sectors of 512 bytes is written; this disk has {size} bytes."
+            )
         self.size = size
         self.unit = self.head = 1 << cluster_bits
         self._bits = cluster_bits

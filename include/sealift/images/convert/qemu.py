@@ -1,7 +1,7 @@
 """qemu-img for what Sealift does not convert itself: from a local file into a local file.
 
-An image can name other files: a backing file, extents, a data file. qemu-img would open them, whoever made the image: so
-images that do are refused here, and the format is always said, never guessed by qemu-img from what the image begins with.
+An image can name other files: a backing file, extents, a data file. qemu-img would open them, whoever made the image.
+So images that do are refused here, and the format is always said, never guessed by qemu-img from how the image begins.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class QemuImg:
         found = shutil.which(program or "qemu-img")
         if found is None:
             raise QemuImgError(
-                f"{program or 'qemu-img'} is not installed, and this conversion needs it. On Debian and Ubuntu: {INSTALL}"
+                f"{program or 'qemu-img'} is not installed, and this conversion needs it. On Debian and Ubuntu: "
+                f"{INSTALL}"
             )
         self._program = found
 
@@ -171,8 +172,10 @@ def refuse_other_files(path: Path, kind: ImageKind) -> None:
     if kind is ImageKind.QCOW2:
         with FileSource(path) as source:
             header = qcow2.Header.unpack(source.read(0, min(104, source.size)).ljust(104, b"\0"))
-        if header.backing_at or header.version >= 3 and header.incompatible & qcow2.EXTERNAL_DATA:
-            raise QemuImgError(f"{path} names another file that its disk lies in. Only images that are whole are converted.")
+        if header.backing_at or (header.version >= 3 and header.incompatible & qcow2.EXTERNAL_DATA):
+            raise QemuImgError(
+                f"{path} names another file that its disk lies in. Only images that are whole are converted."
+            )
     elif kind in (ImageKind.VMDK, ImageKind.VMDK_SPARSE, ImageKind.VMDK_DESCRIPTOR):
         for name in _names_in_vmdk(path, kind):
             if name != Path(name).name or name in ("", ".", ".."):

@@ -1,8 +1,8 @@
 """Converts a virtual disk into a sink, in one pass and in bounded memory.
 
-Threads read stretches of what the source stores, by ranges, and encode them; the thread that converts takes them in the
-disk's order, hashes the disk's content, and places them in the file. Nothing is kept on a disk of this machine, and what
-is under way at once is bounded, whatever the disk's size; see :mod:`sealift.images.parallel`.
+Threads read stretches of what the source stores, by ranges, and encode them; the thread that converts takes them in
+the disk's order, hashes the disk's content, and places them in the file. Nothing is kept on a disk of this machine, and
+what is under way at once is bounded, whatever the disk's size; see :mod:`sealift.images.parallel`.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def prove_result(
     found = content_digest(disk, threads=threads, progress=progress)
     if found != converted.digest:
         raise ResultError(
-            f"The disk in the image is not the one that was read: {found}, expected {converted.digest}. Convert again; if "
-            "it comes out the same, report it."
+            f"The disk in the image is not the one that was read: {found}, expected {converted.digest}. Convert again; "
+            "if it comes out the same, report it."
         )
     return proof

@@ -1,9 +1,9 @@
 """Writes dynamic VHDs in one go: blocks as they come, and the table that leads to them last.
 
-After the Virtual Hard Disk Image Format Specification 1.0 (Microsoft, 2006). The block allocation table (BAT) stands before
-the blocks, and its length is known from the disk's size: at most 4 MiB. So footer copy, header and BAT are held back, and
-which blocks are stored can be told from their bytes in the same pass: blocks of zeros are left out, also those that the
-source stores. The same disk gives the same file as :func:`sealift.images.vhd_writer.write_dynamic_vhd` does.
+After the Virtual Hard Disk Image Format Specification 1.0 (Microsoft, 2006). The block allocation table (BAT) stands
+before the blocks, and its length is known from the disk's size: at most 4 MiB. So footer copy, header and BAT are held
+back, and which blocks are stored can be told from their bytes in the same pass: blocks of zeros are left out, also those
+that the source stores. The same disk gives the same file as :func:`sealift.images.vhd_writer.write_dynamic_vhd` does.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ class DynamicVhdWriter:
     format = "vhd"
     unit = vhd.DEFAULT_BLOCK_SIZE
 
-    def __init__(
-        self, *, size: int, identity: UUID, created: datetime = vhd.EPOCH, creator: bytes = CREATOR
-    ) -> None:
+    def __init__(self, *, size: int, identity: UUID, created: datetime = vhd.EPOCH, creator: bytes = CREATOR) -> None:
         check_vhd_size(size)
         self.size = size
         self._footer = footer_for(

@@ -1,8 +1,8 @@
 """Writes streamOptimized VMDKs: version 3, compressed grains with markers, grain tables after their grains, a footer.
 
-After VMware's Virtual Disk Format 5.0 (2011), "Stream-Optimized Compressed Sparse Extents". The format is made for this:
-the header says that the directory is found by the footer, so nothing has to be known before it is written. ESXi refuses
-the streams that leave the footer out or have a version below 3.
+After VMware's Virtual Disk Format 5.0 (2011), "Stream-Optimized Compressed Sparse Extents". The format is made for
+this: the header says that the directory is found by the footer, so nothing has to be known before it is written. ESXi
+refuses streams of a version below 3 (glennmatthews/cot#65).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a writer of a format does: encode units in any thread, then place them in the file in their order.
 
-The disk is cut into units: grains, clusters, blocks. To encode a unit needs nothing but its bytes, so many threads may do
-it at once. To place it needs all that was placed before, so one thread does it, in the order of the disk; that is only
-counting and handing on. What is written depends on the disk alone, never on how it was cut into stretches or threads.
+The disk is cut into units: grains, clusters, blocks. To encode a unit needs nothing but its bytes, so many threads may
+do it at once. To place it needs all that was placed before, so one thread does it, in the order of the disk; that is
+only counting and handing on. What is written depends on the disk alone, never on how it was cut into stretches or
+shared out among threads.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class Encoded:
     """A stretch of a disk as a format stores it.
 
     :param data: what is stored, one unit after the other.
-    :param parts: for each unit that is stored, in rising order: its number, and its bytes in ``data``. Units of zeros are
-        left out.
+    :param parts: for each unit that is stored, in rising order: its number, and its bytes in ``data``. Units of zeros
+        are left out.
     """
 
     data: bytes
