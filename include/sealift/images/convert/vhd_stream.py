@@ -2,8 +2,9 @@
 
 After the Virtual Hard Disk Image Format Specification 1.0 (Microsoft, 2006). The block allocation table (BAT) stands
 before the blocks, and its length is known from the disk's size: at most 4 MiB. So footer copy, header and BAT are held
-back, and which blocks are stored can be told from their bytes in the same pass: blocks of zeros are left out, also those
-that the source stores. The same disk gives the same file as :func:`sealift.images.vhd_writer.write_dynamic_vhd` does.
+back, and which blocks are stored can be told from their bytes in the same pass: blocks of zeros are left out, even
+those that the source stores. The same disk gives the same file as
+:func:`sealift.images.vhd_writer.write_dynamic_vhd` gives.
 """
 
 from __future__ import annotations
