@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sealift.cos.client import CosClient
 from sealift.cos.errors import CosPermissionError
@@ -199,7 +199,7 @@ class S3Target:
         """
 
         def put(digest: Mapping[str, str]) -> UploadedPart:
-            about = {"UploadId": upload_id, "PartNumber": number, "Body": data}
+            about: dict[str, Any] = {"UploadId": upload_id, "PartNumber": number, "Body": data}
             reply = self._place.call("upload_part", key=self._key, **about, **digest)
             return UploadedPart(
                 number=number, size=len(data), etag=unquoted(reply["ETag"]), sha256=reply.get("ChecksumSHA256")
