@@ -285,7 +285,7 @@ DAMAGE: Final = (
         lambda d, f, g: _exchange_entries(d, vhd_entries(d)[1], vhd_entries(d)[2]),
         needs_digest=True,
     ),
-    Damage("bitmap bit", "L2", DYNAMIC, lambda d, f, g: put(d, vhd_blocks(d)[1], b"\0\0\0\0")),
+    Damage("bitmap bit", "L2", DYNAMIC, lambda d, f, g: put(d, vhd_blocks(d)[1], b"\0\0\0\0"), needs_digest=True),
     Damage("block and bitmap zeroed", "L1", DYNAMIC, lambda d, f, g: put(d, vhd_blocks(d)[-1], bytes(512 + 2 * MIB))),
     Damage(
         "block zeroed", "L2", DYNAMIC, lambda d, f, g: put(d, vhd_blocks(d)[1] + 512, bytes(2 * MIB)), needs_digest=True

@@ -3,7 +3,8 @@
 Every byte of the file is read once, in order. Its digests are computed and compared with those that are known: the one
 that an earlier reading noted, the one that the object store computed when the bytes arrived there. What L2 catches is
 any byte that differs from what was proven, stored or read before. Beyond digests it looks at what only all bytes show:
-bitmaps that contradict their blocks, compressed grains and clusters that cannot be read, a disk of nothing but zeros.
+compressed grains and clusters that cannot be read, a disk of nothing but zeros; and it tells of bitmaps that contradict
+their blocks.
 
 What it cannot see: data that was wrong already when the store received it, in an image that was never read before.
 """

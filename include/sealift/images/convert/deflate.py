@@ -21,7 +21,7 @@ LIBRARIES: Final[Mapping[str, tuple[str, int, int]]] = {
     "zlib-ng": ("zlib_ng.zlib_ng", 5, 2),
     "zlib": ("zlib", 6, 1),
 }
-"""Module of each library, its level, and the level for samples: the fastest that makes up codes for what it finds (level
+"""Module of each library, its level, and that for samples: the fastest that makes up codes for what it finds (level
 1 of zlib-ng does not, and would take base64 for noise). The library that is taken first is at the top."""
 
 Library = Literal["zlib-ng", "zlib"]
