@@ -174,7 +174,7 @@ def test_airflow_renders_what_the_triggers_are_told(dagbag: DagBag) -> None:
 def test_the_trigger_form_has_fields_with_schemas(dagbag: DagBag) -> None:
     params = dagbag.dags["plan_exports"].params
     schemas = {name: params.get_param(name).schema for name in params}
-    assert schemas["format"]["enum"] == ["vhd", "vmdk"]
+    assert schemas["format"]["enum"] == ["vhd", "vmdk", "qcow2", "vhd-fixed", "raw"]
     assert schemas["wave_size"]["maximum"] == 100
     assert schemas["max_offline"]["minimum"] == 1
     assert schemas["dry_run"]["type"] == "boolean"

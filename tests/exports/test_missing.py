@@ -153,5 +153,5 @@ def test_capturing_now_and_too_many_slots_are_refused(missing: Missing) -> None:
 
 def test_a_rule_that_refuses_holds_for_an_adopted_slot_as_well(missing: Missing, account: Any) -> None:
     account.add_template(f"sealift-1-{OLD}")
-    item = missing(OLD, format="vmdk").items[0]
+    item = missing(OLD, prefix="/".join(["a" * 200] * 5)).items[0]
     assert (item.export_id, item.outcome) == (f"1-{OLD}", Outcome.NOT_EXPORTABLE)

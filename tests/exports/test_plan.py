@@ -210,14 +210,17 @@ def test_a_past_slot_adopts_what_was_captured_then_and_skips_the_rest_with_the_r
     assert [(item.outcome, item.adopt_only) for item in told.items] == [(Outcome.EXPORT, False)] * 2
 
 
-def test_vmdk_is_marked_for_conversion_and_refused_before_capture(
+def test_another_format_is_marked_for_conversion(
     make_guest: Callable[..., Any], make_classic: Any, plan_of: Callable[..., Plan]
 ) -> None:
     plan = plan_of(make_classic(guests=[make_guest(1)]), format="vmdk")
 
     assert plan.items[0].conversion == "vmdk"
-    assert plan.items[0].outcome is Outcome.NOT_EXPORTABLE
-    assert plan.waves == []
+    assert plan.items[0].outcome is Outcome.EXPORT
+    assert [(one.rule, one.severity) for one in plan.items[0].findings if one.rule == "conversion"] == [
+        ("conversion", "info")
+    ]
+    assert plan_of(make_classic(guests=[make_guest(1)])).items[0].conversion is None
 
 
 def test_a_large_account_asks_the_ledger_once_not_server_by_server(

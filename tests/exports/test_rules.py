@@ -30,7 +30,7 @@ UBUNTU = ("Ubuntu", "Ubuntu", "20.04-64 Minimal for VSI", "UBUNTU_20_64")
         ({"capacity": 1200}, {}, "disk-too-large", "refuse", "1.28 TB"),
         ({"capacity": 1200}, {"waive": ["disk-too-large"]}, "disk-too-large", "warn", "waived"),
         ({}, {"prefix": "/".join(["a" * 200] * 5)}, "key-too-long", "refuse", "shorten the prefix"),
-        ({}, {"format": "vmdk"}, "vmdk-conversion", "refuse", "marked for conversion"),
+        ({}, {"format": "vmdk"}, "conversion", "info", "converted into vmdk in the bucket"),
         ({"status": {"keyName": "DISCONNECTED"}}, {}, "not-active", "warn", "unconfirmed"),
         ({"status": None}, {}, "not-active", "warn", "not told"),
         ({"privateNetworkOnlyFlag": True}, {}, "private-network-only", "warn", "IBM's release notes say"),

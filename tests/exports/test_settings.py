@@ -25,7 +25,7 @@ def test_settings_have_defaults_and_take_none_for_not_given(make_settings: Calla
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": "qcow2"}, "format: the format 'qcow2' is not supported; use vhd or vmdk"),
+        ({"format": "vdi"}, "format: the format 'vdi' is not supported; use vhd, vmdk, qcow2, vhd-fixed or raw"),
         ({"wave_size": 0}, "wave_size"),
         ({"wave_size": 101}, "wave_size"),
         ({"max_offline": 0}, "max_offline"),

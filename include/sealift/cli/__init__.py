@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sealift.cli.convert import convert, convert_export
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
 from sealift.cli.kits import kits
@@ -17,6 +18,8 @@ def main() -> None:
     """Export IBM Cloud Classic virtual servers as images that are proven good."""
 
 
+main.add_command(convert)
+main.add_command(convert_export)
 main.add_command(doctor)
 main.add_command(download)
 main.add_command(kits)

@@ -145,7 +145,7 @@ def prove_export(
                     manifest,
                     prefix=normal_prefix(prefix),
                     made_by="sealift prove-export",
-                    progress=_Reads(watcher),
+                    progress=Reads(watcher),
                 )
         except (CosError, ExportsError) as error:
             bad += 1
@@ -161,8 +161,11 @@ def prove_export(
     sys.exit(NOT_WHOLE if bad else WHOLE)
 
 
-class _Reads:
-    """Tells a watcher of objects that are read, each from its first byte on."""
+class Reads:
+    """Tells a watcher of objects that are read, each from its first byte on.
+
+    :param watcher: what :func:`sealift.cli.watching.watching` gives.
+    """
 
     def __init__(self, watcher: Any) -> None:
         self._watcher = watcher

@@ -148,7 +148,7 @@ def folders(infos: Iterable[ObjectInfo], *, room: str, strange: Strange) -> Iter
         rest = info.key.removeprefix(room)
         file = names.parse_image_file(rest)
         if file is None:
-            if not names.is_kit_file(rest):
+            if not (names.is_kit_file(rest) or names.is_converted_file(rest)):
                 strange.add(info)
             continue
         if folder is None or (folder.home, folder.export_id) != (file.home, file.export_id):

@@ -173,5 +173,9 @@ class UnsettledProofError(ProofError):
     retryable = True
 
 
+class ConversionFailedError(StepError):
+    """An image cannot be converted into the format that was asked for."""
+
+
 class ManifestConflictError(StepError):
     """A manifest of this export exists and says something else; it was left as it is."""

@@ -93,6 +93,14 @@ class ManifestRecord(ManifestModel):
     digest: str = Field(pattern="^sha256:[0-9a-f]{64}$", description="SHA-256 of the record's bytes")
 
 
+class ManifestConversion(ManifestModel):
+    """The images in another format, converted from these and proven before the manifest was written."""
+
+    format: str = Field(description="The format")
+    key: str = Field(description="Key of the record that names each converted image and what it was made of")
+    digest: str = Field(pattern="^sha256:[0-9a-f]{64}$", description="SHA-256 of that record's bytes")
+
+
 class ManifestSpan(ManifestModel):
     """A duration of which this export saw both ends."""
 
@@ -147,6 +155,9 @@ class Manifest(ManifestModel):
         default_factory=list, description="Attached network storage, whose contents are not in the images"
     )
     record: ManifestRecord = Field(description="The configuration record")
+    conversion: ManifestConversion | None = Field(
+        default=None, description="The images in the format that the plan asked for, where that is not VHD"
+    )
     run: ManifestRun = Field(description="What wrote the manifest")
     timing: ManifestTiming | None = Field(
         default=None, description="How long capture and export took, where this export measured it"

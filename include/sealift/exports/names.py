@@ -37,6 +37,10 @@ _IMAGE_FILE = re.compile(
 _KIT_FILE = re.compile(
     rf"[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*)/(?P=guest)-{_PERIOD}/kits/[a-z][a-z-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
 )
+_CONVERTED_FILE = re.compile(
+    rf"[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*)/(?P=guest)-{_PERIOD}/converted/[a-z][a-z0-9-]*/"
+    r"(?:disk-(?:0|[1-9]\d*)\.[a-z0-9]+|conversion\.json)"
+)
 _PLAN_FILE = re.compile(
     r"(?P<plan>[A-Za-z0-9][A-Za-z0-9._-]*)"
     r"(?:\.json|/(?P<run>report)\.json|/wave-(?P<wave>\d{4,})(?P<report>\.report)?\.json)"
@@ -302,6 +306,26 @@ def kit_key(*, images: str, target: str, name: str) -> str:
     return f"{images}/kits/{target}/{name}"
 
 
+def converted_key(*, images: str, format_: str, index: int, suffix: str) -> str:
+    """Return the key of a disk that was converted.
+
+    :param images: the export's :func:`image_prefix`.
+    :param format_: the format, as ``vhd-fixed``.
+    :param index: the disk's number.
+    :param suffix: what such files end with, without the dot.
+    :returns: as ``images/…/converted/vhd-fixed/disk-0.vhd``.
+    """
+    return f"{images}/converted/{format_}/disk-{index}.{suffix}"
+
+
+def conversion_key(*, images: str, format_: str) -> str:
+    """Return the key of the record of a conversion; parameters as for :func:`converted_key`.
+
+    :returns: as ``images/…/converted/vhd-fixed/conversion.json``.
+    """
+    return f"{images}/converted/{format_}/conversion.json"
+
+
 def manifests_prefix(prefix: str, guest_id: int | None = None) -> str:
     """Return what the keys of all manifests begin with, or of one guest's.
 
@@ -535,6 +559,15 @@ def is_kit_file(rest: str) -> bool:
     :returns: False where nothing of ours would be written there.
     """
     return _KIT_FILE.fullmatch(rest) is not None
+
+
+def is_converted_file(rest: str) -> bool:
+    """Say whether a converted disk, or the record of a conversion, lies at a key below ``images/``.
+
+    :param rest: the key behind :func:`room_prefix`.
+    :returns: False where nothing of ours would be written there.
+    """
+    return _CONVERTED_FILE.fullmatch(rest) is not None
 
 
 def parse_plan_file(rest: str) -> PlanFile | None:

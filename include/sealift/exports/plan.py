@@ -444,7 +444,7 @@ def plan_item(
         disks=disks,
         left_out=left_out,
         capacity_bytes=size,
-        conversion="vmdk" if settings.format == "vmdk" else None,
+        conversion=None if settings.format == "vhd" else settings.format,
         adopt_only=past_slot and not settings.capture_now,
         **(_waits(size, settings, history) if outcome is Outcome.EXPORT else {}),
     )

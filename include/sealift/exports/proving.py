@@ -34,6 +34,7 @@ from sealift.exports.looking import real_clock, real_sleep
 from sealift.exports.manifest import (
     Manifest,
     ManifestCheck,
+    ManifestConversion,
     ManifestDisk,
     ManifestGuest,
     ManifestRecord,
@@ -56,6 +57,10 @@ OpenSource = Callable[[str, ObjectInfo], RangeSource]
 
 Progress = Callable[[str, int, int], None]
 """Is told of an object that is read in full: its key, its size, and how many bytes more have been read."""
+
+
+Convert = Callable[[list[ManifestDisk]], ManifestConversion]
+"""Converts proven images, and says where the record of it is."""
 
 
 class Recorded(BaseModel):
@@ -96,6 +101,7 @@ def prove_and_record(
     second_look_seconds: float = SECOND_LOOK_SECONDS,
     open_source: OpenSource | None = None,
     progress: Progress | None = None,
+    convert: Convert | None = None,
 ) -> Recorded:
     """Prove every disk at L0, L1 and the level that the plan asks for, write the configuration record, the manifest.
 
@@ -117,6 +123,7 @@ def prove_and_record(
     :param second_look_seconds: time between the two looks of L0, in seconds.
     :param open_source: opens an object for range reads; a :class:`sealift.cos.source.ObjectSource` if not given.
     :param progress: told how far the reading of every byte is.
+    :param convert: converts the proven images into the format that the plan asks for; not called where that is VHD.
     :returns: the manifest's key and what it says. If the manifest exists already, that one.
     :raises ProofError: an object is missing, changes, or is not a sound image; no manifest is written.
     :raises ManifestConflictError: a manifest of this export exists and speaks of other images.
@@ -153,6 +160,7 @@ def prove_and_record(
         for index, info in enumerate(objects)
     ]
     _prove_unchanged(cos, item, bucket, objects)
+    conversion = convert(disks) if convert is not None and settings.format != "vhd" else None
     proven_at = clock()
     record, record_body = _write_record(classic, cos, item, bucket)
     ended = template_ended if template_ended is not None and template_ended.template_id == template_id else None
@@ -179,6 +187,7 @@ def prove_and_record(
         left_out=[{"device": one.device, "reason": one.reason} for one in item.left_out],
         storage_not_in_image=record.storage_not_in_image(),
         record=ManifestRecord(key=names.record_key(item.images), size=len(record_body), digest=digest(record_body)),
+        conversion=conversion,
         run=ManifestRun(
             dag_id=dag_id, run_id=run_id, try_number=try_number, plan_id=plan_id, sealift_version=__version__
         ),

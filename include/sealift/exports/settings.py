@@ -14,7 +14,9 @@ from sealift.exports.errors import SettingsError
 from sealift.exports.window import Window
 from sealift.images.verdict import ProofLevel
 
-FORMATS: Final = ("vhd", "vmdk")
+FORMATS: Final = ("vhd", "vmdk", "qcow2", "vhd-fixed", "raw")
+"""A captured template leaves the API as a dynamic VHD; the others are converted from that, in the bucket."""
+
 ProvenAt = Literal["L1", "L2"]
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
@@ -43,8 +45,8 @@ class PlanSettings(BaseModel):
     bucket: Annotated[str, BeforeValidator(_lower)] = Field(description="Bucket that the images are exported to")
     region: Annotated[str, BeforeValidator(_lower)] = Field(description="The bucket's region, as us-south")
     prefix: str = Field(default="", description="What all keys begin with; may be empty")
-    format: Annotated[Literal["vhd", "vmdk"], BeforeValidator(_lower)] = Field(
-        default="vhd", description="Format of the exported images"
+    format: Annotated[Literal["vhd", "vmdk", "qcow2", "vhd-fixed", "raw"], BeforeValidator(_lower)] = Field(
+        default="vhd", description="Format of the images; any but vhd is made of the exported VHDs, which stay"
     )
     wave_size: int | None = Field(
         default=None, ge=1, le=100, description="Most servers in one wave (one DAG run); none: it follows from the caps"
@@ -119,7 +121,7 @@ class PlanSettings(BaseModel):
     @classmethod
     def _known_format(cls, value: Any) -> Any:
         if isinstance(value, str) and value.strip().lower() not in FORMATS:
-            raise ValueError(f"the format {value!r} is not supported; use vhd or vmdk")
+            raise ValueError(f"the format {value!r} is not supported; use {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
         return value
 
     @field_validator("bucket")

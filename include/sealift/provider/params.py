@@ -123,9 +123,11 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
         ),
         "format": Param(
             "vhd",
-            "IBM exports captured templates as VHD only; VMDK is refused until conversion is available.",
+            "IBM exports captured templates as VHD only. Another format is made of that in the bucket, by the worker "
+            "that proves the export, and lies beside it: vmdk (streamOptimized), qcow2 (compressed), vhd-fixed (of "
+            "whole MiB, for Azure), raw.",
             type="string",
-            enum=["vhd", "vmdk"],
+            enum=["vhd", "vmdk", "qcow2", "vhd-fixed", "raw"],
             title="Format",
             section=_HOW,
         ),

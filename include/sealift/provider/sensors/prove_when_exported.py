@@ -14,6 +14,8 @@ from sealift.provider.waits import ENDED_KEY, read_xcom, template_id_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from sealift.exports.manifest import ManifestConversion, ManifestDisk
+
 
 class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
     """Waits until an export is over, then proves each disk, saves the configuration record, and writes the manifest.
@@ -58,6 +60,7 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
                 try_number=ti.try_number,
                 plan_id=self.wave.plan_id,
                 progress=ReadingProgress(self.log, what="read"),
+                convert=self._convert,
                 **self._watched(look),
             )
         except ClassicRateLimitedError as refusal:
@@ -75,6 +78,25 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         self._tell_asset(context, recorded.manifest_key)
         self._forget_notes()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
+
+    def _convert(self, disks: list[ManifestDisk]) -> ManifestConversion:
+        """Convert what was proven into the format that the plan asks for."""
+        from sealift.exports.converting import conversion_of, convert_images
+        from sealift.images.convert.formats import TargetFormat
+
+        item, settings = self.item, self.wave.settings
+        record, already = convert_images(
+            self.cos.client,
+            bucket=settings.bucket,
+            images=item.images,
+            export_id=item.export_id,
+            disks=disks,
+            format_=TargetFormat(settings.format),
+            made_by=f"{self.dag_id} {item.export_id}",
+            progress=ReadingProgress(self.log, what="converted"),
+        )
+        self.log.info("%s: the images in %s %s.", item.name, record.format, "were there" if already else "are proven")
+        return conversion_of(record, images=item.images)
 
     def _watched(self, look: Any) -> dict[str, Any]:
         """Take what was seen before; nothing of it is needed, and what is strange is left alone."""
