@@ -17,6 +17,8 @@ from datetime import UTC
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from sealift.cos.connection import Connection
 from sealift.cos.errors import (
     CosAuthError,
@@ -28,6 +30,7 @@ from sealift.cos.errors import (
     CosRegionError,
     CosTransientError,
 )
+from sealift.cos.fasp import RECEIVER, FaspConnection, ask_connection, ask_token
 from sealift.cos.iam import DEFAULT_ENDPOINT, IamTokens
 from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome
 from sealift.cos.multipart import Multipart
@@ -107,6 +110,7 @@ class CosClient:
             tokens = IamTokens(
                 endpoint=iam_endpoint, api_key=api_key, timeout=timeout, verify=verify, retries=self._retries
             )
+        self._tokens, self._verify = tokens, verify
         # Given with each call that needs it; the SDK would add it to two of the three only.
         self._instance = {"IBMServiceInstanceId": service_instance_id} if service_instance_id else {}
         self._connection = Connection(
@@ -556,6 +560,17 @@ class CosClient:
         :raises CosPermissionError: where the key may not delete, or the bucket protects the object.
         """
         self._call("delete_object", what=f"delete object {key} in bucket {bucket}", bucket=bucket, key=key)
+
+    # --- Aspera ------------------------------------------------------------------------------------------------------
+
+    def fasp_connection(self, bucket: str) -> FaspConnection:
+        """How Aspera reaches a bucket; see :func:`sealift.cos.fasp.ask_connection`."""
+        by_key, store = self._tokens is not None, self.endpoint_url
+        return ask_connection(self._call, bucket=bucket, store=store, by_api_key=by_key, verify=self._verify)
+
+    def delegated_token(self, receiver: str = RECEIVER) -> SecretStr:
+        """A token that only another service can use; see :func:`sealift.cos.fasp.ask_token`."""
+        return ask_token(self._tokens, receiver)
 
     # --- how calls are made ----------------------------------------------------------------------------------------
 

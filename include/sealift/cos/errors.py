@@ -59,3 +59,7 @@ class CosRegionError(CosError):
 
 class CosPreconditionError(CosError):
     """The object is not, or no longer, the one that the call was meant for."""
+
+
+class CosNotOfferedError(CosError):
+    """The store does not offer this for this bucket, whatever key asks: in its region, or under its policies."""

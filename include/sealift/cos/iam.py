@@ -116,7 +116,44 @@ class IamTokens:
             if token == self._token:
                 self._token = ""
 
+    def delegated_token(self, receiver: str) -> str:
+        """Make a refresh token that only another service can use. It is not kept: every call asks IAM.
+
+        The SDK's ``DelegatedTokenManager`` and IBM/aspera-cli ask the same way. How long such a token lives is in no
+        reply; the SDK makes a new one every six days.
+
+        :param receiver: the client id by which IAM knows the service, as ``aspera_ats``.
+        :returns: the token.
+        :raises CosAuthError: where IAM refuses the key.
+        :raises CosUnreachableError: where IAM does not answer.
+        :raises CosTransientError: where IAM failed on every attempt.
+        """
+        failure: CosError
+        try:
+            return self._retries.run(lambda: self._ask_delegated(receiver))
+        except CosError as error:
+            failure = error
+        raise failure
+
     def _ask(self) -> tuple[str, float]:
+        fields = self._post(response_type="cloud_iam")
+        token, lifetime = fields.get("access_token"), fields.get("expires_in")
+        if isinstance(token, str) and token and isinstance(lifetime, (int, float)) and lifetime > 0:
+            return token, float(lifetime)
+        raise self._no_token()
+
+    def _ask_delegated(self, receiver: str) -> str:
+        fields = self._post(response_type="delegated_refresh_token", receiver_client_ids=receiver)
+        token = fields.get("delegated_refresh_token")
+        if isinstance(token, str) and token:
+            return token
+        raise self._no_token()
+
+    def _no_token(self) -> CosError:
+        return CosError(f"IAM at {self.endpoint} sent no token: is this the token endpoint?")
+
+    def _post(self, **form: str) -> Mapping[str, Any]:
+        """Ask the token endpoint, once, and return the fields of a reply that grants something."""
         import requests
         import urllib3.exceptions
 
@@ -126,7 +163,7 @@ class IamTokens:
                 session.trust_env = not self._loopback
                 response = session.post(
                     self.endpoint,
-                    data={"grant_type": _GRANT, "response_type": "cloud_iam", "apikey": self._api_key},
+                    data={"grant_type": _GRANT, "apikey": self._api_key, **form},
                     headers={"Accept": "application/json"},
                     auth=_CLIENT,
                     timeout=self._timeout,
@@ -147,20 +184,17 @@ class IamTokens:
                 body = response.json()
             except ValueError:
                 body = None
-            return self._token_in(response.status_code, body)
+            return self._granted(response.status_code, body)
         raise failure
 
-    def _token_in(self, status: int, body: Any) -> tuple[str, float]:
+    def _granted(self, status: int, body: Any) -> Mapping[str, Any]:
         fields: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
         code = str(fields.get("errorCode") or "") or None
         words = self._redact(str(fields.get("errorMessage") or "no reason given"))
         if status == 200:
-            token, lifetime = fields.get("access_token"), fields.get("expires_in")
-            if isinstance(token, str) and token and isinstance(lifetime, (int, float)) and lifetime > 0:
-                return token, float(lifetime)
             if body is None:
                 raise CosTransientError(f"IAM at {self.endpoint} sent an empty or broken reply")
-            raise CosError(f"IAM at {self.endpoint} sent no token: is this the token endpoint?")
+            return fields
         if status in (400, 401, 403):
             raise CosAuthError(f"IAM refused the API key ({words}): check the key and that it is not locked", code=code)
         if status in (408, 429) or status >= 500:

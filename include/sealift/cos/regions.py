@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Literal
+from urllib.parse import urlsplit
 
 from sealift.cos.errors import CosRegionError
 
@@ -67,6 +68,16 @@ def endpoint_for(region: str, kind: EndpointKind = "public") -> str:
         raise ValueError(f"the kind of endpoint must be public, private or direct, not {kind!r}")
     check_region(region)
     return f"https://{_HOSTS[kind]}.{region}.cloud-object-storage.appdomain.cloud"
+
+
+def is_inside(endpoint_url: str) -> bool:
+    """Say whether an endpoint is reached within IBM Cloud only, where bytes cost nothing and the line is short.
+
+    :param endpoint_url: the endpoint.
+    :returns: True for those of the kinds ``private`` and ``direct``.
+    """
+    host = urlsplit(endpoint_url).hostname or ""
+    return any(host.startswith(f"{_HOSTS[kind]}.") for kind in ("private", "direct"))
 
 
 def region_of_location_constraint(constraint: str) -> str:
