@@ -195,6 +195,20 @@ def history(state: Path, as_json: bool) -> None:
             click.echo(f"{'' if number else name.replace('_', ' '):>22}  {f'{word}  ' if word else ''}{counts}")
 
 
+@sandbox.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}, add_help_option=False
+)
+@click.argument("words", metavar="[OPTIONS OF ASCP]...", nargs=-1, type=click.UNPROCESSED)
+def ascp(words: tuple[str, ...]) -> None:
+    """Play IBM's program ascp: takes its options, and moves bytes over HTTP out of a sandbox. It knows no FASP.
+
+    A sandbox that runs has it as a program of its own as well, in its state: stand-in/ascp.
+    """
+    from sealift.sandbox.aspera.stand_in import main
+
+    sys.exit(main(words))
+
+
 @sandbox.command()
 @_world_options
 @click.option("--fresh", is_flag=True, help="Throw away what the state holds, objects too.")
@@ -263,6 +277,8 @@ def _print_connections(state: Path, connections: dict[str, Any], summary: dict[s
     for name, connection in connections.items():
         click.echo(f"airflow connections add {name} --conn-json {shlex.quote(json.dumps(connection))}")
     click.echo(f"# Or from a file: airflow connections import {shlex.quote(str(state / _CONNECTIONS_FILE))}")
+    program = state.absolute() / "stand-in" / "ascp"
+    click.echo(f"# A stand-in for IBM's ascp, which knows no FASP: {shlex.quote(str(program))}")
     sys.stdout.flush()
 
 

@@ -13,6 +13,9 @@ from typing import Any, Self
 from urllib.parse import parse_qsl
 
 from sealift.sandbox.admin import PREFIX, answer_admin
+from sealift.sandbox.aspera.ats import ATS_FAULTS, Ats
+from sealift.sandbox.aspera.ats import PREFIXES as ATS_PREFIXES
+from sealift.sandbox.aspera.program import write_program
 from sealift.sandbox.catching_up import catch_up
 from sealift.sandbox.classic import rest, xmlrpc
 from sealift.sandbox.classic.api import ClassicApi
@@ -37,7 +40,7 @@ from sealift.sandbox.world import World
 
 Doc = dict[str, Any]
 
-ALL_FAULTS: Mapping[str, str] = {**CLASSIC_FAULTS, **IAM_FAULTS, **STORE_FAULTS}
+ALL_FAULTS: Mapping[str, str] = {**CLASSIC_FAULTS, **IAM_FAULTS, **STORE_FAULTS, **ATS_FAULTS}
 """Every fault by name, with what happens."""
 
 BUCKET = "sealift-exports"
@@ -199,6 +202,13 @@ class Sandbox:
             history=self._history,
         )
         self.tls = make_tls(self.root / "tls", hosts=_hosts(self.host)) if self._tls else None
+        self.ats = Ats(
+            store=self.store,
+            identity=self.identity,
+            switches=self.switches,
+            faults=self.faults,
+            history=self._history,
+        )
         self._store_server: StoreServer = serve_store(
             store=self.store,
             identity=self.identity,
@@ -207,12 +217,15 @@ class Sandbox:
             tls=self.tls,
             faults=self.faults,
             history=self._history,
+            ats=self.ats,
         )
         try:
             self._web = WebServer(host=self.host, port=self._ports[0], answer=self._answer, tls=self.tls)
         except BaseException:
             self._store_server.close()
             raise
+        self.ats.url = self._web.url
+        self.ascp = write_program(self.root / "stand-in")
         self._ports = (self._web.port, self._store_server.port)  # a restart of this object keeps its addresses
         self.engine.start()
 
@@ -418,6 +431,8 @@ class Sandbox:
             form = dict(parse_qsl(request.body.decode()))
             status, headers, body = iam_token_response(self.identity, form, history=self._history)
             return Response(status=status, headers=headers, body=body)
+        if request.path.startswith(ATS_PREFIXES):
+            return self.ats.answer(request)
         if request.path.startswith(PREFIX):
             return answer_admin(self, request)
         return Response(status=404, headers={"Content-Type": "text/plain"}, body=b"not found\n")

@@ -122,7 +122,7 @@ class History:
     def request(
         self,
         *,
-        service: Literal["classic", "cos", "iam"],
+        service: Literal["classic", "cos", "iam", "ats"],
         method: str,
         status: int | None,
         outcome: Outcome,

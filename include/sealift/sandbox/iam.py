@@ -35,6 +35,7 @@ IAM_FAULTS: Mapping[str, str] = {
 
 TOKEN_SECONDS = 3600
 _REFRESH_DAYS = 30
+_DELEGATED_DAYS = 7  # invented; the SDK asks for a new one every six days
 _GRANT_API_KEY = "urn:ibm:params:oauth:grant-type:apikey"
 
 # IBM docs, cloud-object-storage, "Getting started with IAM": what the service roles and the object roles may do.
@@ -178,7 +179,37 @@ class Identity:
             raise TokenError("Provided API key could not be found.", expired=False)
         return self._issue(principal, "refresh", timedelta(days=_REFRESH_DAYS))
 
-    def principal_for_token(self, token: str, *, use: Literal["access", "refresh"] = "access") -> Principal:
+    def delegated_token_for_api_key(self, key: str, *, receiver: str) -> str:
+        """Issue a refresh token that only another service can use.
+
+        :param receiver: the client id of that service.
+        :raises TokenError: for an unknown key.
+        """
+        principal = self.principal_for_api_key(key)
+        if principal is None:
+            raise TokenError("Provided API key could not be found.", expired=False)
+        return self._issue(principal, "delegated", timedelta(days=_DELEGATED_DAYS), receiver=receiver)
+
+    def principal_for_delegated_token(self, token: str, *, receiver: str) -> Principal:
+        """Find who a delegated token stands for, on behalf of the service that it was made for.
+
+        :param receiver: the client id of that service.
+        :raises TokenError: as :meth:`principal_for_token`, or where it was made for another service.
+        """
+        if self._claims(token).get("receiver") != receiver:
+            raise TokenError("Wrong client id passed to retrieve tokens for a delegated refresh token.", expired=False)
+        return self.principal_for_token(token, use="delegated")
+
+    def derived_secret(self, purpose: str) -> str:
+        """Derive a secret that is the same after a restart, and another one in every sandbox.
+
+        :param purpose: what it is for.
+        """
+        return self._sign(f"derived:{purpose}").hex()
+
+    def principal_for_token(
+        self, token: str, *, use: Literal["access", "refresh", "delegated"] = "access"
+    ) -> Principal:
         """Find who a token stands for, with the roles of today.
 
         :raises TokenError: for a token that was not issued here, is expired, or whose owner is gone.
@@ -223,7 +254,7 @@ class Identity:
         held = {principal.roles.get("*"), principal.roles.get(bucket)} - {None}
         return any(action in _ROLES[role] for role in held if role)
 
-    def _issue(self, principal: Principal, use: str, life: timedelta) -> str:
+    def _issue(self, principal: Principal, use: str, life: timedelta, **more: str) -> str:
         now = self._clock()
         claims = {
             "iam_id": principal.iam_id,
@@ -237,6 +268,7 @@ class Identity:
             "exp": (now + life).timestamp(),
             "iss": "https://iam.cloud.ibm.com/identity",
             "scope": "ibm openid",
+            **more,
         }
         head = _encode(json.dumps({"alg": "HS256", "typ": "JWT", "kid": "sandbox"}).encode())
         body = _encode(json.dumps(claims).encode())
@@ -298,8 +330,11 @@ def _token_answer(identity: Identity, form: Mapping[str, str]) -> tuple[int, dic
     except _Refused as refused:
         return _refusal(400, refused.code, str(refused))
     if "delegated_refresh_token" in form.get("response_type", ""):
-        # What the Aspera client asks for; the receiver (aspera_ats) exchanges it, which the sandbox does not serve.
-        return _json(200, {"delegated_refresh_token": identity.refresh_token_for_api_key(key)})
+        # What an Aspera client asks for: the receiver (aspera_ats) reads the bucket with it.
+        receiver = form.get("receiver_client_ids", "")
+        if not receiver:
+            return _refusal(400, "BXNIM0109E", "Property missing or empty: receiver_client_ids.")
+        return _json(200, {"delegated_refresh_token": identity.delegated_token_for_api_key(key, receiver=receiver)})
     token = identity.token_for_api_key(key)
     return _json(
         200,

@@ -64,6 +64,19 @@ class Switches:
     xmlrpc_bearer: bool = _switch(False, "XML-RPC takes bearer tokens.")
     requests_per_second: int = _switch(50, "Requests that one user may send per second; 0 switches the limit off.")
     rate_limit_retry_after: bool = _switch(False, "A refusal for the rate carries the header Retry-After.")
+    ats_offered: bool = _switch(True, "Buckets name the Aspera Transfer Service; else their location has none.")
+    ats_immutable: str = _switch(
+        "store",
+        "Who refuses Aspera for a bucket with a retention policy: the store, or the node API.",
+        ("store", "node"),
+    )
+    ats_websockets: bool = _switch(True, "The transfer server takes WebSockets; else SSH with a key only.")
+    ats_cipher: str = _switch(
+        "aes-128", "The cipher of a transfer spec.", ("aes-128", "aes-256", "aes-256-gcm", "none")
+    )
+    ats_needs_tags: bool = _switch(False, "The transfer server wants the storage credentials in ascp's tags.")
+    ascp_fault_at: int = _switch(0, "The byte at which faults of the stand-in for ascp happen.")
+    ascp_fault_code: int = _switch(16, "The number of the error that the fault ascp_error ends with.")
     gigabyte: str = _switch("2^30", "How many bytes a GB of a disk's capacity has.", ("2^30", "10^9"))
 
     @classmethod

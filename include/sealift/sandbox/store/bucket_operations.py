@@ -157,15 +157,19 @@ def location(call: Call) -> Response:
 
 
 def fasp_connection_info(call: Call) -> Response:
-    """GET /bucket?faspConnectionInfo: the shape is the SDK's (GetBucketAspera), every value in it is invented."""
+    """GET /bucket?faspConnectionInfo: the shape is the SDK's (GetBucketAspera), every value and refusal is invented."""
     call.store.need_bucket(call.bucket)
     call.allow("list")
+    if call.ats is None:
+        key, secret, endpoint = f"sandbox-ats-{call.bucket}", "sandbox-ats-secret", "https://ats.sandbox.invalid:443"
+    elif not call.ats.offered:
+        raise S3Error("MethodNotAllowed", "Aspera is not offered in this location.")
+    elif call.ats.store_refuses_immutable and call.store.document(call.bucket, "protection"):
+        raise S3Error("InvalidRequest", "Aspera is not offered for a bucket with a retention policy.")
+    else:
+        (key, secret), endpoint = call.ats.access_key(call.bucket), call.ats.url
     return xml_response(
-        "FASPConnectionInfo",
-        [
-            ("AccessKey", [("Id", f"sandbox-ats-{call.bucket}"), ("Secret", "sandbox-ats-secret")]),
-            ("ATSEndpoint", "https://ats.sandbox.invalid:443"),
-        ],
+        "FASPConnectionInfo", [("AccessKey", [("Id", key), ("Secret", secret)]), ("ATSEndpoint", endpoint)]
     )
 
 

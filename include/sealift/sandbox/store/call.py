@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sealift.sandbox.iam import Action, Identity, Principal
 from sealift.sandbox.store.bodies import AwsChunkedBody, Body
@@ -11,6 +12,9 @@ from sealift.sandbox.store.checksums import Digests, check_digests, wanted_algor
 from sealift.sandbox.store.errors import S3Error
 from sealift.sandbox.store.http import Request
 from sealift.sandbox.store.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from sealift.sandbox.aspera.ats import Ats
 
 _MAX_DOCUMENT = 8 * 2**20
 
@@ -26,6 +30,7 @@ class Call:
     body: Body
     bucket: str
     key: str
+    ats: Ats | None = None
 
     @property
     def query(self) -> Mapping[str, str]:

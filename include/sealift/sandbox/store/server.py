@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from typing import TYPE_CHECKING
 
 from sealift.sandbox.faults import FaultSource
 from sealift.sandbox.history import OFF, History
@@ -14,6 +15,9 @@ from sealift.sandbox.store.http import Connection, Handler
 from sealift.sandbox.store.objects import ObjectStore
 from sealift.sandbox.store.service import StoreService
 from sealift.sandbox.tls import TlsFiles
+
+if TYPE_CHECKING:
+    from sealift.sandbox.aspera.ats import Ats
 
 _HANDSHAKE_SECONDS = 10.0
 _JOIN_SECONDS = 5.0
@@ -110,10 +114,12 @@ def serve_store(
     tls: TlsFiles | None = None,
     faults: FaultSource | None = None,
     history: History = OFF,
+    ats: Ats | None = None,
 ) -> StoreServer:
     """Serve a store (path-style S3) and IAM's token endpoint (``/identity/token``) in threads of this process.
 
+    :param ats: the Aspera Transfer Service that buckets name; None names one that cannot be reached.
     :returns: the running server: ``.url``, ``.port``, ``.close()``.
     """
-    service = StoreService(store=store, identity=identity, faults=faults, history=history)
+    service = StoreService(store=store, identity=identity, faults=faults, history=history, ats=ats)
     return StoreServer(handler=service.answer, host=host, port=port, tls=tls)

@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from sealift.sandbox.faults import FaultSource
@@ -23,6 +24,9 @@ from sealift.sandbox.store.http import Request, Response
 from sealift.sandbox.store.objects import ObjectStore
 from sealift.sandbox.store.operations import find_operation, operation_name
 from sealift.sandbox.store.replacing import Replacing
+
+if TYPE_CHECKING:
+    from sealift.sandbox.aspera.ats import Ats
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +60,10 @@ class StoreService:
         identity: Identity,
         faults: FaultSource | None = None,
         history: History = OFF,
+        ats: Ats | None = None,
     ) -> None:
         self._store, self._identity, self._faults, self._history = store, identity, faults, history
+        self._ats = ats
         self._replacing = Replacing(store=store, faults=faults)
 
     def answer(self, request: Request) -> Response:
@@ -140,7 +146,7 @@ class StoreService:
         bucket, _, key = request.path.removeprefix("/").partition("/")
         call = Call(
             store=self._store, identity=self._identity, request=request, principal=principal, body=body,
-            bucket=bucket, key=key,
+            bucket=bucket, key=key, ats=self._ats,
         )  # fmt: skip
         operation = find_operation(call)
         if operation is object_operations.get:
