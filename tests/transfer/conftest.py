@@ -1,17 +1,23 @@
-"""An object store in memory whose streams break, stall and lie as a test says."""
+"""An object store in memory whose streams break, stall and lie as a test says; and a sandbox that offers Aspera."""
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
+from sealift.cos.client import CosClient
 from sealift.cos.errors import CosNotFoundError, CosPreconditionError, CosTransientError
 from sealift.cos.retrying import Retries
+from sealift.sandbox import Sandbox
+from sealift.sandbox.switches import Switches
+from sealift.transfer.aspera.finding import Ascp
 from sealift.transfer.reading import Remote
 
 
@@ -103,3 +109,61 @@ def make_store() -> Callable[..., Store]:
 def retries() -> Retries:
     """So many tries without a byte, and no wait between them."""
     return Retries(max_attempts=4, max_wait=0.0, rng=random.Random(1))
+
+
+class AsperaWorld:
+    """A sandbox whose bucket offers Aspera, a client of it, and the stand-in for ascp."""
+
+    def __init__(self, box: Sandbox) -> None:
+        self.box = box
+        self.ascp = Ascp(path=box.ascp)
+        self.clients: list[CosClient] = []
+        self.cos = self.client()
+        self._since = len(box.history())
+
+    def client(self, **settings: Any) -> CosClient:
+        """A client with the key that may do everything, or with the one that the settings name."""
+        box = self.box
+        keys = {} if "access_key_id" in settings else {"api_key": box.cos_api_key, "iam_endpoint": box.iam_url}
+        given: dict[str, Any] = {
+            "region": box.region,
+            "endpoint_url": box.cos_url,
+            "service_instance_id": box.cos_service_instance_id,
+            "verify": str(box.tls.ca) if box.tls else True,
+            "sleep": lambda _seconds: None,
+        }
+        made = CosClient(**(given | keys | settings))
+        self.clients.append(made)
+        return made
+
+    def put(self, size: int, *, key: str = "images/disk-0.vhd", seed: int = 1) -> tuple[bytes, Remote]:
+        """Put an object into the bucket: its bytes, and what a manifest would say of it."""
+        data = random.Random(seed).randbytes(size)
+        stored = self.box.store.put_bytes(bucket=self.box.bucket, key=key, data=data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return data, Remote(bucket=self.box.bucket, key=key, size=size, etag=stored.etag, sha256=sha256)
+
+    @property
+    def setups(self) -> int:
+        """How many transfer specs were asked for in this test."""
+        return sum(one.get("method") == "download_setup" for one in self.box.history(after=self._since))
+
+
+@pytest.fixture(scope="module")
+def aspera_box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with Sandbox(root=tmp_path_factory.mktemp("aspera"), servers=1) as box:
+        yield box
+
+
+@pytest.fixture
+def aspera(aspera_box: Sandbox) -> Iterator[AsperaWorld]:
+    """The sandbox without faults, with its switches as they are from the beginning."""
+    aspera_box.faults.clear()
+    for one in fields(Switches):
+        aspera_box.switches.set(one.name, one.default)
+    aspera_box.store.set_document(aspera_box.bucket, "protection", None)
+    aspera_box.ats.bytes_served = 0
+    world = AsperaWorld(aspera_box)
+    yield world
+    for client in world.clients:
+        client.close()

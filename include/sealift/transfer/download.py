@@ -134,7 +134,7 @@ class Download:
                 "damaged, or was when it was read before: export the server again."
             )
         os.replace(self.unfinished, self.target)
-        _flush_folder(self.target.parent)
+        flush_folder(self.target.parent)
         journal.remove()
         return Downloaded(
             path=self.target,
@@ -259,8 +259,11 @@ def _pread(fd: int, length: int, at: int) -> bytes:
     return data
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a new name last."""
+def flush_folder(folder: Path) -> None:
+    """Make a new name last over a loss of power.
+
+    :param folder: where the name is.
+    """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

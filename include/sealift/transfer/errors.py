@@ -23,5 +23,9 @@ class DigestError(TransferError):
     """What arrived has another digest than it should have."""
 
 
+class EngineUnavailableError(TransferError):
+    """This way of bringing bytes cannot be used here; another one may."""
+
+
 class Stopped(Exception):  # noqa: N818 - the name is the event: somebody asked for it
     """The transfer was told to stop. What has arrived is kept."""

@@ -31,6 +31,11 @@ class Pace:
         self._lock = threading.Lock()
         self._free_at = 0.0
 
+    @property
+    def bytes_per_second(self) -> float | None:
+        """The rate; None for no limit."""
+        return self._rate
+
     def passed(self, count: int) -> None:
         """Say that bytes have come, and wait until the rate allows more.
 
