@@ -147,8 +147,8 @@ class Ats:
             reads=True,
         )
         if refused:
-            error = {"code": refused.status, "reason": refused.reason, "user_message": refused.words}
-            return _json(refused.status, {"error": error})
+            told = {"code": refused.status, "reason": refused.reason, "user_message": refused.words}
+            return _json(refused.status, {"error": told})
         return _json(200, document)
 
     def _setup(self, request: Request) -> tuple[str, str, Doc]:
