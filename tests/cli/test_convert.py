@@ -29,9 +29,7 @@ QEMU = {"vmdk": "vmdk", "qcow2": "qcow2", "vhd-fixed": "vpc", "raw": "raw", "vdi
 def image(tmp_path: Path) -> Path:
     raw = tmp_path / "disk.raw"
     raw.write_bytes(random.Random(1).randbytes(MIB) + bytes(7 * MIB))
-    write_dynamic_vhd(
-        raw=raw, out=tmp_path / "disk.vhd", uuid=UUID(int=7), timestamp=datetime(2026, 1, 2, tzinfo=UTC)
-    )
+    write_dynamic_vhd(raw=raw, out=tmp_path / "disk.vhd", uuid=UUID(int=7), timestamp=datetime(2026, 1, 2, tzinfo=UTC))
     return tmp_path / "disk.vhd"
 
 

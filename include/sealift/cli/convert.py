@@ -70,7 +70,9 @@ def convert(image: Path, target: Path, into: str, raw: bool, adapter: Any) -> No
         sys.exit(FAILED)
     filled = done.converted.filled_up if done.converted is not None else 0
     more = f", filled up with {filled:,} bytes of zeros" if filled else ""
-    click.echo(f"{target}: {into}, {done.size:,} bytes, by {done.way}; its disk was compared with that of {image}{more}")
+    click.echo(
+        f"{target}: {into}, {done.size:,} bytes, by {done.way}; its disk was compared with that of {image}{more}"
+    )
 
 
 @click.command(

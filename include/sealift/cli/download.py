@@ -37,6 +37,20 @@ FAILED, INTERRUPTED = 1, 130
 @click.option("--period", help="The slot or manual run, where EXPORT names a server.")
 @click.option("--streams", type=click.IntRange(1, 16), default=4, show_default=True, help="Range reads at a time.")
 @click.option("--limit-rate", callback=amount, metavar="RATE", help="Bytes a second at most, as 20M; for all streams.")
+@click.option(
+    "--engine",
+    type=click.Choice(["https", "aspera", "auto"]),
+    default="https",
+    show_default=True,
+    help="How bytes come; auto takes Aspera for large objects where ascp is there and the bucket offers it.",
+)
+@click.option("--ascp", type=click.Path(path_type=Path), help="IBM's ascp, or its folder. Not given: it is looked for.")
+@click.option("--aspera-key", type=click.Path(path_type=Path), help="The private key for SSH, where IBM's own is not.")
+@click.option(
+    "--aspera-credentials-in-tags",
+    is_flag=True,
+    help="Leave the storage's token in the tags that ascp gets as an argument, should the service want that.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
 @bucket_options
 def download(
@@ -45,6 +59,10 @@ def download(
     period: str | None,
     streams: int,
     limit_rate: float | None,
+    engine: str,
+    ascp: Path | None,
+    aspera_key: Path | None,
+    aspera_credentials_in_tags: bool,
     as_json: bool,
     bucket: str | None,
     prefix: str,
@@ -63,6 +81,7 @@ def download(
     from sealift.exports.delivery_places import FolderPlace, How
     from sealift.exports.errors import ExportsError
     from sealift.exports.names import normal_prefix
+    from sealift.transfer.engines import AsperaSettings, EngineName, Engines
     from sealift.transfer.errors import TransferError
     from sealift.transfer.pace import Pace
 
@@ -73,6 +92,12 @@ def download(
         found = [
             find_manifest(opened.cos, bucket=opened.bucket, prefix=prefix, wanted=one, period=period) for one in exports
         ]
+        engines = Engines(
+            wanted=EngineName(engine),
+            store=opened.cos,
+            settings=AsperaSettings(ascp=ascp, key=aspera_key, credentials_in_tags=aspera_credentials_in_tags),
+            say=lambda line: click.echo(line, err=True),
+        )
         how = How(streams=streams, pace=Pace(bytes_per_second=limit_rate))
         for manifest, body in found:
             with watching(quiet=as_json) as watcher:
@@ -81,7 +106,7 @@ def download(
                     manifest=manifest,
                     body=body,
                     prefix=normal_prefix(prefix),
-                    place=FolderPlace(under / folder_of(manifest)),
+                    place=FolderPlace(under / folder_of(manifest), engines=engines),
                     watcher=watcher,
                     how=how,
                     made_by="sealift download",

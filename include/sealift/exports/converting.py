@@ -64,10 +64,14 @@ class ConvertedDisk(ConversionModel):
     virtual_size: int = Field(gt=0, description="Size of the disk that the image holds, in bytes")
     filled_up: int = Field(ge=0, description="Bytes of zeros at the disk's end that the exported disk does not have")
     format: str = Field(description="The image's format, as its proof found it")
-    content: str = Field(description="Digest of the disk's content, sparse-sha256:…, that both images were found to have")
+    content: str = Field(
+        description="Digest of the disk's content, sparse-sha256:…, that both images were found to have"
+    )
     source_key: str = Field(description="The exported image's key")
     source_etag: str = Field(description="The exported image's ETag, which every read demanded")
-    checks: list[ManifestCheck] = Field(default_factory=list, description="What was checked of the new image, and found")
+    checks: list[ManifestCheck] = Field(
+        default_factory=list, description="What was checked of the new image, and found"
+    )
 
 
 class Conversion(ConversionModel):
@@ -194,7 +198,9 @@ def _convert(
     try:
         source = ObjectSource(client=cos, bucket=bucket, key=disk.key, info=_as_proven(cos, bucket, disk, where))
         opened = open_disk(source)
-        upload = Upload(target=CosTarget(client=cos, bucket=bucket, key=key, metadata={"sealift-source-etag": disk.etag}))
+        upload = Upload(
+            target=CosTarget(client=cos, bucket=bucket, key=key, metadata={"sealift-source-etag": disk.etag})
+        )
         converted = convert(
             opened,
             writer=writer_for(format_, size=opened.size, identity=identity_of(disk.key, disk.etag, format_)),

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sealift.images.source import FileSource, RangeSource
-from sealift.transfer.download import PART_SIZE, STREAMS, Download
+from sealift.transfer.aspera.download import begun
+from sealift.transfer.download import PART_SIZE, STREAMS
+from sealift.transfer.engines import Engines
 from sealift.transfer.errors import NoSpaceError
-from sealift.transfer.hashing import sha256_of_file
+from sealift.transfer.hashing import digests_of_file
 from sealift.transfer.pace import Pace
 from sealift.transfer.reading import OpensRanges, Remote
 from sealift.transfer.s3 import CopyToS3
@@ -101,10 +103,12 @@ class FolderPlace:
     """A folder on this machine.
 
     :param folder: the folder; it is made where there is none.
+    :param engines: how objects are brought; over HTTPS if not given.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, engines: Engines | None = None) -> None:
         self.folder = folder
+        self._engines = engines or Engines()
 
     @property
     def label(self) -> str:
@@ -135,7 +139,7 @@ class FolderPlace:
     def is_whole(self, name: str, *, size: int, sha256: str, checked: Callable[[int], None]) -> bool:
         """See :class:`Place`. The file is read in full."""
         path = self.folder / name
-        return path.is_file() and path.stat().st_size == size and sha256_of_file(path, passed=checked) == sha256
+        return path.is_file() and path.stat().st_size == size and digests_of_file(path, passed=checked).sha256 == sha256
 
     def check_room(self, sizes: Mapping[str, int]) -> None:
         """See :class:`Place`.
@@ -143,7 +147,7 @@ class FolderPlace:
         :raises NoSpaceError: the disk has no room for all of them together.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        needed = sum(max(0, size - _allocated(self.folder / f"{name}.part")) for name, size in sizes.items())
+        needed = sum(max(0, size - self._begun(name)) for name, size in sizes.items())
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise NoSpaceError(
@@ -154,8 +158,8 @@ class FolderPlace:
     def bring(
         self, name: str, remote: Remote, *, client: OpensRanges, how: How, arrived: Callable[[int], None]
     ) -> Brought:
-        """See :class:`Place` and :class:`sealift.transfer.download.Download`."""
-        done = Download(
+        """See :class:`Place` and :class:`sealift.transfer.engines.Engines`."""
+        done = self._engines.bring(
             client=client,
             remote=remote,
             target=self.folder / name,
@@ -163,12 +167,16 @@ class FolderPlace:
             part_size=how.part_size,
             pace=how.pace,
             arrived=arrived,
-        ).run()
+        )
         return Brought(sha256=done.sha256, crc64nvme=done.crc64nvme, resumed=done.resumed, checked="")
 
     def open(self, name: str, *, size: int) -> AbstractContextManager[RangeSource]:  # noqa: ARG002
         """See :class:`Place`."""
         return FileSource(self.folder / name)
+
+    def _begun(self, name: str) -> int:
+        """Bytes on disk that an earlier try, by whichever engine, has allocated already."""
+        return _allocated(self.folder / f"{name}.part") + begun(self.folder / name)
 
 
 class S3Place:

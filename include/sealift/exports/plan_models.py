@@ -60,7 +60,9 @@ class PlanItem(PlanModel):
     disks: list[PlannedDisk] = Field(default_factory=list, description="Disks that are captured, in object order")
     left_out: list[LeftOutDisk] = Field(default_factory=list, description="Devices that are not captured, and why")
     capacity_bytes: int = Field(default=0, ge=0, description="Capacity of all captured disks, 1 GB read as 10^9 bytes")
-    conversion: Literal["vmdk", "qcow2", "vhd-fixed", "raw"] | None = Field(default=None, description="Format to convert to, where that is needed")
+    conversion: Literal["vmdk", "qcow2", "vhd-fixed", "raw"] | None = Field(
+        default=None, description="Format to convert to, where that is needed"
+    )
     adopt_only: bool = Field(default=False, description="Only an existing template may be exported")
     capture_expected_seconds: float | None = Field(
         default=None, gt=0, description="How long the capture should take by the account's history, where it tells"

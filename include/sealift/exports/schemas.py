@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
+from sealift.exports.converting import Conversion
 from sealift.exports.doctor_models import Examination
 from sealift.exports.kits.models import FitReport
 from sealift.exports.manifest import Manifest
@@ -32,6 +33,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "report": (RunReport, "Report of a run"),
     "wave-report": (WaveReport, "Report of a wave"),
     "proof": (LaterProof, "A later proof of an export"),
+    "conversion": (Conversion, "An export's images in another format"),
     "examination": (Examination, "Report of the doctor"),
     "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }

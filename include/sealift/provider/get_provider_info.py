@@ -242,6 +242,12 @@ def get_provider_info() -> dict[str, Any]:
                         "integer",
                         "2",
                     ),
+                    "ascp": _option(
+                        "IBM's ascp on the workers, or its folder, for deliveries by Aspera. Empty: it is looked for.",
+                        "string",
+                        "",
+                        "/opt/aspera/bin/ascp",
+                    ),
                     "default_params": _option(
                         "JSON object with the values that the trigger form starts with and that scheduled runs use.",
                         "string",

@@ -319,6 +319,15 @@ def deliver_params(defaults: Mapping[str, Any], *, to: str, aws_conn_id: str) ->
             title="Streams",
             section=_HOW,
         ),
+        "engine": Param(
+            "https",
+            "How bytes come into a folder: https; aspera, by IBM's ascp on the worker; auto: aspera for large objects "
+            "where ascp is there and the bucket offers it. Into a bucket it is always https.",
+            type="string",
+            enum=["https", "aspera", "auto"],
+            title="Engine",
+            section=_HOW,
+        ),
         "limit_megabytes": Param(
             None,
             "Megabytes (10^6 bytes) a second at most, for each export.",

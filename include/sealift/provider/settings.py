@@ -20,6 +20,7 @@ class Settings:
     deliver_to: str
     deliver_aws_conn_id: str
     deliveries: int
+    ascp: str
     default_params: dict[str, Any]
     owner: str
     poll_interval: float
@@ -55,6 +56,7 @@ def settings() -> Settings:
         deliver_to=(conf.get(SECTION, "deliver_to", fallback="") or "").strip(),
         deliver_aws_conn_id=conf.get(SECTION, "deliver_aws_conn_id", fallback="aws_default"),
         deliveries=conf.getint(SECTION, "deliveries", fallback=2),
+        ascp=(conf.get(SECTION, "ascp", fallback="") or "").strip(),
         default_params=params,
         owner=conf.get(SECTION, "owner", fallback="data-platform"),
         poll_interval=conf.getfloat(SECTION, "poll_interval", fallback=15.0),

@@ -115,8 +115,7 @@ class HashInOrder:
         self._thread.join()
         if self._error is not None:
             raise self._error
-        crc = base64.b64encode(self._crc.to_bytes(8, "big")).decode("ascii")
-        return ReadDigests(sha256=self._sha256.hexdigest(), crc64nvme=crc)
+        return ReadDigests(sha256=self._sha256.hexdigest(), crc64nvme=_as_header(self._crc))
 
     def _take(self, data: bytes | bytearray) -> None:
         self._sha256.update(data)
@@ -160,18 +159,25 @@ class HashInOrder:
         return True
 
 
-def sha256_of_file(path: str | os.PathLike[str], *, passed: Callable[[int], None] | None = None) -> str:
-    """Return a file's SHA-256.
+def digests_of_file(path: str | os.PathLike[str], *, passed: Callable[[int], None] | None = None) -> ReadDigests:
+    """Compute a file's digests.
 
     :param path: the file.
     :param passed: told how many bytes were read, from time to time.
-    :returns: 64 hexadecimal digits.
+    :returns: its digests.
     :raises OSError: the file cannot be read.
     """
-    digest = hashlib.sha256()
+    from awscrt.checksums import crc64nvme
+
+    sha256, crc = hashlib.sha256(), 0
     with open(path, "rb", buffering=0) as file:
         while data := file.read(READ_BACK):
-            digest.update(data)
+            sha256.update(data)
+            crc = crc64nvme(data, crc)
             if passed is not None:
                 passed(len(data))
-    return digest.hexdigest()
+    return ReadDigests(sha256=sha256.hexdigest(), crc64nvme=_as_header(crc))
+
+
+def _as_header(crc: int) -> str:
+    return base64.b64encode(crc.to_bytes(8, "big")).decode("ascii")

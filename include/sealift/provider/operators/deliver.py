@@ -10,12 +10,14 @@ from airflow.sdk import BaseOperator
 
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.progress import ReadingProgress
+from sealift.provider.settings import settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sealift.exports.delivery_places import Place
     from sealift.exports.manifest import Manifest
+    from sealift.transfer.engines import Engines
 
 TASKS_AT_MOST: Final = 1000
 """Airflow maps a task no further than ``[core] max_map_length``, 1,024; many exports share a task then."""
@@ -62,6 +64,7 @@ class ChooseExportsOperator(_Delivers):
         params = self._params(context)
         to = str(params.get("to") or "")
         check_target(to)
+        check_engine(to, str(params.get("engine") or "https"))
         wanted = [str(one) for one in params.get("exports") or []]
         found = self._named(params, wanted) if wanted else self._finished(params, context)
         if not found:
@@ -147,9 +150,11 @@ class DeliverExportOperator(_Delivers):
         from sealift.exports.delivery_places import How
         from sealift.exports.errors import NoSuchExportError
         from sealift.exports.manifest import parse_manifest
+        from sealift.transfer.engines import AsperaSettings, EngineName, Engines
         from sealift.transfer.pace import Pace
 
         params = self._params(context)
+        check_engine(str(params["to"]), str(params.get("engine") or "https"))
         cos = self._cos(params).client
         megabytes = params.get("limit_megabytes")
         how = How(
@@ -166,7 +171,15 @@ class DeliverExportOperator(_Delivers):
                 )
             manifest = parse_manifest(body, bucket=export["bucket"], key=export["manifest_key"])
             place = place_of(
-                str(params["to"]), folder_of(manifest), aws_conn_id=str(params.get("aws_conn_id") or "aws_default")
+                str(params["to"]),
+                folder_of(manifest),
+                aws_conn_id=str(params.get("aws_conn_id") or "aws_default"),
+                engines=Engines(
+                    wanted=EngineName(str(params.get("engine") or "https")),
+                    store=cos,
+                    settings=AsperaSettings(ascp=Path(ascp) if (ascp := settings().ascp) else None),
+                    say=lambda line: self.log.info("%s", line),
+                ),
             )
             watcher = _Told(self.log)
             done, noted = deliver(
@@ -239,19 +252,35 @@ def check_target(to: str) -> None:
         )
 
 
-def place_of(to: str, folder: PurePosixPath, *, aws_conn_id: str) -> Place:
+def check_engine(to: str, engine: str) -> None:
+    """Refuse an engine that the place does not have.
+
+    :param to: where exports go.
+    :param engine: what was asked for.
+    :raises InputError: it brings nothing there.
+    """
+    from sealift.exports.errors import InputError
+
+    if to.startswith("s3://") and engine == "aspera":
+        raise InputError(
+            f"Aspera brings exports to a folder, not to {to}: choose https, or auto, which takes Aspera where it can."
+        )
+
+
+def place_of(to: str, folder: PurePosixPath, *, aws_conn_id: str, engines: Engines | None = None) -> Place:
     """Open the place of one export.
 
     :param to: where all exports go: an absolute folder, or ``s3://bucket/prefix``.
     :param folder: the export's own folder below it.
     :param aws_conn_id: connection of the type ``aws``, for a bucket.
+    :param engines: how objects are brought to a folder; over HTTPS if not given.
     :returns: the place. Nothing is asked yet.
     """
     from sealift.exports.delivery_places import FolderPlace, S3Place
     from sealift.transfer.s3_bucket import S3Bucket
 
     if not to.startswith("s3://"):
-        return FolderPlace(Path(to) / folder)
+        return FolderPlace(Path(to) / folder, engines=engines)
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     bucket, _, prefix = to.removeprefix("s3://").partition("/")

@@ -45,7 +45,7 @@ from sealift.transfer.errors import (
     Stopped,
     TransferError,
 )
-from sealift.transfer.hashing import sha256_of_file
+from sealift.transfer.hashing import ReadDigests, digests_of_file
 from sealift.transfer.pace import Pace
 from sealift.transfer.reading import Remote
 
@@ -136,7 +136,7 @@ class AsperaDownload:
             lock = os.open(self.unfinished / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 self._claim(lock)
-                digest = self._fetched(lock)
+                digests = self._fetched(lock)
             finally:
                 os.close(lock)
         except OSError as error:
@@ -145,7 +145,8 @@ class AsperaDownload:
         return Downloaded(
             path=self.target,
             size=self.remote.size,
-            sha256=digest,
+            sha256=digests.sha256,
+            crc64nvme=digests.crc64nvme,
             resumed=self._resumed or 0,
             seconds=time.monotonic() - began,
         )
@@ -212,7 +213,7 @@ class AsperaDownload:
                 "server again."
             )
 
-    def _fetched(self, lock: int) -> str:
+    def _fetched(self, lock: int) -> ReadDigests:
         """Bring the object and give it its name; return its digest."""
         try:
             self._prepare()
@@ -313,7 +314,7 @@ class AsperaDownload:
 
     # -- after -------------------------------------------------------------------------------------------------------
 
-    def _verified(self) -> str:
+    def _verified(self) -> ReadDigests:
         """Check what has arrived, and return its digest."""
         remote, path = self.remote, self._data
         found = path.stat().st_size if path.is_file() and not path.is_symlink() else None
@@ -330,16 +331,14 @@ class AsperaDownload:
         finally:
             os.close(fd)
         self._check_object()
-        digest = sha256_of_file(path, passed=self._hashed)
-        if remote.sha256 is not None and digest != remote.sha256:
+        digests = digests_of_file(path, passed=self._hashed)
+        if difference := remote.difference(digests):
             self.discard()
             raise DigestError(
-                f"{remote.bucket}/{remote.key} arrived by Aspera with the SHA-256 {digest}, but {remote.sha256} was "
-                "read before: the bytes changed on their way, or in the bucket. What arrived was thrown away. Try once "
-                "more, over HTTPS; if it comes out the same, the object is damaged, or was when it was read before: "
-                "export the server again."
+                f"{difference} What arrived by Aspera was thrown away. Try once more, over HTTPS; if it comes out the "
+                "same, the object is damaged, or was when it was read before: export the server again."
             )
-        return digest
+        return digests
 
     def _hashed(self, _count: int) -> None:
         if self._stop.is_set():
