@@ -94,9 +94,10 @@ client = ibm_boto3.session.Session().client(
     "s3",
     endpoint_url=given["url"],
     region_name="us-south",
-    aws_access_key_id=given["access_key"],
-    aws_secret_access_key=given["secret_key"],
-    config=Config(s3={"addressing_style": "path"}, proxies={}),
+    ibm_api_key_id=given["keys"]["api_key"],
+    ibm_service_instance_id=given["keys"]["service_instance_id"],
+    ibm_auth_endpoint=given["keys"]["iam_endpoint"],
+    config=Config(signature_version="oauth", s3={"addressing_style": "path"}, proxies={}),
 )
 client.download_file(given["bucket"], given["key"], given["target"])
 made = given["target"] + ".made"
@@ -114,6 +115,12 @@ class Place:
     stage: Stage
     cos: CosClient
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """Give the key that both programs with IBM's SDK use. (The aws CLI takes the HMAC key.)"""
+        iam = f"{self.stage.url}/identity/token"
+        return {"api_key": API_KEY, "service_instance_id": INSTANCE, "iam_endpoint": iam}
+
     def into(self, target: str) -> str:
         """Say what a result is called."""
         return f"converted/disk-0.{target}"
@@ -121,18 +128,13 @@ class Place:
 
 def sealift(place: Place, target: str) -> Measured:
     """Convert with Sealift's stream."""
-    keys = {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}
-    return run(
-        [sys.executable, "-c", SEALIFT],
-        told=place.stage.told(keys=keys, format=target, into=place.into(target)),
-    )
+    told = place.stage.told(keys=place.keys, format=target, into=place.into(target))
+    return run([sys.executable, "-c", SEALIFT], told=told)
 
 
 def qemu_sdk(place: Place, target: str) -> Measured:
     """Download and upload with the SDK's own methods, and run qemu-img in between."""
-    told = place.stage.told(
-        access_key=ACCESS_KEY, secret_key=SECRET_KEY, options=list(TARGETS[target]), into=place.into(target)
-    )
+    told = place.stage.told(keys=place.keys, options=list(TARGETS[target]), into=place.into(target))
     return run([sys.executable, "-c", QEMU], told=told)
 
 

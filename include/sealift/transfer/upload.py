@@ -31,7 +31,7 @@ SMALLEST_PART: Final = 5 * MIB
 PARTS_AT_MOST: Final = 10_000
 """S3 takes no more parts for one object."""
 
-STREAMS: Final = 4
+STREAMS: Final = 3
 MEMORY: Final = 64 * MIB
 """Bytes of parts in memory. An upload that can become very large has larger parts and fewer streams for it; it never
 has less than a part that is sent and one that is filled meanwhile, and one more where the first comes last."""

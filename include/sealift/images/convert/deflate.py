@@ -1,8 +1,9 @@
 """Deflate for grains and clusters: a fast library where it is there, and no work on what does not get smaller.
 
 Compression is what a conversion costs. zlib-ng at level 5 writes what zlib at its default level does, give or take 4 %,
-in a third to a half of the time, and like zlib lets other threads run meanwhile. Data that are compressed or encrypted
-already are told by a sample, and stored as they are (RFC 1951, section 3.2.4): any reader of deflate takes that.
+in a third to a half of the time, and like zlib lets other threads run meanwhile. (ISA-L is three times as fast again,
+but writes 6 to 16 % more of what is on system disks.) Data that are compressed or encrypted already are told by a
+sample, and stored as they are (RFC 1951, section 3.2.4): any reader of deflate takes that.
 
 One library gives the same bytes for the same data, whatever the number of threads; two libraries do not, nor need two
 versions of one.
