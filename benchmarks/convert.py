@@ -226,7 +226,7 @@ def make_image(folder: Path, size: int) -> Path:
 def measure_libraries() -> list[dict[str, Any]]:
     """Measure how fast grains of text and of random bytes are compressed by one thread, and how small."""
     found = []
-    samples = {"text": text(8 * MIB, seed=6), "random": random.Random(6).randbytes(8 * MIB)}  # noqa: S311
+    samples = {"text": text(4 * MIB, seed=6), "random": random.Random(6).randbytes(4 * MIB)}  # noqa: S311
     for library in LIBRARIES:
         try:
             deflate = Deflate(library=library)  # type: ignore[arg-type]  # it is one of the names

@@ -15,7 +15,7 @@ MOST_THREADS: Final = 12
 """More would want more connections to the object store than the client keeps."""
 
 MIB: Final = 1024 * 1024
-UNDER_WAY: Final = 32 * MIB
+UNDER_WAY: Final = 12 * MIB
 """Bytes of a disk that all threads together work on; what is made of them takes as much again, or twice."""
 
 

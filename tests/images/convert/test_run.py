@@ -231,7 +231,7 @@ def test_whoever_is_told_of_progress_can_end_the_conversion() -> None:
             disk, writer=writer_for(TargetFormat.RAW, size=disk.size, identity=IDENTITY), sink=sink, progress=progress
         )
     assert told == sorted(told)
-    assert len(disk.reads) < 8
+    assert len(disk.reads) < 14
     assert sink.aborted
 
 
@@ -352,4 +352,4 @@ def test_memory_is_bounded_whatever_the_disks_size(tmp_path: Path, threads: int)
         [sys.executable, "-c", MEASURED, tmp_path, str(threads)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 180, f"{done.stdout} MiB; an upload takes up to 64 MiB more"
+    assert int(done.stdout) < 150, f"{done.stdout} MiB; an upload takes up to 64 MiB more"
