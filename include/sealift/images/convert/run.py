@@ -15,7 +15,7 @@ from sealift.images.compare import content_digest
 from sealift.images.convert.errors import ConversionError, ResultError
 from sealift.images.convert.pieces import LARGEST_HEAD, Output, PieceSink
 from sealift.images.convert.writer import Encoded, ImageWriter
-from sealift.images.parallel import batch_for, in_order, threads_for
+from sealift.images.parallel import UNDER_WAY, batch_for, in_order, threads_for
 from sealift.images.proof import prove_image
 from sealift.images.ranges import merged, stretches, units_in
 from sealift.images.source import RangeSource
@@ -82,6 +82,7 @@ def convert(
     count = threads_for(threads)
     unit = max(writer.unit, DIGEST_CHUNK)
     batch = max(batch_for(count), unit)
+    count = min(count, max(4, UNDER_WAY // batch))  # where units are large, fewer threads have as much under way
     digests = [ChunkDigest(size) for size in dict.fromkeys((source.size, writer.size))]
     read = stored = 0
 
