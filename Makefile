@@ -17,7 +17,7 @@ BENCH ?=
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-charts bench-docs
+.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-convert bench-charts bench-docs
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench-download: set-up-dev ## Download 2 and 10 GiB by Sealift and by what peopl
 
 bench-proof: set-up-dev ## Measure what proofs of 100 GB and 2 TB read, and what reading every byte costs
 	@$(PY) -m benchmarks.proof $(BENCH)
+
+bench-convert: set-up-dev ## Convert 1 and 10 GiB from bucket to bucket, by Sealift and by qemu-img
+	@$(PY) tools/system_packages.py
+	@$(PY) -m benchmarks.convert $(BENCH)
 
 bench-scale: set-up-dev ## Measure what one server costs among each of SIZES
 	@$(PY) tools/system_packages.py

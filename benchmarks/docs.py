@@ -70,6 +70,16 @@ TARGETS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ("l2_ratio_of_sha256_file", "CPU of the SHA-256 alone / CPU of L2 of a file", ""),
         ("l2_memory_mib", "memory of L2 in the bucket, in MiB", ""),
     ),
+    "convert": (
+        ("speedup_vmdk", "time with qemu-img / Sealift's, into a streamOptimized VMDK, the worse of two sizes", "≥ 3"),
+        ("speedup_vmdk_1gib", "at 1 GiB", ""),
+        ("speedup_vmdk_10gib", "at 10 GiB", ""),
+        ("speedup_qcow2", "time with qemu-img / Sealift's, into a compressed qcow2, the worse of two sizes", "≥ 1.5"),
+        ("speedup_qcow2_1gib", "at 1 GiB", ""),
+        ("speedup_qcow2_10gib", "at 10 GiB", ""),
+        ("size_ratio", "size of Sealift's image / that of qemu-img's, the worst of all", "≤ 1.05"),
+        ("memory_mib", "Sealift's memory in MiB, at most", "≤ 256"),
+    ),
     "grid": (
         ("grid_opens_s", "seconds until the page shows, median", "< 2"),
         ("grid_opens_s_slowest", "the slowest", ""),
@@ -223,6 +233,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Results], str]]] = {
     "download-figures": ("bench-download", figures("download")),
     "download-runs": ("bench-download", download_runs),
     "proof-figures": ("bench-proof", figures("proof")),
+    "convert-figures": ("bench-convert", figures("convert")),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import charts, docs, download, fleet, grid, proof, results_file, scale, wait
+from benchmarks import charts, convert, docs, download, fleet, grid, proof, results_file, scale, wait
 from benchmarks.world import settings_of
 
 
@@ -161,6 +161,19 @@ def test_figures_of_downloads_are_the_worst_of_all() -> None:
     assert set(download.figures([]).values()) == {None}
 
 
+def convert_run(name: str, ours: float, peer: float) -> dict[str, Any]:
+    ways = {
+        "sealift": {"seconds": ours, "size": 500, "memory_mib": 150.0},
+        "qemu-sdk": {"seconds": peer, "size": 510, "memory_mib": 90.0},
+    }
+    targets = {target: ways for target in convert.TARGETS}
+    rounds = {target: {way: [taken] for way, taken in ways.items()} for target in targets}
+    return {"name": name, "targets": targets, "rounds": rounds}
+
+
+CONVERSIONS = [convert_run("1 GiB", 10.0, 30.0), convert_run("10 GiB", 100.0, 350.0)]
+
+
 def proof_run(name: str, l1_bytes: int, cpu: float) -> dict[str, Any]:
     mib = 2**20
     ways = {
@@ -235,6 +248,7 @@ def results(tmp_path: Path) -> Path:
         "bench-grid": (grid, pages),
         "bench-download": (download, DOWNLOADS),
         "bench-proof": (proof, PROOFS),
+        "bench-convert": (convert, CONVERSIONS),
     }
     for name, (module, runs) in parts.items():
         path = tmp_path / f"{name}.json"
@@ -264,6 +278,7 @@ def test_every_figure_of_the_targets_is_one_that_a_benchmark_makes() -> None:
         "wait": set(wait.figures([WAITING, TRIGGERS])),
         "download": set(download.figures(DOWNLOADS)),
         "proof": set(proof.figures(PROOFS)),
+        "convert": set(convert.figures(CONVERSIONS)),
         "grid": set(grid.figures([{**OPENED, "named_in_the_pages": 1, "failed": 0}])),
     }
     for name, targets in docs.TARGETS.items():
