@@ -166,7 +166,7 @@ def convert_run(name: str, ours: float, peer: float) -> dict[str, Any]:
         "sealift": {"seconds": ours, "size": 500, "memory_mib": 150.0},
         "qemu-sdk": {"seconds": peer, "size": 510, "memory_mib": 90.0},
     }
-    targets = {target: ways for target in convert.TARGETS}
+    targets = dict.fromkeys(convert.TARGETS, ways)
     rounds = {target: {way: [taken] for way, taken in ways.items()} for target in targets}
     return {"name": name, "targets": targets, "rounds": rounds}
 
