@@ -1,0 +1,92 @@
+"""Walks whole trees of a server's files and reads every inode, directory, map of blocks and link in them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealift.images.ext import ExtFileSystem
+from sealift.images.file_system import FileSystem, Node, NodeKind, Tree
+from sealift.images.findings import Findings, some
+from sealift.images.source import ImageFormatError, ShortReadError
+from sealift.images.xfs import XfsFileSystem
+from sealift.images.xfs_structures import BTREE, EXTENTS
+
+TREES: Final = ("/etc", "/boot", "/usr/lib/modules", "/lib/modules")
+MOST_NODES: Final = 500_000
+DEEPEST: Final = 64
+MOST_DAMAGED: Final = 100
+
+
+def check_trees(findings: Findings, tree: Tree) -> None:
+    """Check every inode below the directories that a server starts from.
+
+    :param findings: where checks go.
+    :param tree: the root file system with those that are mounted in it.
+    """
+    seen: set[tuple[int, int]] = set()
+    for path in TREES:
+        walk = _Walk(seen)
+        try:
+            place = tree.find(path)
+            if place is None or place.node.kind is not NodeKind.DIRECTORY:
+                continue
+            walk.directory(place.file_system, place.node, place.path, 0)
+        except (ImageFormatError, ShortReadError) as error:
+            walk.damaged.append(str(error))
+        if walk.nodes or walk.damaged:
+            findings.record(
+                "trees",
+                not walk.damaged,
+                f"{path}: {some(walk.damaged)}" if walk.damaged else f"{path}: {walk.nodes} files and directories are whole",
+            )
+
+
+class _Walk:
+    def __init__(self, seen: set[tuple[int, int]]) -> None:
+        self._seen = seen
+        self.nodes = 0
+        self.damaged: list[str] = []
+
+    def directory(self, file_system: FileSystem, directory: Node, path: str, depth: int) -> None:
+        """Walk what is below a directory."""
+        if depth > DEEPEST:
+            self.damaged.append(f"{file_system.name}: {path} is more than {DEEPEST} directories deep")
+            return
+        if not self._first_time(file_system, directory):
+            return
+        try:
+            entries = list(file_system.entries(directory))
+        except (ImageFormatError, ShortReadError) as error:
+            self.damaged.append(f"{path}: {error}")
+            return
+        for name, key in entries:
+            if len(self.damaged) > MOST_DAMAGED or self.nodes > MOST_NODES:
+                return
+            below = f"{path}/{name}"
+            try:
+                node = file_system.node(key)
+                self._look(file_system, node)
+            except (ImageFormatError, ShortReadError) as error:
+                self.damaged.append(f"{below}: {error}")
+                continue
+            if node.kind is NodeKind.DIRECTORY:
+                self.directory(file_system, node, below, depth + 1)
+
+    def _first_time(self, file_system: FileSystem, node: Node) -> bool:
+        mark = (id(file_system), node.key)
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        return True
+
+    def _look(self, file_system: FileSystem, node: Node) -> None:
+        """Read a file's map of blocks, or a link's target."""
+        self.nodes += 1
+        if node.kind is NodeKind.LINK:
+            file_system.target(node)
+        elif node.kind is NodeKind.FILE and isinstance(file_system, ExtFileSystem):
+            file_system.check_map(node)
+        elif node.kind is NodeKind.FILE and isinstance(file_system, XfsFileSystem):
+            inode = file_system.inode(node.key)
+            if inode.format in (EXTENTS, BTREE):
+                file_system.extents(inode)

@@ -1,0 +1,164 @@
+"""Kernels are known by their headers, read whole, and sorted as people sort versions."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import random
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sealift.images.file_system import Node, NodeKind, Place
+from sealift.images.kernel import check_kernel_whole, read_kernel_header, version_key
+from sealift.images.source import ImageFormatError
+from tests.images.servers import VERSION, kernel
+
+CONTENT = random.Random(4).randbytes(200_000) + bytes(300_000)
+
+
+class OneFile:
+    """A file system with one file."""
+
+    type = "ext4"
+    name = "disk 0 partition 1"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.verified: Counter[str] = Counter()
+
+    def root(self) -> Node:
+        raise NotImplementedError
+
+    def entries(self, directory: Node) -> Iterator[tuple[str, int]]:
+        raise NotImplementedError
+
+    def node(self, key: int) -> Node:
+        raise NotImplementedError
+
+    def target(self, link: Node) -> str:
+        raise NotImplementedError
+
+    def read(self, file: Node, offset: int, length: int) -> bytes:
+        assert offset >= 0
+        assert length >= 0
+        return self.data[offset : offset + length]
+
+
+def place(data: bytes) -> Place:
+    node = Node(kind=NodeKind.FILE, size=len(data), key=1)
+    return Place(path=f"/boot/vmlinuz-{VERSION}", file_system=OneFile(data), node=node)
+
+
+def sized(packed: bytes) -> bytes:
+    """Return a payload as the kernel's build makes it where the format does not say the content's length."""
+    return packed + struct.pack("<I", len(CONTENT))
+
+
+PAYLOADS = {
+    "gzip": gzip.compress(CONTENT, 1),
+    "bzip2": sized(bz2.compress(CONTENT)),
+    "xz": sized(
+        lzma.compress(
+            CONTENT,
+            check=lzma.CHECK_CRC32,
+            filters=[{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "dict_size": 32 * 2**20}],
+        )
+    ),
+    "lzma": sized(lzma.compress(CONTENT, format=lzma.FORMAT_ALONE)),
+    "zstd": sized(zstandard.ZstdCompressor().compress(CONTENT)),
+}
+
+
+def test_a_header_is_read() -> None:
+    header = read_kernel_header(place(kernel()))
+    assert (header.version, header.protocol) == (VERSION, 0x20F)
+    assert header.end == len(kernel())
+    assert header.payload_at == 4 * 512 + 256
+
+
+def test_a_kernel_with_its_checksum_is_whole() -> None:
+    data = kernel()
+    assert check_kernel_whole(place(data), read_kernel_header(place(data))) == "its checksum is right"
+    signed = data + b"a signature" * 100
+    assert check_kernel_whole(place(signed), read_kernel_header(place(signed))) == "its checksum is right"
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_a_kernel_that_was_signed_is_whole_by_what_is_compressed_in_it(name: str) -> None:
+    data = kernel(payload=PAYLOADS[name], sealed=False, appended=b"signature")
+    assert check_kernel_whole(place(data), read_kernel_header(place(data))) == f"its compressed part ({name}) is whole"
+
+
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz"])
+def test_a_flipped_bit_in_what_is_compressed_is_found(name: str) -> None:
+    data = kernel(payload=PAYLOADS[name], sealed=False)
+    header = read_kernel_header(place(data))
+    chance = random.Random(11)
+    for _ in range(20):
+        damaged = bytearray(data)
+        damaged[header.payload_at + chance.randrange(16, header.payload_size)] ^= 1 << chance.randrange(8)
+        with pytest.raises(ImageFormatError, match=f"partition 1: /boot/vmlinuz-{re.escape(VERSION)}"):
+            check_kernel_whole(place(bytes(damaged)), header)
+
+
+@pytest.mark.parametrize("name", ["lzma", "zstd"])
+def test_another_length_of_what_is_compressed_is_found(name: str) -> None:
+    data = kernel(payload=PAYLOADS[name][:-4] + struct.pack("<I", 17), sealed=False)
+    with pytest.raises(ImageFormatError, match="gives 500000 bytes, expected 17"):
+        check_kernel_whole(place(data), read_kernel_header(place(data)))
+
+
+def test_what_is_no_kernel_is_named() -> None:
+    with pytest.raises(ImageFormatError, match="is no Linux kernel: it has 5000 bytes"):
+        read_kernel_header(place(bytes(5000)))
+    with pytest.raises(ImageFormatError, match="no Linux kernel"):
+        read_kernel_header(place(b"short"))
+    data = kernel()
+    with pytest.raises(ImageFormatError, match=f"has {len(data) - 2000} bytes, but its header says"):
+        read_kernel_header(place(data[:-2000]))
+    zeroed = data[:4096] + bytes(len(data) - 4096)
+    with pytest.raises(ImageFormatError, match="damaged|before they are complete|expected"):
+        check_kernel_whole(place(zeroed), read_kernel_header(place(zeroed)))
+    zeroed = data[:2048] + bytes(len(data) - 2048)
+    with pytest.raises(ImageFormatError, match="begins with 00 00 00 00 00 00, which is no compression"):
+        check_kernel_whole(place(zeroed), read_kernel_header(place(zeroed)))
+
+
+def test_a_payload_outside_is_named() -> None:
+    data = bytearray(kernel(sealed=False))
+    struct.pack_into("<I", data, 0x24C, 2**31)
+    with pytest.raises(ImageFormatError, match="reaches from byte 2304 to"):
+        check_kernel_whole(place(bytes(data)), read_kernel_header(place(bytes(data))))
+
+
+def test_what_is_not_read_is_said() -> None:
+    old = bytearray(kernel(sealed=False))
+    struct.pack_into("<H", old, 0x206, 0x204)
+    assert "too old" in check_kernel_whole(place(bytes(old)), read_kernel_header(place(bytes(old))))
+    lzo = kernel(payload=b"\x89LZO\0\r\n\x1a\n" + bytes(100), sealed=False)
+    assert "lzo, which Sealift does not read" in check_kernel_whole(place(lzo), read_kernel_header(place(lzo)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=10))
+def test_no_bytes_do_more_than_raise_the_formats_error(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(kernel(sealed=False))
+    for at, value in changes:
+        data[at % len(data)] = value
+    try:
+        check_kernel_whole(place(bytes(data)), read_kernel_header(place(bytes(data))))
+    except ImageFormatError:
+        pass
+
+
+def test_versions_sort_as_people_sort_them() -> None:
+    versions = ["5.10.0-9-amd64", "6.1.0-9-amd64", "6.1.0-18-amd64", "6.1.0-18-cloud-amd64", "6.10.1"]
+    assert sorted(reversed(versions), key=version_key) == versions
