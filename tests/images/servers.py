@@ -108,7 +108,9 @@ MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "xen-blkfront")
 
 def initramfs(modules: tuple[str, ...] = MODULES, *, microcode: bool = True) -> bytes:
     """Return an initramfs as Debian makes it: plain microcode, then the rest compressed."""
-    files = {f"usr/lib/modules/{VERSION}/kernel/drivers/{name}.ko": random.Random(name).randbytes(20_000) for name in modules}
+    files = {
+        f"usr/lib/modules/{VERSION}/kernel/drivers/{name}.ko": random.Random(name).randbytes(20_000) for name in modules
+    }
     packed = gzip.compress(newc({"init": b"#!/bin/sh\n", **files}), mtime=0)
     early = newc({"kernel/x86/microcode/GenuineIntel.bin": bytes(range(256)) * 40}) if microcode else b""
     return early + packed
@@ -220,7 +222,9 @@ def mbr_disk(partitions: list[tuple[int, bytes]], *, size: int, code: bytes | No
     struct.pack_into("<I", out, 440, 0xCAFE_0001)
     at = STARTS_AT
     for number, (kind, content) in enumerate(partitions):
-        struct.pack_into("<B3xB3xII", out, 446 + number * 16, 0x80 if not number else 0, kind, at // 512, len(content) // 512)
+        struct.pack_into(
+            "<B3xB3xII", out, 446 + number * 16, 0x80 if not number else 0, kind, at // 512, len(content) // 512
+        )
         out[at : at + len(content)] = content
         at += len(content)
     out[510:512] = b"\x55\xaa"
@@ -335,7 +339,7 @@ class Patched:
         self.reads = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        assert 0 <= offset
+        assert offset >= 0
         assert offset + length <= self.size
         self.reads += 1
         out = self._data[offset : offset + length]

@@ -76,10 +76,9 @@ def test_chains_that_lead_out_or_in_circles_are_found() -> None:
     for value, words in ((9999, "leads to 9999"), (4, "leads in a circle"), (0xFFFF, "ends before")):
         data = bytearray(DATA)
         struct.pack_into("<H", data, 512 + 2 * 5, value)  # after the first file's second cluster
+        place = Tree(opened(bytes(data))).file("/efi/boot/bootx64.efi")
+        assert place is not None
         with pytest.raises(FatFormatError, match=words):
-            tree = Tree(opened(bytes(data)))
-            place = tree.file("/efi/boot/bootx64.efi")
-            assert place is not None
             place.read(0, 100_000)
 
 

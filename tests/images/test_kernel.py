@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import random
@@ -125,7 +126,7 @@ def test_what_is_no_kernel_is_named() -> None:
     with pytest.raises(ImageFormatError, match=f"has {len(data) - 2000} bytes, but its header says"):
         read_kernel_header(place(data[:-2000]))
     zeroed = data[:4096] + bytes(len(data) - 4096)
-    with pytest.raises(ImageFormatError, match="damaged|before they are complete|expected"):
+    with pytest.raises(ImageFormatError, match=r"damaged|before they are complete|expected"):
         check_kernel_whole(place(zeroed), read_kernel_header(place(zeroed)))
     zeroed = data[:2048] + bytes(len(data) - 2048)
     with pytest.raises(ImageFormatError, match="begins with 00 00 00 00 00 00, which is no compression"):
@@ -153,12 +154,11 @@ def test_no_bytes_do_more_than_raise_the_formats_error(changes: list[tuple[int, 
     data = bytearray(kernel(sealed=False))
     for at, value in changes:
         data[at % len(data)] = value
-    try:
+    with contextlib.suppress(ImageFormatError):
         check_kernel_whole(place(bytes(data)), read_kernel_header(place(bytes(data))))
-    except ImageFormatError:
-        pass
 
 
 def test_versions_sort_as_people_sort_them() -> None:
     versions = ["5.10.0-9-amd64", "6.1.0-9-amd64", "6.1.0-18-amd64", "6.1.0-18-cloud-amd64", "6.10.1"]
-    assert sorted(reversed(versions), key=version_key) == versions
+    assert sorted(versions, key=version_key) == versions
+    assert max(versions[:3], key=version_key) == "6.1.0-18-amd64"

@@ -116,7 +116,7 @@ def test_networks(tree: Make) -> None:
                 "etc/sysconfig/network-scripts/ifcfg-lo": "DEVICE=lo\n",
                 "etc/sysconfig/network-scripts/ifcfg-eth0": 'BOOTPROTO="dhcp"\nKEY=hidden\n',
                 "etc/sysconfig/network-scripts/ifcfg-eth1": "IPADDR=10.0.0.1\n",
-                "etc/network/interfaces": "auto lo\niface lo inet loopback\n  iface ens3 inet static\n address 10.1.1.1\n",
+                "etc/network/interfaces": "iface lo inet loopback\n  iface ens3 inet static\n address 10.1.1.1\n",
                 "etc/network/interfaces.d/x": "iface ens4 inet dhcp\n",
                 "etc/NetworkManager/system-connections/office.nmconnection": "[wifi]\npsk=hidden\n",
                 "etc/systemd/network/20.network": "[Match]\n",
@@ -140,7 +140,7 @@ def test_loopback_alone_is_no_network(tree: Make) -> None:
 def test_drivers(tree: Make) -> None:
     files: dict[str, bytes | str] = {
         "lib/modules/6.1/modules.builtin": "kernel/drivers/virtio/virtio_pci.ko\n",
-        "lib/modules/6.1/modules.dep": "kernel/drivers/block/virtio_blk.ko.xz: kernel/x.ko\nkernel/net/xen-netfront.ko:\n",
+        "lib/modules/6.1/modules.dep": "kernel/block/virtio_blk.ko.xz: kernel/x.ko\nkernel/net/xen-netfront.ko:\n",
         "boot/config-6.1": "# CONFIG_ENA_ETHERNET is not set\nCONFIG_BLK_DEV_NVME=y\nCONFIG_VIRTIO_BLK=m\n",
     }
     made = tree(files)

@@ -1,12 +1,14 @@
 """Finds out how a server's boot loader is set up: code in the first sector, GRUB's configuration, loaders for EFI.
 
-GRUB's configuration is a program. It is not run: menu entries are read as grub-mkconfig and the distributions' tools write
-them, with their titles, kernels, command lines and initramfs archives; and entries after the Boot Loader Specification.
+GRUB's configuration is a program. It is not run: menu entries are read as grub-mkconfig and the distributions'
+tools write them, with their titles, kernels, command lines and initramfs archives; and entries after the Boot
+Loader Specification.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shlex
 import struct
@@ -159,73 +161,98 @@ def _words(line: str) -> list[str]:
         return line.split()
 
 
-def _parse(text: str) -> tuple[list[Entry], str]:
-    """Return the menu entries of a configuration, and what it sets as the default."""
-    entries: list[Entry] = []
-    default = ""
-    counts = [0]  # entries so far in the menu and in each submenu that is open
-    open_: list[str] = []
-    title = identifier = kernel = command_line = ""
-    initrds: tuple[str, ...] = ()
-    inside = legacy = False
+class _Menu:
+    """Collects the entries of a menu: of GRUB 2 in braces, of GRUB legacy and extlinux each up to the next."""
 
-    def close() -> None:
-        if kernel and len(entries) < MOST_ENTRIES:
-            path = (*(count - 1 for count in counts[:-1]), counts[-1] - 1)
-            entries.append(
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.default = ""
+        self._counts = [0]  # entries so far in the menu and in each submenu that is open
+        self._open: list[str] = []
+        self._begun = self._flat = False
+        self._title = self._id = self._kernel = self._command_line = ""
+        self._initrds: tuple[str, ...] = ()
+
+    def _begin(self, title: str, identifier: str) -> None:
+        self._counts[-1] += 1
+        self._title, self._id, self._kernel, self._command_line, self._initrds = title, identifier, "", "", ()
+        self._begun = True
+
+    def _end(self) -> None:
+        """Keep the entry, if it starts a kernel."""
+        if self._begun and self._kernel and len(self.entries) < MOST_ENTRIES:
+            self.entries.append(
                 Entry(
-                    title=title, id=identifier, kernel=kernel, command_line=command_line, initrds=initrds, path=path
+                    title=self._title,
+                    id=self._id,
+                    kernel=self._kernel,
+                    command_line=self._command_line,
+                    initrds=self._initrds,
+                    path=tuple(count - 1 for count in self._counts),
                 )
             )
+        self._begun = False
 
-    for raw in text.splitlines()[:MOST_LINES]:
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
+    def read(self, line: str) -> None:
+        """Take the next line, which is neither empty nor a comment."""
         words = line.split(None, 1)
         key, rest = words[0].lower(), words[1] if len(words) > 1 else ""
         if key in ("menuentry", "submenu"):
-            words = _words(line.rstrip("{ \t"))
-            counts[-1] += 1
-            open_.append(key)
-            if key == "submenu":
-                counts.append(0)
-                continue
-            title = words[1] if len(words) > 1 else ""
-            identifier = next((value for name, value in _pairs(words) if name in ("--id", "$menuentry_id_option")), "")
-            kernel = command_line = ""
-            initrds, inside = (), True
-        elif key in ("title", "label") and not open_:  # GRUB legacy, extlinux
-            if legacy:
-                close()
-            counts[-1] += 1
-            title, identifier, kernel, command_line, initrds, inside, legacy = rest.strip(), "", "", "", (), True, True
-        elif not open_ and (setting := _LEGACY_DEFAULT.match(line)):
-            default = setting.group(1)
-        elif key == "set" and rest.startswith("default=") and "${" not in rest:
-            default = rest.removeprefix("default=").strip("\"'")
+            self._open_block(key, _words(line.rstrip("{ \t")))
         elif line.endswith("{"):
-            open_.append("")
-        elif line == "}" and open_:
-            closed = open_.pop()
-            if closed == "menuentry":
-                close()
-                inside = False
-            elif closed == "submenu":
-                counts.pop()
-        elif inside and key in _KERNEL_WORDS:
-            kernel, _, command_line = " ".join(rest.split()).partition(" ")
-        elif inside and key in _INITRD_WORDS:
-            initrds = tuple(rest.split())
-        elif inside and key == "append":
-            command_line = rest.strip()
-    if legacy:
-        close()
-    return entries, default
+            self._open.append("")
+        elif line == "}":
+            self._close_block()
+        elif key in ("title", "label") and not self._open:
+            self._end()
+            self._flat = True
+            self._begin(rest.strip(), "")
+        elif self._begun:
+            self._detail(key, rest)
+        if not self._open and (setting := _LEGACY_DEFAULT.match(line)):
+            self.default = setting.group(1)
+        elif key == "set" and rest.startswith("default=") and "${" not in rest:
+            self.default = rest.removeprefix("default=").strip("\"'")
+
+    def _open_block(self, kind: str, words: list[str]) -> None:
+        self._open.append(kind)
+        if kind == "submenu":
+            self._counts[-1] += 1
+            self._counts.append(0)
+            return
+        named = (value for name, value in itertools.pairwise(words) if name in ("--id", "$menuentry_id_option"))
+        self._begin(words[1] if len(words) > 1 else "", next(named, ""))
+
+    def _close_block(self) -> None:
+        closed = self._open.pop() if self._open else ""
+        if closed == "menuentry":
+            self._end()
+        elif closed == "submenu":
+            self._counts.pop()
+
+    def _detail(self, key: str, rest: str) -> None:
+        if key in _KERNEL_WORDS:
+            self._kernel, _, self._command_line = " ".join(rest.split()).partition(" ")
+        elif key in _INITRD_WORDS:
+            self._initrds = tuple(rest.split())
+        elif key == "append":
+            self._command_line = rest.strip()
+
+    def finish(self) -> None:
+        """Keep the last entry of a menu without braces."""
+        if self._flat:
+            self._end()
 
 
-def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
-    return zip(words, words[1:], strict=False)
+def _parse(text: str) -> tuple[list[Entry], str]:
+    """Return the menu entries of a configuration, and what it sets as the default."""
+    menu = _Menu()
+    for raw in text.splitlines()[:MOST_LINES]:
+        line = raw.strip()
+        if line and not line.startswith("#"):
+            menu.read(line)
+    menu.finish()
+    return menu.entries, menu.default
 
 
 def _specified(tree: Tree, environment: dict[str, str]) -> Iterator[Entry]:

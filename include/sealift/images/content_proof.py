@@ -1,21 +1,22 @@
 """Proof of a server's disks at level L3: what is on them is whole, and holds what the server needs to start.
 
-All disks of a server are proven together, because a file system of one may be mounted from another. Nothing is mounted and
-nothing is written; the disks are read piece by piece, so that they can be objects in a bucket.
+All disks of a server are proven together, because a file system of one may be mounted from another. Nothing is
+mounted and nothing is written; the disks are read piece by piece, so that they can be objects in a bucket.
 
-How much is read: at most :data:`BUDGET` bytes of a server, and in addition the sizes of the kernels and initramfs archives
-that are read whole (the default's and the newest's; together at most :data:`sealift.images.kernels.LARGEST_TOGETHER`).
-With ``deep``, at most :data:`DEEP_BUDGET`.
+How much is read: at most :data:`BUDGET` bytes of a server, and in addition the sizes of the kernels and initramfs
+archives that are read whole (the default's and the newest's; together at most
+:data:`sealift.images.kernels.LARGEST_TOGETHER`). With ``deep``, at most :data:`DEEP_BUDGET`.
 
-What L3 catches: damage to partition tables and their copies, superblocks and their copies, group descriptors or headers of
-allocation groups, LVM's labels and metadata, root directories, and to every inode, directory and map of blocks on the way to
-what is read; a kernel or initramfs that is damaged, cut or missing; an fstab or boot loader that names what is not there; a
-boot disk without a boot loader or an operating system. What it cannot see: damage to the data of all other files, and to
-metadata that it does not read. That needs level L2.
+What L3 catches: damage to partition tables and their copies, superblocks and their copies, group descriptors or
+headers of allocation groups, LVM's labels and metadata, root directories, and to every inode, directory and map of
+blocks on the way to what is read; a kernel or initramfs that is damaged, cut or missing; an fstab or boot loader
+that names what is not there; a boot disk without a boot loader or an operating system. What it cannot see: damage
+to the data of all other files, and to metadata that it does not read. That needs level L2.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -79,7 +80,8 @@ def prove_content(
     :param boot_index: place of the disk that the server starts from.
     :param device_numbers: for each disk, its number on the server (0 is ``xvda``, 2 is ``xvdc``), so that names like
         ``/dev/xvdc1`` can be understood; without it only the boot disk's are.
-    :param deep: check all groups of all file systems, and every inode and directory in /etc, /boot and /usr/lib/modules.
+    :param deep: check all groups of all file systems, and every inode and directory in /etc, /boot and
+        /usr/lib/modules.
     :returns: the proof, with every check made, every remark, and what was found on the disks.
     :raises ProofFailed: naming every check that failed: what was found, where, and what was expected.
     :raises ValueError: there is no disk, no such boot disk, or not a device number for each.
@@ -135,6 +137,8 @@ def _open(findings: Findings, volume: Volume, *, deep: bool) -> Opened:
         return Opened(volume=volume, damaged=_name_unread(findings, volume))
     if not check_root_directory(findings, file_system):
         return Opened(volume=volume, damaged=True)
+    if isinstance(file_system, FatFileSystem):
+        volume = dataclasses.replace(volume, content=dataclasses.replace(volume.content, label=file_system.label))
     return Opened(volume=volume, file_system=file_system)
 
 

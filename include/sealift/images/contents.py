@@ -1,4 +1,5 @@
-"""Reads what makes a server start out of its disks: release, fstab, boot loader, kernels, initramfs, cloud-init, network.
+"""Reads what makes a server start out of its disks: release, fstab, boot loader, kernels, initramfs, cloud-init,
+network.
 
 A failed check means that a disk cannot be whole, or that the server could not start where it started before. Everything
 else that whoever restores it should know is a remark.
@@ -75,10 +76,12 @@ def read_system(findings: Findings, server: Server, reading: Reading) -> tuple[S
     else:
         findings.remark("system.release", f"{root.volume.name} has an fstab, but no file that names its release")
     hostname = _try(findings, "system.hostname", lambda: read_hostname(tree)) or ""
-    configuration = _try(findings, "boot.configuration", lambda: read_configuration(tree))
-    boot = _check_boot(findings, server, mounted, configuration)
-    kernels = KernelReader(findings, tree, reading, configuration).read()
-    _check_default_root(findings, server, configuration)
+    configuration, boot, kernels = None, None, []
+    if _boot_is_read(findings, server, mounted):
+        configuration = _try(findings, "boot.configuration", lambda: read_configuration(tree))
+        boot = _check_boot(findings, server, configuration)
+        kernels = KernelReader(findings, tree, reading, configuration).read()
+        _check_default_root(findings, server, configuration)
     facts = _facts(server, mounted, release, hostname, boot, kernels)
     cloud_init = _try(findings, "cloud_init", lambda: read_cloud_init(tree))
     network = _try(findings, "network", lambda: read_network(tree))
@@ -117,18 +120,31 @@ def _say_no_root(findings: Findings, server: Server) -> None:
         )
 
 
-def _check_boot(
-    findings: Findings, server: Server, mounted: Mounted, configuration: Configuration | None
-) -> BootFacts | None:
+def _boot_is_read(findings: Findings, server: Server, mounted: Mounted) -> bool:
+    """Say whether what belongs into /boot can be read; it may be on a volume that is not."""
+    for line, meaning, volume in mounted.lines:
+        if line.mount_point != "/boot":
+            continue
+        opened = next((one for one in server.opened if volume and one.volume.name == volume.name), None)
+        if opened and opened.damaged:
+            return False  # said already
+        if meaning is Meaning.UNKNOWN or (opened and opened.file_system is None):
+            where = f"{opened.volume.name} ({opened.content})" if opened else line.shown_device
+            findings.remark("boot.loader", f"/boot is on {where}, which is not read: nothing is known of the kernels")
+            return False
+    return True
+
+
+def _check_boot(findings: Findings, server: Server, configuration: Configuration | None) -> BootFacts | None:
     start = server.boot_start
     code = read_boot_code(start.head) if start else BootCode(kind="none")
-    loaders = _efi_loaders(findings, server, mounted.tree)
+    loaders = _efi_loaders(findings, server)
     if start and second_stage_is_blank(start.disk, code):
         findings.record(
             "boot.loader",
             False,
-            f"{start.disk.name}: the first sector holds {code.kind}, but sector {code.next_sector}, to which it leads, is "
-            "blank",
+            f"{start.disk.name}: the first sector holds {code.kind}, but sector {code.next_sector}, to which it leads, "
+            "is blank",
         )
     elif code.kind != "none" or loaders:
         found = [f"{code.kind} in the first sector"] if code.kind != "none" else []
@@ -136,8 +152,8 @@ def _check_boot(
     elif configuration:
         findings.remark(
             "boot.loader",
-            f"disk {server.boot_index} holds no boot loader, neither in its first sector nor for EFI: it starts only where "
-            "the platform reads GRUB's configuration itself, as Xen can",
+            f"disk {server.boot_index} holds no boot loader, neither in its first sector nor for EFI: it starts only "
+            "where the platform reads GRUB's configuration itself, as Xen can",
         )
     else:
         findings.record(
@@ -148,10 +164,11 @@ def _check_boot(
         )
     default = configuration.default if configuration else None
     if configuration and default:
+        name = default.title or default.kernel
         findings.record(
             "boot.configuration",
             True,
-            f"{configuration.path} has {len(configuration.entries)} entries; {default.title or default.kernel!r} starts",
+            f"{configuration.path} has {len(configuration.entries)} entries; {name!r} starts",
         )
     elif configuration:
         findings.record("boot.configuration", False, f"{configuration.path} has no entry that starts a kernel")
@@ -168,7 +185,7 @@ def _check_boot(
     )
 
 
-def _efi_loaders(findings: Findings, server: Server, tree: Tree) -> list[str]:
+def _efi_loaders(findings: Findings, server: Server) -> list[str]:
     """Return the loaders for EFI on all FAT file systems, by their paths."""
     found: list[str] = []
     for one in server.opened:

@@ -1,7 +1,7 @@
 """Decompresses lz4 and zstd block by block, so that no more than a block's content is in memory.
 
-After the formats' descriptions: lz4's "legacy frame" (lz4_Frame_format.md), which is what the kernel reads, and RFC 8878
-for zstd.
+After the formats' descriptions: lz4's "legacy frame" (lz4_Frame_format.md), which is what the kernel reads, and RFC
+8878 for zstd.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sealift.images.ext import ExtFileSystem
+from sealift.images.ext_structures import INLINE_FLAG
 from sealift.images.file_system import FileSystem, Node, NodeKind, Tree
 from sealift.images.findings import Findings, some
 from sealift.images.source import ImageFormatError, ShortReadError
@@ -37,7 +38,9 @@ def check_trees(findings: Findings, tree: Tree) -> None:
             findings.record(
                 "trees",
                 not walk.damaged,
-                f"{path}: {some(walk.damaged)}" if walk.damaged else f"{path}: {walk.nodes} files and directories are whole",
+                f"{path}: {some(walk.damaged)}"
+                if walk.damaged
+                else f"{path}: {walk.nodes} files and directories are whole",
             )
 
 
@@ -85,8 +88,10 @@ class _Walk:
         if node.kind is NodeKind.LINK:
             file_system.target(node)
         elif node.kind is NodeKind.FILE and isinstance(file_system, ExtFileSystem):
-            file_system.check_map(node)
-        elif node.kind is NodeKind.FILE and isinstance(file_system, XfsFileSystem):
             inode = file_system.inode(node.key)
-            if inode.format in (EXTENTS, BTREE):
-                file_system.extents(inode)
+            if not inode.flags & INLINE_FLAG:
+                file_system.maps.check(inode)
+        elif node.kind is NodeKind.FILE and isinstance(file_system, XfsFileSystem):
+            found = file_system.inode(node.key)
+            if found.format in (EXTENTS, BTREE):
+                file_system.extents(found)

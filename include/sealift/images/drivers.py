@@ -37,7 +37,8 @@ PLATFORMS: Final = {
     "Hyper-V (Azure)": ((), ("hv_storvsc",), ("hv_netvsc",)),
     "VMware": ((), ("vmw_pvscsi",), ("vmxnet3",)),
 }
-"""By platform: drivers that all are needed to start, those of which one is, and those of which one is for the network."""
+"""By platform: drivers that all are needed to start, those of which one is, and those of which one is for the
+network."""
 
 LARGEST_LIST: Final = 4 * 1024 * 1024
 """Bytes of a list of modules that are read."""
@@ -57,7 +58,8 @@ def find_drivers(tree: Tree, version: str, *, initramfs: frozenset[str] | None) 
     built_in_list = tree.text(f"{folder}/modules.builtin", most=LARGEST_LIST)
     dependencies = tree.text(f"{folder}/modules.dep", most=LARGEST_LIST)
     configuration = next(
-        (text for path in (f"/boot/config-{version}", f"{folder}/config") if (text := tree.text(path)) is not None), None
+        (text for path in (f"/boot/config-{version}", f"{folder}/config") if (text := tree.text(path)) is not None),
+        None,
     )
     built_in = _modules((built_in_list or "").splitlines())
     separate = _modules(line.partition(":")[0] for line in (dependencies or "").splitlines())

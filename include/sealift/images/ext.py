@@ -7,45 +7,26 @@ comes out of a read is what the file system holds. A journal that was not replay
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
 from sealift.images import ext_structures as ext
-from sealift.images.checksums import ext4_crc
 from sealift.images.ext_directory import directory_entries, verify_directory_block
 from sealift.images.ext_journal import MAGIC_BYTES, Journal, read_journal
+from sealift.images.ext_map import BlockMaps
 from sealift.images.ext_structures import ExtFormatError, GroupDescriptor, Inode, Superblock
 from sealift.images.file_system import LARGEST_DIRECTORY, MOST_ENTRIES, Node, NodeKind
 from sealift.images.window import Region
 
 ROOT_INODE: Final = 2
-MOST_EXTENTS: Final = 20_000
-"""Extents that one file may have."""
-MOST_MAPPED: Final = 1_000_000
-"""Blocks of one file whose places are looked up where a whole map is checked."""
-DEEPEST_TREE: Final = 5
 LONGEST_LINK: Final = 4096
 
-_EXTENT_MAGIC = 0xF30A
-_INITIALISED = 32768
-"""Longest extent with data; longer ones are allocated, and read as zeros."""
 _XATTR_MAGIC = 0xEA02_0000
 _SYSTEM_NAMES = 7
 _KEEP_INODES = 256
 _KEEP_DESCRIPTORS = 1024
-_KEEP_MAPS = 4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Extent:
-    """Blocks of a file that lie one after the other. ``physical`` is 0 where they read as zeros."""
-
-    logical: int
-    count: int
-    physical: int
 
 
 class ExtFileSystem:
@@ -62,7 +43,7 @@ class ExtFileSystem:
         self.verified: Counter[str] = Counter()
         self._inodes: OrderedDict[int, Inode] = OrderedDict()
         self._descriptors: OrderedDict[int, GroupDescriptor] = OrderedDict()
-        self._maps: OrderedDict[int, list[Extent]] = OrderedDict()
+        self.maps = BlockMaps(self)
         self._overlay: dict[int, int] = {}
         self.superblock = self._read_superblock(region.read_once(ext.SUPERBLOCK_AT, ext.SUPERBLOCK_SIZE))
         self.journal: Journal | None = None
@@ -116,7 +97,7 @@ class ExtFileSystem:
             return
         self._inodes.clear()
         self._descriptors.clear()
-        self._maps.clear()
+        self.maps.forget()
         block, at = divmod(ext.SUPERBLOCK_AT, self.superblock.block)
         data = self.read_blocks(block, 1)
         self.superblock = self._read_superblock(data[at : at + ext.SUPERBLOCK_SIZE])
@@ -179,8 +160,8 @@ class ExtFileSystem:
         computed = found.computed(superblock, group)
         if computed is not None and computed != found.checksum:
             raise self.error(
-                f"the descriptor of block group {group} in block {block} has the checksum {found.checksum:04x}, but its "
-                f"bytes give {computed:04x}",
+                f"the descriptor of block group {group} in block {block} has the checksum {found.checksum:04x}, but "
+                f"its bytes give {computed:04x}",
                 block=block,
             )
         table_end = found.inode_table + superblock.inodes_per_group * superblock.inode_size // superblock.block
@@ -233,157 +214,6 @@ class ExtFileSystem:
             self._inodes.popitem(last=False)
         return found
 
-    # Where a file's blocks are
-
-    def extents(self, inode: Inode) -> list[Extent]:
-        """Return where the blocks of a file that has an extent tree are, in order.
-
-        :param inode: of the file.
-        :raises ExtFormatError: the tree is damaged.
-        """
-        if inode.number in self._maps:
-            self._maps.move_to_end(inode.number)
-            return self._maps[inode.number]
-        found: list[Extent] = []
-        self._walk(inode, inode.block_map, None, None, found)
-        self._maps[inode.number] = found
-        if len(self._maps) > _KEEP_MAPS:
-            self._maps.popitem(last=False)
-        return found
-
-    def _walk(self, inode: Inode, node: bytes, block: int | None, depth: int | None, found: list[Extent]) -> None:
-        """Collect the extents below a node of the tree.
-
-        :param block: where the node is; None for the root in the inode.
-        :param depth: that the node must have; None for the root.
-        """
-        where = f"the extent tree of inode {inode.number}" + ("" if block is None else f", block {block},")
-        magic, entries, most, deep = struct.unpack_from("<4H", node)
-        if magic != _EXTENT_MAGIC:
-            raise self.error(f"{where} begins with {magic:#06x}, expected {_EXTENT_MAGIC:#06x}", block=block or 0)
-        misplaced = deep > DEEPEST_TREE if depth is None else deep != depth
-        empty = not entries and (block is not None or deep > 0)
-        if misplaced or empty or entries > most or 12 + most * 12 > len(node):
-            raise self.error(
-                f"{where} has {entries} of {most} entries at depth {deep}"
-                + ("" if depth is None else f", expected depth {depth}"),
-                block=block or 0,
-            )
-        if block is not None and self.superblock.checksums:
-            end = 12 + most * 12
-            (stored,) = struct.unpack_from("<I", node, end) if end + 4 <= len(node) else (0,)
-            computed = ext4_crc(inode.seed(self.superblock), node[:end])
-            if stored != computed:
-                raise self.error(
-                    f"{where} has the checksum {stored:08x}, but its bytes give {computed:08x}", block=block
-                )
-            self.verified["extent blocks"] += 1
-        for index in range(entries):
-            at = 12 + index * 12
-            if deep:
-                _, low, high = struct.unpack_from("<IIH", node, at)
-                child = high << 32 | low
-                if not self.superblock.first_data_block < child < self.superblock.blocks:
-                    raise self.error(f"{where} leads to block {child} of {self.superblock.blocks}", block=block or 0)
-                self._walk(inode, self.read_blocks(child, 1), child, deep - 1, found)
-                continue
-            logical, length, high, low = struct.unpack_from("<IHHI", node, at)
-            blank = length > _INITIALISED
-            count = length - _INITIALISED if blank else length
-            physical = high << 32 | low
-            if (
-                count == 0
-                or physical <= self.superblock.first_data_block
-                or physical + count > self.superblock.blocks
-                or (found and logical < found[-1].logical + found[-1].count)
-            ):
-                raise self.error(
-                    f"{where} puts {count} blocks from {logical} on at block {physical} of {self.superblock.blocks}",
-                    block=block or 0,
-                )
-            found.append(Extent(logical=logical, count=count, physical=0 if blank else physical))
-            if len(found) > MOST_EXTENTS:
-                raise self.error(f"inode {inode.number} has more than {MOST_EXTENTS} extents")
-
-    def _mapped(self, inode: Inode, logical: int) -> int:
-        """Return where a block of a file with a block map is; 0 for a hole."""
-        per_block = self.superblock.block // 4
-        if logical < 12:
-            return self._checked(inode, struct.unpack_from("<I", inode.block_map, logical * 4)[0])
-        rest = logical - 12
-        for level in (1, 2, 3):
-            span = per_block**level
-            if rest < span:
-                break
-            rest -= span
-        else:
-            raise self.error(f"inode {inode.number} has no block {logical}: a block map does not reach so far")
-        block = self._checked(inode, struct.unpack_from("<I", inode.block_map, (11 + level) * 4)[0])
-        while block and level:
-            level -= 1
-            index, rest = divmod(rest, per_block**level)
-            block = self._checked(inode, struct.unpack("<I", self.read_bytes(block, index * 4, 4))[0])
-        return block
-
-    def _checked(self, inode: Inode, block: int) -> int:
-        if block and not self.superblock.first_data_block < block < self.superblock.blocks:
-            raise self.error(
-                f"the block map of inode {inode.number} leads to block {block} of {self.superblock.blocks}"
-            )
-        return block
-
-    def runs(self, inode: Inode, first: int, count: int) -> Iterator[tuple[int, int]]:
-        """Yield (first block, how many) of some blocks of a file, in order; block 0 stands for zeros.
-
-        :param inode: of the file.
-        :param first: number of the first block in the file.
-        :param count: how many.
-        :raises ExtFormatError: the map or tree is damaged.
-        """
-        end = first + count
-        if inode.flags & ext.EXTENTS_FLAG:
-            for extent in self.extents(inode):
-                if extent.logical + extent.count <= first:
-                    continue
-                if extent.logical >= end or first >= end:
-                    break
-                if extent.logical > first:
-                    yield 0, extent.logical - first
-                    first = extent.logical
-                skip = first - extent.logical
-                take = min(extent.count - skip, end - first)
-                yield (extent.physical + skip if extent.physical else 0), take
-                first += take
-            if first < end:
-                yield 0, end - first
-            return
-        start, length = 0, 0
-        for logical in range(first, end):
-            block = self._mapped(inode, logical)
-            if length and block == (start + length if start else 0):
-                length += 1
-                continue
-            if length:
-                yield start, length
-            start, length = block, 1
-        if length:
-            yield start, length
-
-    def check_map(self, file: Node) -> None:
-        """Read where all blocks of a file are.
-
-        :param file: a node of that kind.
-        :raises ExtFormatError: its map or tree is damaged.
-        """
-        inode = self.inode(file.key)
-        if inode.flags & ext.INLINE_FLAG:
-            self._inline_rest(inode)
-        elif inode.flags & ext.EXTENTS_FLAG:
-            self.extents(inode)
-        else:
-            for _ in self.runs(inode, 0, min(-(-inode.size // self.superblock.block), MOST_MAPPED)):
-                pass
-
     # What the common protocol asks for
 
     def root(self) -> Node:
@@ -411,9 +241,12 @@ class ExtFileSystem:
         """Yield (name, inode number) of a directory's entries.
 
         :param directory: a node of that kind.
+        :returns: nothing of an encrypted directory.
         :raises ExtFormatError: it is damaged.
         """
         inode = self.inode(directory.key)
+        if inode.flags & ext.ENCRYPT_FLAG:
+            return  # the names in it are no names without the key
         total = 0
         for number, data in self._directory_blocks(inode):
             for name, target in directory_entries(self, inode, number, data):
@@ -435,7 +268,7 @@ class ExtFileSystem:
                 f"{LARGEST_DIRECTORY}"
             )
         number = 0
-        for start, count in self.runs(inode, 0, inode.size // size):
+        for start, count in self.maps.runs(inode, 0, inode.size // size):
             if not start:
                 raise self.error(f"block {number} of directory inode {inode.number} is not there")
             for block in range(start, start + count):
@@ -468,7 +301,7 @@ class ExtFileSystem:
         count = -(-(skip + length) // size)
         pieces = [
             self.read_blocks(start, taken) if start else bytes(taken * size)
-            for start, taken in self.runs(inode, first, count)
+            for start, taken in self.maps.runs(inode, first, count)
         ]
         return b"".join(pieces)[skip : skip + length]
 

@@ -30,9 +30,7 @@ def _record_length(stored: int, block: int) -> int:
     return (stored & 65532) | ((stored & 3) << 16)
 
 
-def verify_directory_block(
-    file_system: ExtFileSystem, inode: Inode, number: int, data: bytes, block: int
-) -> None:
+def verify_directory_block(file_system: ExtFileSystem, inode: Inode, number: int, data: bytes, block: int) -> None:
     """Compare a block of a directory with its checksum, where the file system keeps some.
 
     :param file_system: where it was read.
@@ -89,9 +87,7 @@ def _tree_parts(data: bytes) -> tuple[bytes, bytes] | None:
     return data[: start + count * 8], data[tail : tail + 8]
 
 
-def directory_entries(
-    file_system: ExtFileSystem, inode: Inode, number: int, data: bytes
-) -> Iterator[tuple[str, int]]:
+def directory_entries(file_system: ExtFileSystem, inode: Inode, number: int, data: bytes) -> Iterator[tuple[str, int]]:
     """Yield (name, inode number) of the entries in a block, without ``.`` and ``..``.
 
     :param file_system: where it was read.
@@ -114,8 +110,8 @@ def directory_entries(
         length = _record_length(stored, superblock.block)
         if length < _SMALLEST_ENTRY or length % 4 or at + length > len(data) or name_length + 8 > length:
             raise file_system.error(
-                f"block {number} of directory inode {inode.number}: the entry at byte {at} has {length} bytes and a name "
-                f"of {name_length}"
+                f"block {number} of directory inode {inode.number}: the entry at byte {at} has {length} bytes and a "
+                f"name of {name_length}"
             )
         name = data[at + 8 : at + 8 + name_length]
         at += length

@@ -72,7 +72,7 @@ class _JournalReader:
         self._starts: list[int] = []
         self._places: list[int] = []
         logical = 0
-        for start, length in file_system.runs(inode, 0, count):
+        for start, length in file_system.maps.runs(inode, 0, count):
             if not start:
                 raise file_system.error(f"block {logical} of the journal is not there")
             self._starts.append(logical)

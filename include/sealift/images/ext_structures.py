@@ -223,9 +223,7 @@ class Superblock:
             (self.blocks <= self.first_data_block, f"{self.blocks} blocks"),
             (
                 bool(self.incompatible & BITS_64)
-                and (
-                    not 64 <= self.descriptor_size <= 1024 or self.descriptor_size & (self.descriptor_size - 1) != 0
-                ),
+                and (not 64 <= self.descriptor_size <= 1024 or self.descriptor_size & (self.descriptor_size - 1) != 0),
                 f"group descriptors of {self.descriptor_size} bytes",
             ),
         )

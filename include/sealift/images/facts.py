@@ -1,7 +1,7 @@
 """What was found of a server in its disks: for reports on where it can run, and for kits that start it there.
 
-Names, versions and places only. Nothing secret is read: no password files, no keys, no data of users; and of what is read,
-options and command lines that may hold passwords are left out.
+Names, versions and places only. Nothing secret is read: no password files, no keys, no data of users; and of what
+is read, options and command lines that may hold passwords are left out.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class KernelFacts(Facts):
     compression: str
     """Of the initramfs: ``gzip``, ``zstd`` …; empty where it was not read."""
     drivers: dict[str, str]
-    """By driver: ``initramfs``, ``built in``, ``modules`` (only on the root file system), ``missing``, or ``unknown``."""
+    """By driver: ``initramfs``, ``built in``, ``modules`` (only on the root file system), ``missing`` or
+    ``unknown``."""
 
 
 class BootFacts(Facts):

@@ -16,7 +16,7 @@ from sealift.images.source import ImageFormatError
 from sealift.images.window import Region
 
 _ENTRY: Final = 32
-_DIRECTORY, _LABEL, _LONG_NAME = 0x10, 0x08, 0x0F
+_ARCHIVE, _DIRECTORY, _LABEL, _LONG_NAME = 0x20, 0x10, 0x08, 0x0F
 _DELETED, _END = 0xE5, 0x00
 _ROOT_KEY: Final = 0
 _FAT12_CLUSTERS, _FAT16_CLUSTERS = 4085, 65525
@@ -98,6 +98,11 @@ class BootSector:
         """The serial number as fstab has it."""
         return f"{self.serial >> 16:04X}-{self.serial & 0xFFFF:04X}"
 
+    @property
+    def shown_label(self) -> str:
+        """The label, where there is one."""
+        return "" if self.label == "NO NAME" else self.label
+
     def why_not(self, size: int) -> str:
         """Say why the boot sector cannot be used; empty if it can.
 
@@ -150,8 +155,8 @@ class FatFileSystem:
         first = self._next_raw(0)
         if first & 0xFF != self.boot.media or first & 0xF00 != 0xF00:
             raise FatFormatError(
-                f"{name}: the allocation table begins with {first:#x}, expected the media byte {self.boot.media:#x} with "
-                "all other bits set",
+                f"{name}: the allocation table begins with {first:#x}, expected the media byte {self.boot.media:#x} "
+                "with all other bits set",
                 offset=self.boot.reserved * self.boot.sector,
             )
 
@@ -171,6 +176,18 @@ class FatFileSystem:
         width = boot.bits // 8
         data = self._region.read(start + cluster * width, width)
         return int.from_bytes(data, "little") & 0x0FFF_FFFF
+
+    @property
+    def label(self) -> str:
+        """The label: what the root directory says, which counts before what the boot sector says."""
+        for data in self._directory(self.root()):
+            for at in range(0, len(data) - _ENTRY + 1, _ENTRY):
+                entry = data[at : at + _ENTRY]
+                if entry[0] == _END:
+                    return self.boot.shown_label
+                if entry[0] != _DELETED and entry[11] & 0x3F in (_LABEL, _LABEL | _ARCHIVE):
+                    return entry[:11].decode("cp437").strip()
+        return self.boot.shown_label
 
     def copies_differ(self) -> str:
         """Say where the first sectors of the two allocation tables differ; empty if they do not."""

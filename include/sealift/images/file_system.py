@@ -207,11 +207,7 @@ class Tree:
         fold = here.file_system.type == "vfat"
         wanted = name.lower() if fold else name
         key = next(
-            (
-                key
-                for entry, key in here.file_system.entries(here.node)
-                if (entry.lower() if fold else entry) == wanted
-            ),
+            (key for entry, key in here.file_system.entries(here.node) if (entry.lower() if fold else entry) == wanted),
             None,
         )
         if key is None:

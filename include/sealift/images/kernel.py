@@ -66,7 +66,8 @@ def read_kernel_header(place: Place) -> KernelHeader:
     end = start + units * 16
     if end > place.node.size + 15:  # the length is rounded to 16 bytes
         raise ImageFormatError(
-            f"{where} has {place.node.size} bytes, but its header says that the kernel has {end}", offset=place.node.size
+            f"{where} has {place.node.size} bytes, but its header says that the kernel has {end}",
+            offset=place.node.size,
         )
     version = ""
     if version_at and version_at + _SECTOR < start:
@@ -107,14 +108,15 @@ def check_kernel_whole(place: Place, header: KernelHeader) -> str:
     end = header.payload_at + header.payload_size
     if end > header.end or header.payload_size < 16:
         raise ImageFormatError(
-            f"{where}: the compressed kernel reaches from byte {header.payload_at} to {end}, but the kernel to {header.end}",
+            f"{where}: the compressed kernel reaches from byte {header.payload_at} to {end}, but the kernel to "
+            f"{header.end}",
             offset=header.payload_at,
         )
     compression = name_compression(begins)
     if not compression:
         raise ImageFormatError(
-            f"{where}: the compressed kernel at byte {header.payload_at} begins with {begins[:6].hex(' ')}, which is no "
-            "compression that is known",
+            f"{where}: the compressed kernel at byte {header.payload_at} begins with {begins[:6].hex(' ')}, which is "
+            "no compression that is known",
             offset=header.payload_at,
         )
     # The last four bytes say how long the content is; with gzip they are its own.
@@ -131,7 +133,8 @@ def check_kernel_whole(place: Place, header: KernelHeader) -> str:
     (expected,) = struct.unpack("<I", place.read(end - 4, 4))
     if stream.given & _ALL != expected:
         raise ImageFormatError(
-            f"{where}: the compressed kernel at byte {header.payload_at} gives {stream.given} bytes, expected {expected}",
+            f"{where}: the compressed kernel at byte {header.payload_at} gives {stream.given} bytes, expected "
+            f"{expected}",
             offset=header.payload_at,
         )
     return f"its compressed part ({compression}) is whole"

@@ -31,9 +31,7 @@ class KernelReader:
     :param configuration: of the boot loader; None where there is none.
     """
 
-    def __init__(
-        self, findings: Findings, tree: Tree, reading: Reading, configuration: Configuration | None
-    ) -> None:
+    def __init__(self, findings: Findings, tree: Tree, reading: Reading, configuration: Configuration | None) -> None:
         self._findings = findings
         self._tree = tree
         self._reading = reading
@@ -106,11 +104,9 @@ class KernelReader:
         version = header.version or (named.group(1) if named else "")
         if not whole:
             self._findings.record("boot.kernel", True, f"{path}: Linux {version}")
-            return KernelFacts(
-                path=path, version=version, default=default, initramfs="", compression="", drivers={}
-            )
+            return KernelFacts(path=path, version=version, default=default, initramfs="", compression="", drivers={})
         self._check_whole(place, header, path, version)
-        initramfs_path, initramfs = self._initramfs(place, path, version, default=default)
+        initramfs_path, initramfs = self._initramfs(path, version, default=default)
         without = initramfs is None and not initramfs_path
         modules: frozenset[str] | None = frozenset() if without else None
         if initramfs and not initramfs.unread:
@@ -139,7 +135,7 @@ class KernelReader:
         else:
             self._findings.record("boot.kernel", True, f"{path}: Linux {version}; {how}")
 
-    def _initramfs(self, kernel: Place, path: str, version: str, *, default: bool) -> tuple[str, Initramfs | None]:
+    def _initramfs(self, path: str, version: str, *, default: bool) -> tuple[str, Initramfs | None]:
         """Find and read a kernel's initramfs; an empty path where it has none."""
         place = None
         if default and self._default and self._default.initrds:

@@ -180,9 +180,7 @@ def _read_area(region: Region, start: int, length: int, *, where: str) -> str:
     (stored,) = struct.unpack_from("<I", header)
     computed = lvm_crc(header[4:])
     if stored != computed or header[4:20] != _AREA_MAGIC:
-        raise LvmFormatError(
-            f"{where} has the checksum {stored:08x}, but its bytes give {computed:08x}", offset=start
-        )
+        raise LvmFormatError(f"{where} has the checksum {stored:08x}, but its bytes give {computed:08x}", offset=start)
     version, own_start, own_size, at, size, text_sum, flags = struct.unpack_from("<IQQQQII", header, 20)
     if version != 1 or own_start != start or own_size != length:
         raise LvmFormatError(f"{where} says that it is at byte {own_start} with {own_size} bytes", offset=start)

@@ -1,6 +1,7 @@
 """Checks what of NTFS can be checked without reading files: the boot sector, its copy, the first file records.
 
-Numbers are little-endian. The copy of the boot sector lies in the sector after the last one that the file system counts.
+Numbers are little-endian. The copy of the boot sector lies in the sector after the last one that the file system
+counts.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ def check_ntfs(findings: Findings, region: Region, boot: BootSector, *, name: st
     :param name: what it is called in messages.
     """
     findings.record(
-        "file_system.superblock", True, f"{name}: ntfs of {boot.sectors * boot.sector} bytes; its boot sector can be right"
+        "file_system.superblock",
+        True,
+        f"{name}: ntfs of {boot.sectors * boot.sector} bytes; its boot sector can be right",
     )
     cluster = boot.cluster_sectors * boot.sector
     for what, number in (("file table", boot.table), ("file table's mirror", boot.mirror)):

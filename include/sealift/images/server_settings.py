@@ -1,7 +1,7 @@
 """Reads how a server sets itself up: its release, cloud-init, and the network.
 
-Only names and settings that matter for starting elsewhere are taken. Files that can hold passwords are searched for these
-and not kept; those that hold little else (NetworkManager's connections) are listed and not opened.
+Only names and settings that matter for starting elsewhere are taken. Files that can hold passwords are searched for
+these and not kept; those that hold little else (NetworkManager's connections) are listed and not opened.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def _yaml_list(text: str, key: re.Pattern[str], *, item: re.Pattern[str] = _ITEM
         if match is None:
             continue
         inline = match.group(1).split("#", 1)[0].strip()
-        first = "" if inline else next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
+        first = (
+            "" if inline else next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
+        )
         if first.lstrip().startswith("["):
             inline = first.split("#", 1)[0].strip()
         while inline.startswith("[") and not inline.endswith("]"):
@@ -138,9 +140,7 @@ def _cloud_init_version(tree: Tree) -> str:
     """Return the version by the name of the package's folder of metadata."""
     folders = ["/usr/lib/python3/dist-packages", "/usr/lib/python2.7/dist-packages"]
     for base in ("/usr/lib", "/usr/local/lib"):
-        folders += [
-            f"{base}/{name}/site-packages" for name in tree.names(base) if re.fullmatch(r"python[0-9.]+", name)
-        ]
+        folders += [f"{base}/{name}/site-packages" for name in tree.names(base) if re.fullmatch(r"python[0-9.]+", name)]
     for folder in folders:
         for name in tree.names(folder):
             match = _PACKAGES.match(name)

@@ -58,7 +58,7 @@ def _xfs(head: bytes) -> Content:
 
 def _vfat(head: bytes) -> Content:
     boot = fat.BootSector.unpack(head[:512])
-    return Content(kind="vfat", uuid=boot.uuid_text, label="" if boot.label == "NO NAME" else boot.label)
+    return Content(kind="vfat", uuid=boot.uuid_text, label=boot.shown_label)
 
 
 def _luks(head: bytes) -> Content:
@@ -133,8 +133,8 @@ def damaged_remains(region: Region) -> tuple[str, bool] | None:
     ext = ext_structures.Superblock.unpack(head[1024:1080] + b"\x53\xef" + head[1082:2048])
     if not ext.why_not() and ext.blocks * ext.block <= region.size:
         return (
-            f"the superblock of an {ext.type} file system at byte 1024, but {magic.hex(' ')} in place of its magic number "
-            "53 ef at byte 1080",
+            f"the superblock of an {ext.type} file system at byte 1024, but {magic.hex(' ')} in place of its magic "
+            "number 53 ef at byte 1080",
             any(magic),
         )
     xfs = xfs_structures.Superblock.unpack(xfs_structures.MAGIC + head[4 : xfs_structures.SUPERBLOCK_SIZE])

@@ -196,7 +196,9 @@ def _logical_partitions(findings: Findings, disk: CachedDisk, extended: Partitio
     while len(seen) < MOST_LOGICAL:
         if at in seen or not extended.start <= at < min(extended.end, disk.size - SECTOR + 1):
             findings.record(
-                "partition_table", False, f"{disk.name}: a table of logical partitions is put at byte {at}, outside its own"
+                "partition_table",
+                False,
+                f"{disk.name}: a table of logical partitions is put at byte {at}, outside its own",
             )
             return
         seen.add(at)
@@ -205,8 +207,8 @@ def _logical_partitions(findings: Findings, disk: CachedDisk, extended: Partitio
             findings.record(
                 "partition_table",
                 False,
-                f"{disk.name}: the table of logical partition {number} at byte {at} ends with {sector[510:512].hex(' ')}, "
-                "expected 55 aa",
+                f"{disk.name}: the table of logical partition {number} at byte {at} ends with "
+                f"{sector[510:512].hex(' ')}, expected 55 aa",
             )
             return
         kind, first, count = struct.unpack_from("<B3xII", sector, 450)

@@ -94,8 +94,8 @@ class Reading:
         """
         if self.bytes_read + length > self.budget:
             raise BudgetError(
-                f"{self.bytes_read} bytes were read, and {length} more at byte {offset} are more than the {self.budget} "
-                "that a proof reads of a server",
+                f"{self.bytes_read} bytes were read, and {length} more at byte {offset} are more than the "
+                f"{self.budget} that a proof reads of a server",
                 offset=offset,
             )
         self.bytes_read += length

@@ -57,6 +57,8 @@ class XfsFileSystem:
         self._region = region
         self.name = name
         self.verified: Counter[str] = Counter()
+        self.log_pending = False
+        """The log holds what is not in its place yet: that can be why something is not as it should be."""
         self._inodes: OrderedDict[int, Inode] = OrderedDict()
         self._maps: OrderedDict[int, list[Extent]] = OrderedDict()
         superblock = Superblock.unpack(region.read(0, xfs.SUPERBLOCK_SIZE))
@@ -89,7 +91,8 @@ class XfsFileSystem:
         :param message: what was found, where, and what was expected.
         :param at: byte of the file system where it was found.
         """
-        return XfsFormatError(f"{self.name}: {message}", offset=at)
+        hint = "; its log was not replayed, which may put that right" if self.log_pending else ""
+        return XfsFormatError(f"{self.name}: {message}{hint}", offset=at)
 
     @property
     def region(self) -> Region:
@@ -270,10 +273,8 @@ class XfsFileSystem:
         :raises XfsFormatError: it is damaged.
         """
         inode = self.inode(directory.key)
-        total = 0
-        for name, number in self._all_entries(inode):
-            total += 1
-            if total > MOST_ENTRIES:
+        for total, (name, number) in enumerate(self._all_entries(inode)):
+            if total >= MOST_ENTRIES:
                 raise self.error(f"directory inode {inode.number} has more than {MOST_ENTRIES} entries")
             yield name, number
 
@@ -286,7 +287,8 @@ class XfsFileSystem:
         size = self.superblock.directory_block
         if inode.size > LARGEST_DIRECTORY:
             raise self.error(
-                f"directory inode {inode.number} has {inode.size} bytes, more than the {LARGEST_DIRECTORY} that are read"
+                f"directory inode {inode.number} has {inode.size} bytes, more than the {LARGEST_DIRECTORY} that are "
+                "read"
             )
         per_block = 1 << self.superblock.directory_log
         end = DATA_SPACE // self.superblock.block

@@ -52,6 +52,7 @@ def _check_log(findings: Findings, file_system: XfsFileSystem) -> bool | None:
             "file_system.state", f"{file_system.name}: its log is on another device, or cannot be understood"
         )
     elif not empty:
+        file_system.log_pending = True
         findings.remark(
             "file_system.state",
             f"{file_system.name} was not cleanly unmounted: its log has to be replayed, and was not read with it",
@@ -93,7 +94,7 @@ def _check_groups(findings: Findings, file_system: XfsFileSystem, *, deep: bool,
         not damaged,
         f"{name}: {some(damaged)}"
         if damaged
-        else f"{name}: the headers of {len(numbers)} of {superblock.groups} allocation groups agree with the superblock",
+        else f"{name}: the headers of {len(numbers)} of {superblock.groups} allocation groups agree with it",
     )
     if damaged or not counted or len(numbers) < superblock.groups or not superblock.lazy_counts:
         return

@@ -1,4 +1,6 @@
-"""Directories of XFS: short ones inside the inode, and blocks of entries. Hashes, by which names are found, are not read."""
+"""Directories of XFS: short ones inside the inode, and blocks of entries. Hashes, by which names are found, are not
+read.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Says whether the log of an XFS file system is empty, as it is after an unmount.
 
-Only the log's end is looked for: its sectors carry the number of the round in which they were written, so that the end is
-where the numbers change. An unmount leaves a record of its own there. After the kernel's description of the log
-(XFS Algorithms & Data Structures, "Journaling Log"; fs/xfs/libxfs/xfs_log_format.h). Numbers are big-endian.
+Only the log's end is looked for: its sectors carry the number of the round in which they were written, so that the
+end is where the numbers change. An unmount leaves a record of its own there. After the kernel's description of the
+log (XFS Algorithms & Data Structures, "Journaling Log"; fs/xfs/libxfs/xfs_log_format.h). Numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ _HEADER_DATA: Final = 32 * 1024
 """Bytes of a record for which one header sector suffices."""
 _UNMOUNT: Final = 0x20
 _FURTHEST: Final = 2048
-"""Sectors back from the end in which the last record's header is looked for: no record is larger than 256 KiB, and as many
-may be written at once."""
+"""Sectors back from the end in which the last record's header is looked for. No record is larger than 256 KiB."""
 
 
 def log_is_empty(region: Region, superblock: Superblock) -> bool | None:

@@ -193,7 +193,7 @@ class Superblock:
                 f"{self.inodes_per_block} inodes in a block (2^{self.inodes_per_block_log})",
             ),
             (
-                not 64 <= self.group_blocks or self.group_log > 31 or not self.group_blocks <= 1 << self.group_log,
+                self.group_blocks < 64 or self.group_log > 31 or not self.group_blocks <= 1 << self.group_log,
                 f"groups of {self.group_blocks} blocks (2^{self.group_log})",
             ),
             (
