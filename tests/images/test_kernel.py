@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import hashlib
 import lzma
 import random
 import re
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from sealift.images.file_system import Node, NodeKind, Place
 from sealift.images.kernel import check_kernel_whole, read_kernel_header, version_key
+from sealift.images.kernel_signature import find_signature
 from sealift.images.source import ImageFormatError
 from tests.images.servers import VERSION, kernel
 
@@ -92,9 +94,57 @@ def test_a_kernel_with_its_checksum_is_whole() -> None:
     assert check_kernel_whole(place(signed), read_kernel_header(place(signed))) == "its checksum is right"
 
 
+def signed(data: bytes, *, digest: bytes | None = None, before: bytes = b"") -> bytes:
+    """Return a kernel with a signature behind it, as tools for Secure Boot put it there."""
+    out = bytearray(data)
+    out[:2] = b"MZ"
+    struct.pack_into("<I", out, 0x3C, 0x40)
+    out[0x40:0x44] = b"PE\0\0"
+    struct.pack_into("<H", out, 0x40 + 24, 0x20B)
+    place_of_sum, place_of_entry = 0x40 + 24 + 64, 0x40 + 24 + 112 + 32
+    out += bytes(-len(out) % 8)
+    if digest is None:
+        kept = out[:place_of_sum] + out[place_of_sum + 4 : place_of_entry] + out[place_of_entry + 8 :]
+        digest = hashlib.sha256(kept).digest()
+    information = bytes.fromhex("3031300d060960864801650304020105000420") + digest
+    signature = struct.pack("<IHH", 1000, 0x200, 2) + before + b"somebody" + information + b"and a certificate" * 50
+    struct.pack_into("<I", out, place_of_sum, 12345)
+    struct.pack_into("<II", out, place_of_entry, len(out), len(signature))
+    return bytes(out) + signature
+
+
+def test_a_signed_kernel_is_whole_by_its_signature() -> None:
+    other = bytes.fromhex("3031300d060960864801650304020105000420") + bytes(32)
+    for data in (signed(kernel(sealed=False)), signed(kernel(sealed=False), before=other)):
+        how = check_kernel_whole(place(data), read_kernel_header(place(data)))
+        assert how == "its bytes are those that its signature is for"
+
+
+def test_every_flipped_bit_of_a_signed_kernel_is_found() -> None:
+    data = signed(kernel(payload=PAYLOADS["zstd"], sealed=False))
+    header = read_kernel_header(place(data))
+    chance = random.Random(14)
+    for _ in range(30):
+        damaged = bytearray(data)
+        damaged[chance.randrange(2048, header.end)] ^= 1 << chance.randrange(8)
+        with pytest.raises(ImageFormatError, match="was changed after it was signed"):
+            check_kernel_whole(place(bytes(damaged)), header)
+
+
+def test_a_signature_with_another_digest_leaves_the_other_ways() -> None:
+    data = bytearray(signed(kernel(payload=PAYLOADS["xz"], sealed=False)))
+    at = data.find(bytes.fromhex("3031300d06096086480165030402"))
+    data[at + 14] = 9  # the identifier of another algorithm
+    assert check_kernel_whole(place(bytes(data)), read_kernel_header(place(bytes(data)))) == (
+        "its compressed part (xz) is whole"
+    )
+    assert find_signature(bytes(1024), 10**6) is None
+    assert find_signature(data[:1024], len(kernel())) is None
+
+
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_a_kernel_that_was_signed_is_whole_by_what_is_compressed_in_it(name: str) -> None:
-    data = kernel(payload=PAYLOADS[name], sealed=False, appended=b"signature")
+def test_a_kernel_without_signature_and_checksum_is_whole_by_what_is_compressed_in_it(name: str) -> None:
+    data = kernel("6.16-rc1", payload=PAYLOADS[name], sealed=False, appended=b"something")
     assert check_kernel_whole(place(data), read_kernel_header(place(data))) == f"its compressed part ({name}) is whole"
 
 
@@ -112,9 +162,16 @@ def test_a_flipped_bit_in_what_is_compressed_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["lzma", "zstd"])
 def test_another_length_of_what_is_compressed_is_found(name: str) -> None:
-    data = kernel(payload=PAYLOADS[name][:-4] + struct.pack("<I", 17), sealed=False)
+    data = kernel("6.15.1", payload=PAYLOADS[name][:-4] + struct.pack("<I", 17), sealed=False)
     with pytest.raises(ImageFormatError, match="gives 500000 bytes, expected 17"):
         check_kernel_whole(place(data), read_kernel_header(place(data)))
+
+
+def test_a_kernel_whose_checksum_is_wrong_is_damaged_where_nothing_else_tells() -> None:
+    data = bytearray(kernel(payload=PAYLOADS["lzma"]))
+    data[5000] ^= 1
+    with pytest.raises(ImageFormatError, match="expected 0, and it is not signed"):
+        check_kernel_whole(place(bytes(data)), read_kernel_header(place(bytes(data))))
 
 
 def test_what_is_no_kernel_is_named() -> None:
@@ -144,7 +201,7 @@ def test_what_is_not_read_is_said() -> None:
     old = bytearray(kernel(sealed=False))
     struct.pack_into("<H", old, 0x206, 0x204)
     assert "too old" in check_kernel_whole(place(bytes(old)), read_kernel_header(place(bytes(old))))
-    lzo = kernel(payload=b"\x89LZO\0\r\n\x1a\n" + bytes(100), sealed=False)
+    lzo = kernel("6.15.1", payload=b"\x89LZO\0\r\n\x1a\n" + bytes(100), sealed=False)
     assert "lzo, which Sealift does not read" in check_kernel_whole(place(lzo), read_kernel_header(place(lzo)))
 
 

@@ -16,14 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealift.images.checksums import xfs_crc
+from sealift.images.content_proof import prove_content
 from sealift.images.file_system import NodeKind, Tree
 from sealift.images.findings import Findings
 from sealift.images.source import BytesSource, ImageFormatError, ShortReadError
+from sealift.images.verdict import ProofFailed
 from sealift.images.window import CachedDisk, Reading
 from sealift.images.xfs import XfsFileSystem
 from sealift.images.xfs_checks import check_xfs
 from sealift.images.xfs_structures import BTREE, EXTENTS, LOCAL, XfsFormatError
-from tests.images.servers import MIB, Patched, write_tree
+from tests.images.servers import MIB, ROOT_UUID, Patched, mbr_disk, server_files, write_tree
 
 SIZE = 40 * MIB
 WAYS = {
@@ -414,3 +416,124 @@ def test_no_damage_does_more_than_raise_the_formats_error(made: dict[str, Path],
     except (ImageFormatError, ShortReadError):
         pass
     assert source.reads < 3000
+
+
+# Files whose extents need a tree, which mkfs.xfs makes none of: the extents of a file are put into one by hand.
+
+
+def with_tree(path: Path, *, levels: int) -> tuple[bytearray, int, list[int]]:
+    """Return a file system whose large file has one extent per block, in a tree; the inode, and the tree's blocks."""
+    data = bytearray(path.read_bytes())
+    file_system = opened(data)
+    superblock = file_system.superblock
+    place = Tree(file_system).file("/large")
+    assert place is not None
+    inode = file_system.inode(place.node.key)
+    at = superblock.inode_place(inode.number)
+    assert at is not None
+    records = [
+        struct.pack(">QQ", (extent.logical + index) << 9, (extent.place // superblock.block + index) << 21 | 1)
+        for extent in file_system.extents(inode)
+        for index in range(extent.count)
+        if extent.place is not None
+    ]
+    header = 72 if superblock.checksums else 24
+    most = (superblock.block - header) // 16
+    assert len(records) <= 2 * most, "two leaves hold them"
+    free = superblock.group_blocks - 1  # at the end of the first group, where nothing is
+    used: list[int] = []
+
+    def block(level: int, content: bytes, entries: int, *, left: int = 2**64 - 1, right: int = 2**64 - 1) -> int:
+        number = free - len(used)
+        place = number * superblock.block
+        out = bytearray(superblock.block)
+        magic = b"BMA3" if superblock.checksums else b"BMAP"
+        struct.pack_into(">4sHHQQ", out, 0, magic, level, entries, left, right)
+        if superblock.checksums:
+            struct.pack_into(">QQ16sQ", out, 24, place // 512, 0, superblock.uuid, inode.number)
+        out[header : header + len(content)] = content
+        if superblock.checksums:
+            struct.pack_into("<I", out, 64, xfs_crc(bytes(out), 64))
+        data[place : place + superblock.block] = out
+        used.append(place)
+        return number
+
+    half = len(records) // 2
+
+    def pointers(numbers: list[int], room: int) -> bytes:
+        keys = struct.pack(f">{len(numbers)}Q", *(0, half)[: len(numbers)]).ljust(room * 8, b"\0")
+        return keys + b"".join(struct.pack(">Q", number) for number in numbers).ljust(room * 8, b"\0")
+
+    below = [
+        block(0, b"".join(records[:half]), half, right=free - 1),
+        block(0, b"".join(records[half:]), len(records) - half, left=free),
+    ]
+    if levels == 2:
+        below = [block(1, pointers(below, most), 2)]
+    fork = bytearray(len(inode.fork))
+    struct.pack_into(">HH", fork, 0, levels, len(below))
+    content = pointers(below, (len(fork) - 4) // 16)
+    fork[4 : 4 + len(content)] = content
+    raw = bytearray(inode.raw)
+    raw[5] = BTREE
+    struct.pack_into(">I", raw, 76, len(records))
+    raw[inode.fork_at : inode.fork_end] = fork
+    if superblock.checksums:
+        struct.pack_into("<I", raw, 100, xfs_crc(bytes(raw), 100))
+    data[at : at + len(raw)] = raw
+    return data, inode.number, used
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("way", ["version 5", "version 4"])
+def test_a_tree_of_extents_is_read(made: dict[str, Path], tmp_path: Path, way: str, levels: int) -> None:
+    data, number, used = with_tree(made[way], levels=levels)
+    place = Tree(opened(data)).file("/large")
+    assert place is not None
+    assert place.read(0, 2**20) == content()["large"]
+    (tmp_path / "fs").write_bytes(data)
+    said = xfs_db(tmp_path / "fs", f"inode {number}", "bmap")
+    assert [int(offset) for offset in re.findall(r"offset (\d+) startblock", said)] == list(range(171))
+    chance = random.Random(levels)
+    if way == "version 5":
+        for at in used:
+            for _ in range(5):
+                damaged = opened(flipped(bytes(data), at + chance.randrange(4096), chance.randrange(8)))
+                inode = damaged.inode(number)
+                with pytest.raises(XfsFormatError, match=f"the extents of inode {number}, block at byte {at}"):
+                    damaged.extents(inode)
+    for at, value in ((0, 1), (5, 9), (7, 0)):
+        damaged = opened(Patched(bytes(data), {used[-1] + at: value}))
+        with pytest.raises(XfsFormatError, match=f"the extents of inode {number}, block at byte"):
+            damaged.extents(damaged.inode(number))
+
+
+def test_a_tree_that_leads_in_a_circle_is_found(made: dict[str, Path]) -> None:
+    data, number, used = with_tree(made["version 4"], levels=2)
+    node = used[-1]
+    most = (4096 - 24) // 16
+    data[node + 24 + most * 8 + 8 : node + 24 + most * 8 + 16] = data[node + 24 + most * 8 : node + 24 + most * 8 + 8]
+    damaged = opened(data)
+    with pytest.raises(XfsFormatError, match="blocks from 0 on are put at"):
+        damaged.extents(damaged.inode(number))
+
+
+def test_a_server_whose_root_is_xfs_is_proven(tmp_path: Path) -> None:
+    fstab = f"UUID={ROOT_UUID} / xfs defaults 0 0\n"
+    tree = write_tree(tmp_path / "tree", server_files(fstab=fstab))
+    root = make_xfs(tmp_path / "root", tree, ["-m", f"crc=1,uuid={ROOT_UUID}"]).read_bytes()
+    proof = prove_content([BytesSource(mbr_disk([(0x83, root)], size=SIZE + MIB))], deep=True)
+    assert (proof.system.os_id, proof.system.kernels[0].compression) == ("debian", "gzip")
+    assert [one.content for one in proof.system.volumes] == ["xfs"]
+    assert proof.verified["inodes"] > 20
+    disk = bytearray(mbr_disk([(0x83, root)], size=SIZE + MIB))
+    disk[MIB : MIB + 4] = b"XFSC"
+    with pytest.raises(ProofFailed, match="58 46 53 43 in place of its magic number 58 46 53 42"):
+        prove_content([BytesSource(bytes(disk))])
+    disk[MIB : MIB + 512] = bytes(512)
+    with pytest.raises(ProofFailed) as failed:
+        prove_content([BytesSource(bytes(disk))])
+    assert failed.value.check_id == "system.root"
+    disk[MIB : MIB + 512] = random.Random(1).randbytes(512)
+    with pytest.raises(ProofFailed, match="the first headers of an xfs file system, but no superblock"):
+        prove_content([BytesSource(bytes(disk))])

@@ -13,6 +13,7 @@ from typing import Final
 from sealift.images.checksums import raw_crc32
 from sealift.images.decompression import WindowError, name_compression, open_compressed
 from sealift.images.file_system import Place
+from sealift.images.kernel_signature import find_signature, signature_is_for
 from sealift.images.source import ImageFormatError
 
 LARGEST_KERNEL: Final = 64 * 1024 * 1024
@@ -26,6 +27,10 @@ _MAGIC: Final = b"HdrS"
 _SECTOR: Final = 512
 _LONGEST_VERSION: Final = 256
 _ALL: Final = 0xFFFF_FFFF
+_SEALED_SINCE, _SEALED_UNTIL = 0x208, "6.15"
+"""The boot protocol with which kernels began to end with a checksum, and the version of Linux that ended it."""
+_CHECKED: Final = ("gzip", "bzip2", "xz", "zstd")
+"""Compressions that kernels are made with and that have checksums of their own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,8 +91,8 @@ def read_kernel_header(place: Place) -> KernelHeader:
 def check_kernel_whole(place: Place, header: KernelHeader) -> str:
     """Read a whole kernel and check that nothing in it changed.
 
-    Its bytes up to the end that its header names have a CRC-32 of zero, unless it was signed afterwards or made by
-    Linux 6.16 or later. What is compressed in it has a checksum (gzip, xz), or at least a length.
+    A signed one is compared with its signature. Of others the bytes up to the end that the header names have a CRC-32 of
+    zero, unless they were made by Linux 6.15 or later. Where neither is there, what is compressed may have a checksum.
 
     :param place: the file.
     :param header: what was read of it.
@@ -97,10 +102,16 @@ def check_kernel_whole(place: Place, header: KernelHeader) -> str:
     where = f"{place.file_system.name}: {place.path}"
     if header.end > LARGEST_KERNEL:
         return f"unread: it has {header.end} bytes, more than are read"
+    signed = find_signature(place.read(0, _HEADER_SIZE), place.node.size)
+    right = signature_is_for(place, signed) if signed else None
+    if right:
+        return "its bytes are those that its signature is for"
+    if right is False:
+        raise ImageFormatError(f"{where} was changed after it was signed: its signature is for other bytes", offset=0)
     crc = _ALL
     for at in range(0, header.end, CHUNK):
         crc = raw_crc32(crc, place.read(at, min(CHUNK, header.end - at)))
-    if crc == 0 and header.protocol >= 0x208:
+    if crc == 0 and header.protocol >= _SEALED_SINCE:
         return "its checksum is right"
     if not header.payload_at:
         return "unread: it is too old to say where its compressed part is"
@@ -118,6 +129,11 @@ def check_kernel_whole(place: Place, header: KernelHeader) -> str:
             f"{where}: the compressed kernel at byte {header.payload_at} begins with {begins[:6].hex(' ')}, which is "
             "no compression that is known",
             offset=header.payload_at,
+        )
+    has_own = header.protocol >= _SEALED_SINCE and version_key(header.version) < version_key(_SEALED_UNTIL)
+    if has_own and compression not in _CHECKED:
+        raise ImageFormatError(
+            f"{where}: its first {header.end} bytes have the checksum {crc:08x}, expected 0, and it is not signed", offset=0
         )
     # The last four bytes say how long the content is; with gzip they are its own.
     body = end if compression == "gzip" else end - 4
