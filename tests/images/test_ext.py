@@ -372,12 +372,15 @@ def test_the_copy_of_the_superblock_is_compared(made: dict[str, Path]) -> None:
     data = made["ext4 of 1 KiB blocks"].read_bytes()
     good = next(check for check in checked(opened(data)).made if check.id == "file_system.backup")
     block = int(re.search(r"block (\d+)", good.detail).group(1))  # type: ignore[union-attr]
-    for at, words in ((0x38, "begins with"), (0x4, "blocks"), (0x68, "UUID"), (0x28, "inodes in a group")):
+    for at, words in ((0x38, "begins with"), (0x7, "blocks"), (0x68, "UUID"), (0x28, "inodes in a group")):
         check = next(
             one for one in checked(opened(flipped(data, block * 1024 + at))).made if one.id == "file_system.backup"
         )
         assert not check.passed
         assert words in check.detail
+    findings = checked(opened(flipped(data, block * 1024 + 5, 6)))
+    assert all(check.passed for check in findings.made)
+    assert "left behind when the file system grew" in findings.remarks[0].detail
     findings = checked(opened(flipped(data, block * 1024 + 0x3FC)))
     assert all(check.passed for check in findings.made)
     assert "enlarged while mounted" in findings.remarks[0].detail
@@ -454,6 +457,54 @@ def test_what_the_journal_holds_is_read_with_it(with_journal: Path, tmp_path: Pa
     after = Tree(replayed).file("/file")
     assert after is not None
     assert after.read(0, 100_000) == place.read(0, 100_000)
+
+
+def test_what_a_journal_takes_back_is_not_read_from_it(with_journal: Path, tmp_path: Path) -> None:
+    file_system = opened(with_journal.read_bytes())
+    place = Tree(file_system).file("/file")
+    assert place is not None
+    ((first, _),) = list(file_system.maps.runs(file_system.inode(place.node.key), 0, 2))
+    for name in ("one", "two", "three"):
+        (tmp_path / name).write_bytes((f"{name} content\n".encode() * 400)[:4096])
+    checksums = ["-c"] if file_system.superblock.checksums else []
+    script = [f"journal_open {' '.join(checksums)}"]
+    script += [f"journal_write -b {first} {tmp_path / 'one'}", f"journal_write -b {first + 1} {tmp_path / 'one'}"]
+    script += [f"journal_write -r {first}", f"journal_write -r {first + 1}"]
+    script += [f"journal_write -b {first + 1} {tmp_path / 'three'}", "journal_close"]
+    debugfs_script(with_journal, script)
+    file_system = opened(with_journal.read_bytes())
+    place = Tree(file_system).file("/file")
+    assert place is not None
+    assert place.read(0, 12) == b"old content\n"
+    assert place.read(4096, 14) == b"three content\n"
+    debugfs_script(with_journal, ["journal_run"])
+    after = Tree(opened(with_journal.read_bytes())).file("/file")
+    assert after is not None
+    assert after.read(0, 100_000) == place.read(0, 100_000)
+
+
+def test_a_transaction_that_is_not_complete_is_left_out(with_journal: Path, tmp_path: Path) -> None:
+    file_system = opened(with_journal.read_bytes())
+    place = Tree(file_system).file("/file")
+    assert place is not None
+    (first, _), *_ = list(file_system.maps.runs(file_system.inode(place.node.key), 0, 1))
+    (tmp_path / "newer").write_bytes(b"n" * 4096)
+    checksums = ["-c"] if file_system.superblock.checksums else []
+    debugfs_script(
+        with_journal,
+        [f"journal_open {' '.join(checksums)}", f"journal_write -b {first} {tmp_path / 'newer'}", "journal_close"],
+    )
+    data = bytearray(with_journal.read_bytes())
+    commit = data.find(struct.pack(">III", 0xC03B3998, 2, 1))
+    assert commit > 0
+    data[commit + 16] ^= 1  # its checksum, where it has one
+    with_checksums = opened(data)
+    assert with_checksums.journal is not None
+    assert with_checksums.journal.transactions == (0 if checksums else 1)
+    data[commit : commit + 4096] = bytes(4096)
+    without = opened(data)
+    assert without.journal is not None
+    assert (without.journal.transactions, without.journal.blocks) == (0, {})
 
 
 def test_a_damaged_journal_is_named(with_journal: Path) -> None:

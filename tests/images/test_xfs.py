@@ -299,7 +299,7 @@ def test_headers_without_checksums_have_to_agree(made: dict[str, Path]) -> None:
     superblock = opened(data).superblock
     group = superblock.group_blocks * superblock.block
     for at, words in (
-        (group + 8, "blocks"),
+        (group + 9, "blocks"),
         (group + 35, "the UUID"),
         (group + 512, "begins with"),
         (group + 512 + 11, "is of group"),

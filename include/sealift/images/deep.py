@@ -57,13 +57,14 @@ class _Walk:
             return
         if not self._first_time(file_system, directory):
             return
-        try:
-            entries = list(file_system.entries(directory))
-        except (ImageFormatError, ShortReadError) as error:
-            self.damaged.append(f"{path}: {error}")
-            return
-        for name, key in entries:
-            if len(self.damaged) > MOST_DAMAGED or self.nodes > MOST_NODES:
+        entries = file_system.entries(directory)
+        while len(self.damaged) <= MOST_DAMAGED and self.nodes <= MOST_NODES:
+            try:
+                name, key = next(entries, ("", 0))
+            except (ImageFormatError, ShortReadError) as error:
+                self.damaged.append(f"{path}: {error}")
+                return
+            if not name:
                 return
             below = f"{path}/{name}"
             try:

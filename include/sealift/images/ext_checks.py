@@ -134,10 +134,14 @@ def _check_backup(findings: Findings, file_system: ExtFileSystem) -> None:
             "file_system.backup", False, f"{where} begins with {copy.magic:#06x} where {ext.MAGIC:#06x} is expected"
         )
         return
+    if copy.blocks < superblock.blocks:
+        findings.remark(
+            "file_system.backup",
+            f"{where} says {copy.blocks} blocks, not {superblock.blocks}: it was left behind when the file system grew",
+        )
     differ = [
         f"{words} {getattr(copy, field)}, expected {getattr(superblock, field)}"
         for field, words in (
-            ("blocks", "blocks"),
             ("block_bits", "block size"),
             ("blocks_per_group", "blocks in a group"),
             ("inodes_per_group", "inodes in a group"),
@@ -146,6 +150,8 @@ def _check_backup(findings: Findings, file_system: ExtFileSystem) -> None:
         )
         if getattr(copy, field) != getattr(superblock, field)
     ]
+    if copy.blocks > superblock.blocks:
+        differ.append(f"blocks {copy.blocks}, expected {superblock.blocks}")
     findings.record(
         "file_system.backup",
         not differ,

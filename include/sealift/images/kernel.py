@@ -55,7 +55,7 @@ def read_kernel_header(place: Place) -> KernelHeader:
     :param place: the file.
     :raises ImageFormatError: it is no Linux kernel for x86, or the file is shorter than the kernel.
     """
-    where = f"{place.file_system.name}: {place.path}"
+    where = _name(place)
     head = place.read(0, _HEADER_SIZE)
     if len(head) < _HEADER_SIZE or head[0x202:0x206] != _MAGIC or head[0x1FE:0x200] != b"\x55\xaa":
         raise ImageFormatError(
@@ -91,23 +91,25 @@ def read_kernel_header(place: Place) -> KernelHeader:
 def check_kernel_whole(place: Place, header: KernelHeader) -> str:
     """Read a whole kernel and check that nothing in it changed.
 
-    A signed one is compared with its signature. Of others the bytes up to the end that the header names have a CRC-32 of
-    zero, unless they were made by Linux 6.15 or later. Where neither is there, what is compressed may have a checksum.
+    A signed one is compared with its signature. Of others the bytes up to the end that the header names have a CRC-32
+    of zero, unless they were made by Linux 6.15 or later. Where neither is there, what is compressed may have a
+    checksum.
 
     :param place: the file.
     :param header: what was read of it.
     :returns: how it is known to be whole, in words; or, after ``unread:``, why it was not read.
     :raises ImageFormatError: it is damaged.
     """
-    where = f"{place.file_system.name}: {place.path}"
     if header.end > LARGEST_KERNEL:
         return f"unread: it has {header.end} bytes, more than are read"
-    signed = find_signature(place.read(0, _HEADER_SIZE), place.node.size)
+    signed = find_signature(place.read(0, _HEADER_SIZE), min(place.node.size, LARGEST_KERNEL))
     right = signature_is_for(place, signed) if signed else None
     if right:
         return "its bytes are those that its signature is for"
     if right is False:
-        raise ImageFormatError(f"{where} was changed after it was signed: its signature is for other bytes", offset=0)
+        raise ImageFormatError(
+            f"{_name(place)} was changed after it was signed: its signature is for other bytes", offset=0
+        )
     crc = _ALL
     for at in range(0, header.end, CHUNK):
         crc = raw_crc32(crc, place.read(at, min(CHUNK, header.end - at)))
@@ -115,29 +117,41 @@ def check_kernel_whole(place: Place, header: KernelHeader) -> str:
         return "its checksum is right"
     if not header.payload_at:
         return "unread: it is too old to say where its compressed part is"
-    begins = place.read(header.payload_at, 16)
-    end = header.payload_at + header.payload_size
+    return _check_payload(place, header, crc)
+
+
+def _name(place: Place) -> str:
+    return f"{place.file_system.name}: {place.path}"
+
+
+def _check_payload(place: Place, header: KernelHeader, crc: int) -> str:
+    """Decompress what is compressed in a kernel.
+
+    :param crc: what its bytes gave in place of 0.
+    """
+    where, at = _name(place), header.payload_at
+    end = at + header.payload_size
     if end > header.end or header.payload_size < 16:
         raise ImageFormatError(
-            f"{where}: the compressed kernel reaches from byte {header.payload_at} to {end}, but the kernel to "
-            f"{header.end}",
-            offset=header.payload_at,
+            f"{where}: the compressed kernel reaches from byte {at} to {end}, but the kernel to {header.end}", offset=at
         )
+    begins = place.read(at, 16)
     compression = name_compression(begins)
     if not compression:
         raise ImageFormatError(
-            f"{where}: the compressed kernel at byte {header.payload_at} begins with {begins[:6].hex(' ')}, which is "
-            "no compression that is known",
-            offset=header.payload_at,
+            f"{where}: the compressed kernel at byte {at} begins with {begins[:6].hex(' ')}, which is no compression "
+            "that is known",
+            offset=at,
         )
     has_own = header.protocol >= _SEALED_SINCE and version_key(header.version) < version_key(_SEALED_UNTIL)
     if has_own and compression not in _CHECKED:
         raise ImageFormatError(
-            f"{where}: its first {header.end} bytes have the checksum {crc:08x}, expected 0, and it is not signed", offset=0
+            f"{where}: its first {header.end} bytes have the checksum {crc:08x}, expected 0, and it is not signed",
+            offset=0,
         )
     # The last four bytes say how long the content is; with gzip they are its own.
     body = end if compression == "gzip" else end - 4
-    stream = open_compressed(compression, place, header.payload_at, body, most=LARGEST_CONTENT)
+    stream = open_compressed(compression, place, at, body, most=LARGEST_CONTENT)
     if stream is None:
         return f"unread: it is compressed with {compression}, which Sealift does not read"
     try:
@@ -149,9 +163,7 @@ def check_kernel_whole(place: Place, header: KernelHeader) -> str:
     (expected,) = struct.unpack("<I", place.read(end - 4, 4))
     if stream.given & _ALL != expected:
         raise ImageFormatError(
-            f"{where}: the compressed kernel at byte {header.payload_at} gives {stream.given} bytes, expected "
-            f"{expected}",
-            offset=header.payload_at,
+            f"{where}: the compressed kernel at byte {at} gives {stream.given} bytes, expected {expected}", offset=at
         )
     return f"its compressed part ({compression}) is whole"
 

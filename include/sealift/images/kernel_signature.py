@@ -1,8 +1,9 @@
 """Compares a signed kernel with the digest that its signature is for.
 
-Distributions sign kernels for UEFI's Secure Boot. The signature lies behind the kernel and holds a SHA-256 of all bytes
-but itself and the two fields that signing changes: so it shows every changed bit, whoever signed. Whether the signature
-is one that a firmware accepts is not asked. After Microsoft's "Windows Authenticode Portable Executable Signature Format".
+Distributions sign kernels for UEFI's Secure Boot. The signature lies behind the kernel and holds a SHA-256 of all
+bytes but itself and the two fields that signing changes: so it shows every changed bit, whoever signed. Whether the
+signature is one that a firmware accepts is not asked. After Microsoft's "Windows Authenticode Portable Executable
+Signature Format".
 """
 
 from __future__ import annotations

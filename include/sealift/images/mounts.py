@@ -141,7 +141,7 @@ def _check_lines(
             findings.record(
                 "fstab", False, f"{what}, which is not on the disks: the server would stop for it when it starts"
             )
-        elif meaning is Meaning.UNKNOWN:
+        elif meaning is Meaning.UNKNOWN and "noauto" not in line.options:
             hidden = hiding(volumes)
             why = f"it may be in {', '.join(hidden)}" if hidden else "its disk cannot be told"
             findings.remark("fstab", f"{what}, which was not found: {why}")

@@ -114,10 +114,8 @@ def check_ntfs(findings: Findings, region: Region, boot: BootSector, *, name: st
         findings.remark("file_system.backup", f"{name}: there is no room for the copy of the boot sector")
         return
     copy = BootSector.unpack(region.read_once(at, 512))
-    same = dataclasses.replace(copy, record_size=boot.record_size) == boot
-    findings.record(
-        "file_system.backup",
-        same,
-        f"{name}: the copy of the boot sector at byte {at} "
-        + ("agrees" if same else f"differs; it begins with {copy.oem!r}, expected {_OEM!r}"),
-    )
+    where = f"{name}: the copy of the boot sector at byte {at}"
+    why = copy.why_not(region.size)
+    findings.record("file_system.backup", not why, f"{where} cannot be right: {why}" if why else f"{where} is there")
+    if not why and copy != boot:
+        findings.remark("file_system.backup", f"{where} differs from the boot sector")

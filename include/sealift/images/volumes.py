@@ -179,14 +179,12 @@ def _check_backup_table(findings: Findings, disk: CachedDisk, head: bytes) -> No
     elif own != sector:
         problems.append(f"says that it is in sector {own}")
     elif entries_sum != primary_sum:
-        problems.append("has other partitions than the table at the start")
+        findings.remark("partition_table.backup", f"{where} has other partitions than the table at the start")
     elif count * size <= LARGEST_ENTRIES and entries_at * SECTOR + count * size <= disk.size:
         computed = zlib.crc32(disk.read_once(entries_at * SECTOR, count * size))
         if computed != entries_sum:
             problems.append(f"has entries whose checksum is {entries_sum:08x}, but their bytes give {computed:08x}")
-    findings.record(
-        "partition_table.backup", not problems, f"{where} {problems[0] if problems else 'agrees with the table'}"
-    )
+    findings.record("partition_table.backup", not problems, f"{where} {problems[0] if problems else 'is whole'}")
 
 
 def _logical_partitions(findings: Findings, disk: CachedDisk, extended: Partition) -> Iterator[Partition]:

@@ -64,6 +64,7 @@ def _check_groups(findings: Findings, file_system: XfsFileSystem, *, deep: bool,
     superblock, name = file_system.superblock, file_system.name
     numbers = range(superblock.groups) if deep else _chosen(superblock.groups)
     damaged: list[str] = []
+    behind: list[str] = []
     free = inodes = free_inodes = 0
     for number in numbers:
         start = number * superblock.group_blocks * superblock.block
@@ -76,10 +77,10 @@ def _check_groups(findings: Findings, file_system: XfsFileSystem, *, deep: bool,
         copy = Superblock.unpack(sectors[0])
         space, inode_space = FreeSpace.unpack(sectors[1]), InodeSpace.unpack(sectors[2])
         if number:
-            damaged += [
-                f"the copy of the superblock of group {number}, byte {start}, {words}"
-                for words in _copy_differs(superblock, copy, sectors[0])
-            ]
+            where = f"the copy of the superblock of group {number}, byte {start},"
+            damaged += [f"{where} {words}" for words in _copy_differs(superblock, copy, sectors[0])]
+            if copy.magic == xfs.MAGIC and copy.blocks < superblock.blocks:
+                behind.append(f"{where} says {copy.blocks} blocks, not {superblock.blocks}")
         damaged += [
             f"the header of group {number} at byte {start + at} {words}"
             for at, words in _header_differs(superblock, number, space, inode_space, sectors)
@@ -96,6 +97,8 @@ def _check_groups(findings: Findings, file_system: XfsFileSystem, *, deep: bool,
         if damaged
         else f"{name}: the headers of {len(numbers)} of {superblock.groups} allocation groups agree with it",
     )
+    if behind and not damaged:
+        findings.remark("file_system.backup", f"{name}: {some(behind)}: left behind when the file system grew")
     if damaged or not counted or len(numbers) < superblock.groups or not superblock.lazy_counts:
         return
     right = (free, inodes, free_inodes) == (superblock.free_blocks, superblock.inodes, superblock.free_inodes)
@@ -120,18 +123,19 @@ def _copy_differs(superblock: Superblock, copy: Superblock, sector: bytes) -> li
         computed = copy.computed(sector)
         if computed != copy.checksum:
             return [f"has the checksum {copy.checksum:08x}, but its bytes give {computed:08x}"]
-    return [
+    found = [
         f"has {words} {getattr(copy, field)}, expected {getattr(superblock, field)}"
         for field, words in (
             ("block", "blocks of"),
-            ("blocks", "blocks"),
             ("group_blocks", "blocks in a group"),
-            ("groups", "groups"),
             ("inode_size", "inodes of"),
             ("uuid_text", "the UUID"),
         )
         if getattr(copy, field) != getattr(superblock, field)
     ]
+    if copy.blocks > superblock.blocks or copy.groups > superblock.groups:
+        found.append(f"has {copy.blocks} blocks in {copy.groups} groups, expected {superblock.blocks}")
+    return found
 
 
 def _header_differs(
