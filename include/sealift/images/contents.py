@@ -70,19 +70,22 @@ def read_system(findings: Findings, server: Server, reading: Reading) -> tuple[S
         return _facts(server, None, {}, "", None, []), None
     mounted = mount(findings, root, server.opened, letters=server.letters)
     tree = mounted.tree
-    release = _try(findings, "system.release", lambda: read_release(tree)) or {}
+    release = _try(findings, "system.release", lambda: read_release(tree))
     if release:
-        findings.record("system.release", True, f"{root.volume.name}: {release.get('PRETTY_NAME', '') or release}")
-    else:
+        name = release.get("PRETTY_NAME") or release.get("NAME") or release.get("ID", "a release without a name")
+        findings.record("system.release", True, f"{root.volume.name}: {name}")
+    elif release is not None:
         findings.remark("system.release", f"{root.volume.name} has an fstab, but no file that names its release")
     hostname = _try(findings, "system.hostname", lambda: read_hostname(tree)) or ""
-    configuration, boot, kernels = None, None, []
+    configuration: Configuration | None = None
+    boot: BootFacts | None = None
+    kernels: list[KernelFacts] = []
     if _boot_is_read(findings, server, mounted):
         configuration = _try(findings, "boot.configuration", lambda: read_configuration(tree))
         boot = _check_boot(findings, server, configuration)
         kernels = KernelReader(findings, tree, reading, configuration).read()
         _check_default_root(findings, server, configuration)
-    facts = _facts(server, mounted, release, hostname, boot, kernels)
+    facts = _facts(server, mounted, release or {}, hostname, boot, kernels)
     cloud_init = _try(findings, "cloud_init", lambda: read_cloud_init(tree))
     network = _try(findings, "network", lambda: read_network(tree))
     return facts.model_copy(update={"cloud_init": cloud_init, "network": network}), mounted
@@ -107,7 +110,9 @@ def _say_no_root(findings: Findings, server: Server) -> None:
         and (one.content in _READ_BY_NOBODY or one.volume.type_name in _SYSTEMS_UNREAD)
         and one.volume.disk in (server.boot_index, None)
     ]
-    windows = [one.volume.name for one in server.opened if one.content == "ntfs"]
+    windows = [
+        one.volume.name for one in server.opened if one.content == "ntfs" and one.volume.disk == server.boot_index
+    ]
     if windows:
         findings.remark("system.root", f"Windows, or data of it, is on {some(windows)}; its files are not read")
     elif unread:
