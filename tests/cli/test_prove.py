@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from sealift.cli import main
 from sealift.cli.amounts import amount
 from sealift.images.vhd_writer import write_dynamic_vhd
+from tests.images.servers import DATA_UUID, grub_code, make_ext, mbr_disk, server_files, write_tree
 from tests.images.vmdk_files import stream_optimized
 
 MIB = 2**20
@@ -99,6 +100,42 @@ def test_every_byte_is_compared_with_the_sums_beside_it(vhd: Path, vmdk: Path) -
     result = prove("--level", "L2", "--json", vhd)
     assert result.exit_code == 1
     assert json.loads(result.stdout)["failed"] == "sha256"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> list[Path]:
+    """A server's boot disk, which holds what it needs to start, and its data disk, both as VHDs."""
+    root = make_ext(tmp_path / "root", tree=write_tree(tmp_path / "tree", server_files()))
+    data = make_ext(tmp_path / "data", uuid=DATA_UUID, label="data")
+    made = []
+    for name, file_system, code in (("boot", root, grub_code()), ("data", data, bytes(440))):
+        raw = tmp_path / f"{name}.raw"
+        raw.write_bytes(mbr_disk([(0x83, file_system.read_bytes())], size=20 * MIB, code=code))
+        made.append(tmp_path / f"{name}.vhd")
+        write_dynamic_vhd(raw=raw, out=made[-1], uuid=UUID(int=9), timestamp=datetime(2026, 1, 2, tzinfo=UTC))
+    return made
+
+
+def test_the_disks_of_a_server_are_proven_together(server: list[Path]) -> None:
+    result = prove("--level", "L3", *server)
+    assert result.exit_code == 0, result.output
+    assert "ok  bytes: " in result.output, "every level includes the ones before it"
+    assert "the server: Debian GNU/Linux 12" in result.output
+    assert "ok  boot.kernel: " in result.output
+    quick = prove("--level", "L3", "--skip-bytes", "--json", *server)
+    assert quick.exit_code == 0, quick.output
+    first, second, content = (json.loads(line) for line in quick.stdout.splitlines())
+    assert first["level"] == second["level"] == "L1"
+    assert content["level"] == "L3"
+    assert content["system"]["os_id"] == "debian"
+
+
+def test_a_server_that_cannot_start_is_not_whole(server: list[Path]) -> None:
+    """The data disk in the place of the boot disk: two that were swapped."""
+    result = prove("--level", "L3", "--skip-bytes", *reversed(server))
+    assert result.exit_code == 1, result.output
+    assert "the server: not whole: " in result.output
+    assert "BAD boot.loader" in result.output
 
 
 @pytest.mark.parametrize(

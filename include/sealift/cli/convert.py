@@ -20,7 +20,7 @@ EXPORT_FORMATS = ("vmdk", "qcow2", "vhd-fixed", "raw")
 
 @click.command(
     epilog="The new file is read again in full, and its disk compared with the one that was read, before it counts. "
-    "Most pairs of formats are converted by Sealift; qemu-img is called for the others, and has to be installed for them. "
+    "Most pairs of formats are converted by Sealift; qemu-img is called for the others, and has to be there for them. "
     "Exit status: 0 if the new file is there and the same disk, 1 if not."
 )
 @click.argument("image", type=click.Path(path_type=Path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,18 @@ from sealift.cli.watching import watching
 from sealift.connections import ConnectionProblem
 
 if TYPE_CHECKING:
-    from sealift.images.verdict import DiskProof, ProofLevel
+    from sealift.images.content_proof import ContentProof
+    from sealift.images.verdict import DiskProof, ProofFailed, ProofLevel
 
 WHOLE, NOT_WHOLE = 0, 1
 
 
 @click.command(
     epilog="Exit status: 0 if every image is whole as far as the level sees, 1 if not. L1 reads the structure, about a "
-    "mebibyte of each image: a bit that flipped inside a stored block is for L2 to find, which reads every byte and "
-    "compares its SHA-256 with the one in a SHA256SUMS file beside the image, where there is one."
+    "mebibyte of each image. L2 reads every byte, and compares its SHA-256 with the one in a SHA256SUMS file beside "
+    "the image, where there is one. L3 takes the images for the disks of one server, the one that it starts from first, "
+    "and reads their file systems: whether these are whole and hold what the server needs to start. L4 starts them in "
+    "an emulated machine (qemu-system-x86_64) until a login prompt shows. Each level includes the ones before it."
 )
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -34,22 +37,40 @@ WHOLE, NOT_WHOLE = 0, 1
     help="Capacity that the disk must have, as 100G (10^9 and 2^30 are both taken for it).",
 )
 @click.option("--boot-disk", is_flag=True, help="The server starts from it: a blank first sector is then a failure.")
-@click.option("--level", type=click.Choice(["L1", "L2"]), default="L1", show_default=True, help="How deep to look.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
-def prove(images: tuple[Path, ...], capacity: float | None, boot_disk: bool, level: str, as_json: bool) -> None:
+@click.option(
+    "--level",
+    type=click.Choice(["L1", "L2", "L3", "L4"]),
+    default="L1",
+    show_default=True,
+    help="How deep to look.",
+)
+@click.option("--skip-bytes", is_flag=True, help="Leave L2 out of L3 and L4: not every byte is read then.")
+@click.option("--screenshots", type=click.Path(path_type=Path), help="A new folder for what L4 saw.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image, and for the server.")
+def prove(
+    images: tuple[Path, ...],
+    capacity: float | None,
+    boot_disk: bool,
+    level: str,
+    skip_bytes: bool,
+    screenshots: Path | None,
+    as_json: bool,
+) -> None:
     """Prove image files: VHD (fixed, dynamic), VMDK (monolithicSparse, streamOptimized) and qcow2."""
     from sealift.images.proof import ProofFailed
     from sealift.images.verdict import Check, ProofLevel
 
+    wanted = ProofLevel(level)
+    each = ProofLevel.L1 if skip_bytes or wanted is ProofLevel.L1 else ProofLevel.L2
     bad = 0
-    for path in images:
+    for number, path in enumerate(images):
         checks: list[Check] = []
         try:
             proof = _prove_file(
                 path,
-                level=ProofLevel(level),
+                level=each,
                 capacity=None if capacity is None else int(capacity),
-                boot_disk=boot_disk,
+                boot_disk=boot_disk or (wanted > ProofLevel.L2 and number == 0),
                 quiet=as_json,
             )
             checks = proof.checks
@@ -60,8 +81,7 @@ def prove(images: tuple[Path, ...], capacity: float | None, boot_disk: bool, lev
             bad += 1
             checks, words = error.checks, f"not whole: {error.detail}"
             if as_json:
-                found = [one.model_dump() for one in error.checks]
-                click.echo(json.dumps({"file": str(path), "failed": error.check_id, "detail": words, "checks": found}))
+                _tell_failure(str(path), error)
         except OSError as error:
             bad += 1
             words = f"cannot be read: {error.strerror or error}"
@@ -69,7 +89,71 @@ def prove(images: tuple[Path, ...], capacity: float | None, boot_disk: bool, lev
             click.echo(f"{path}: {words}", err=as_json)
         if not as_json:
             _tell((check.passed, check.id, check.detail) for check in checks)
+    if not bad and wanted > ProofLevel.L2:
+        bad = not _prove_server(images, wanted, screenshots=screenshots, as_json=as_json)
     sys.exit(NOT_WHOLE if bad else WHOLE)
+
+
+def _prove_server(images: Sequence[Path], level: ProofLevel, *, screenshots: Path | None, as_json: bool) -> bool:
+    """Prove the images as the disks of one server; say what was found, and whether it is good."""
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
+    from sealift.images.boot_proof import prove_boot
+    from sealift.images.content_proof import prove_content
+    from sealift.images.emulator import EmulatorError
+    from sealift.images.proof import ProofFailed
+    from sealift.images.source import FileSource, ImageFormatError
+    from sealift.images.verdict import ProofLevel
+    from sealift.images.virtual_disk import open_disk
+
+    with ExitStack() as stack:
+        try:
+            disks = [open_disk(stack.enter_context(FileSource(path))) for path in images]
+            content = prove_content(disks)
+            if as_json:
+                click.echo(content.model_dump_json())
+            else:
+                click.echo(
+                    f"the server: {content.system.os_name or 'no known system'}, {content.bytes_read:,} bytes read"
+                )
+                _tell((True, one.id, one.detail) for one in content.checks)
+                for remark in content.remarks:
+                    click.echo(f"  --  {remark.id}: {remark.detail}")
+            if level is not ProofLevel.L4:
+                return True
+            folder = screenshots or Path(stack.enter_context(TemporaryDirectory(prefix="sealift-boot-")))
+            folder.mkdir(parents=True, exist_ok=True)
+            firmware: Any = "uefi" if _starts_by_uefi(content) else "bios"
+            boot = prove_boot(
+                disks, folder=folder, firmware=firmware, told=lambda words: click.echo(f"  ..  {words}", err=True)
+            )
+            if as_json:
+                click.echo(boot.model_dump_json())
+            else:
+                _tell((True, one.id, one.detail) for one in boot.checks)
+        except ProofFailed as error:
+            if as_json:
+                _tell_failure("the server", error)
+            else:
+                click.echo(f"the server: not whole: {error.detail}")
+                _tell((check.passed, check.id, check.detail) for check in error.checks)
+            return False
+        except (EmulatorError, ImageFormatError, OSError) as error:
+            click.echo(f"the server: cannot be proven: {error}", err=True)
+            return False
+    return True
+
+
+def _starts_by_uefi(content: ContentProof) -> bool:
+    boot = content.system.boot
+    return boot is not None and bool(boot.efi_loaders) and boot.mbr in ("none", "other")
+
+
+def _tell_failure(what: str, error: ProofFailed) -> None:
+    found = [one.model_dump() for one in error.checks]
+    told = {"file": what, "failed": error.check_id, "detail": f"not whole: {error.detail}", "checks": found}
+    click.echo(json.dumps(told))
 
 
 def _prove_file(path: Path, *, level: ProofLevel, capacity: int | None, boot_disk: bool, quiet: bool) -> DiskProof:

@@ -17,7 +17,8 @@ def ext4_crc(seed: int, data: bytes) -> int:
     :param seed: what came out so far; ``0xffffffff`` at the beginning.
     :param data: the next bytes.
     """
-    return crc32c(data, seed ^ _ALL) ^ _ALL
+    found: int = crc32c(data, seed ^ _ALL) ^ _ALL
+    return found
 
 
 def xfs_crc(data: bytes, at: int) -> int:
@@ -26,7 +27,8 @@ def xfs_crc(data: bytes, at: int) -> int:
     :param data: the whole structure.
     :param at: place of the checksum in it, where it is stored little-endian.
     """
-    return crc32c(data[at + 4 :], crc32c(bytes(4), crc32c(data[:at])))
+    found: int = crc32c(data[at + 4 :], crc32c(bytes(4), crc32c(data[:at])))
+    return found
 
 
 @functools.cache

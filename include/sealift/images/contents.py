@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from sealift.images.boot_loader import (
@@ -154,6 +155,13 @@ def _check_boot(findings: Findings, server: Server, configuration: Configuration
     elif code.kind != "none" or loaders:
         found = [f"{code.kind} in the first sector"] if code.kind != "none" else []
         findings.record("boot.loader", True, f"boot loader: {', '.join(found + loaders)}")
+    elif others := [one.disk.name for one in server.starts if one.head and read_boot_code(one.head).kind != "none"]:
+        findings.record(
+            "boot.loader",
+            False,
+            f"disk {server.boot_index} holds no boot loader, but {some(others)} does: the disks were swapped, or the "
+            "server starts from another one than was said",
+        )
     elif configuration:
         findings.remark(
             "boot.loader",
@@ -195,7 +203,7 @@ def _efi_loaders(findings: Findings, server: Server) -> list[str]:
     found: list[str] = []
     for one in server.opened:
         if isinstance(one.file_system, FatFileSystem):
-            loaders = _try(findings, "boot.loader", lambda file_system=one.file_system: _loaders_of(file_system))
+            loaders = _try(findings, "boot.loader", partial(_loaders_of, one.file_system))
             found += loaders or []
     return found[:MOST_LOADERS]
 

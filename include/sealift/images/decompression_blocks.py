@@ -94,7 +94,8 @@ class Lz4:
             return b""
         self._buffer.take(4)
         try:
-            return lz4.block.decompress(self._buffer.take(length), uncompressed_size=_LZ4_BLOCK)
+            found: bytes = lz4.block.decompress(self._buffer.take(length), uncompressed_size=_LZ4_BLOCK)
+            return found
         except lz4.block.LZ4BlockError as error:
             raise ValueError(str(error)) from None
 

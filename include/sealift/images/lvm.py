@@ -230,7 +230,7 @@ def _logical_volumes(group: str, content: Section, by_uuid: Mapping[str, Physica
         if isinstance(section, dict):
             uuid = str(section.get("id", "")).replace("-", "")
             physical[name] = (by_uuid.get(uuid), _number(section, "pe_start", group) * SECTOR)
-    found = []
+    found: list[LogicalVolume] = []
     for name, section in _section(content, "logical_volumes").items():
         if not isinstance(section, dict):
             continue
