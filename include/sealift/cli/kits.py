@@ -13,7 +13,7 @@ from sealift.connections import ConnectionProblem
 
 if TYPE_CHECKING:
     from sealift.cos.client import CosClient
-    from sealift.exports.kits import Kit
+    from sealift.exports.kits import ConvertedImage, Kit
     from sealift.exports.manifest import Manifest
 
 FAILED = 1
@@ -90,15 +90,47 @@ def kits(
 
 def _made(cos: CosClient, manifest: Manifest, *, prefix: str, targets: tuple[str, ...]) -> list[Kit]:
     from sealift.exports.kits import Target, build_kits
+    from sealift.exports.kits.system import guest_system
     from sealift.exports.proofs import known_digests, read_proofs
     from sealift.exports.record import parse_record, read_record
 
     body = read_record(cos, bucket=manifest.bucket, record=manifest.record)
     record = parse_record(body, bucket=manifest.bucket, key=manifest.record.key)
-    digests = known_digests(manifest, read_proofs(cos, bucket=manifest.bucket, prefix=prefix, manifest=manifest))
+    proofs = read_proofs(cos, bucket=manifest.bucket, prefix=prefix, manifest=manifest)
+    digests = known_digests(manifest, proofs)
+    contents = [one.content for one in proofs if one.content is not None]
+    system = guest_system(contents[-1].system) if contents else None
     disks = [disk.model_copy(update={"sha256": digests.get(disk.key)}) for disk in manifest.disks]
     known = manifest.model_copy(update={"disks": disks})
-    return build_kits(known, record, targets=[Target(one) for one in targets or TARGETS])
+    return build_kits(
+        known,
+        record,
+        system,
+        _converted(cos, manifest),
+        targets=[Target(one) for one in targets or TARGETS],
+    )
+
+
+def _converted(cos: CosClient, manifest: Manifest) -> list[ConvertedImage]:
+    """Find the images in other formats that are whole."""
+    from sealift.exports.converting import FORMATS, read_conversion
+    from sealift.exports.kits import ConvertedImage
+
+    images = manifest.disks[0].key.rpartition("/")[0]
+    found = [read_conversion(cos, bucket=manifest.bucket, images=images, format_=one) for one in FORMATS]
+    return [
+        ConvertedImage(
+            key=disk.key,
+            format=disk.format,
+            size=disk.size,
+            virtual_size=disk.virtual_size,
+            sha256=disk.sha256,
+            of_device=disk.device,
+        )
+        for record in found
+        if record is not None and record.is_of(manifest.disks)
+        for disk in record.disks
+    ]
 
 
 def _delivered(folder: Path) -> Path:

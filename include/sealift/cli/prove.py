@@ -24,10 +24,11 @@ WHOLE, NOT_WHOLE = 0, 1
 
 @click.command(
     epilog="Exit status: 0 if every image is whole as far as the level sees, 1 if not. L1 reads the structure, about a "
-    "mebibyte of each image. L2 reads every byte, and compares its SHA-256 with the one in a SHA256SUMS file beside "
-    "the image, where there is one. L3 takes the images for the disks of one server, the one that it starts from first, "
-    "and reads their file systems: whether these are whole and hold what the server needs to start. L4 starts them in "
-    "an emulated machine (qemu-system-x86_64) until a login prompt shows. Each level includes the ones before it."
+    "mebibyte of each image. L2 reads every byte, and compares its SHA-256 with the one in a SHA256SUMS file "
+    "beside the image, where there is one. L3 takes the images for the disks of one server, the one that it "
+    "starts from first, and reads their file systems: whether these are whole and hold what the server needs to "
+    "start. L4 starts them in an emulated machine (qemu-system-x86_64) until a login prompt shows. Each level "
+    "includes the ones before it."
 )
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -186,11 +187,13 @@ def _prove_file(path: Path, *, level: ProofLevel, capacity: int | None, boot_dis
     "names.",
 )
 @click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
+@click.option("--level", type=click.Choice(["L2", "L3"]), default="L2", show_default=True, help="How deep to look.")
 @click.option("--period", help="The slot or manual run, where EXPORT names a server.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
 @bucket_options
 def prove_export(
     exports: tuple[str, ...],
+    level: str,
     period: str | None,
     as_json: bool,
     bucket: str | None,
@@ -199,10 +202,10 @@ def prove_export(
     file: Path | None,
     cos_conn_id: str,
 ) -> None:
-    """Prove finished exports in the bucket once more, at level L2, and add what was found beside their manifests.
+    """Prove finished exports in the bucket once more, deeper, and add what was found beside their manifests.
 
     Every byte is read, nothing is written to this machine's disk. The digests are compared with the object store's own
-    and with those that were noted before.
+    and with those that were noted before. L3 reads the file systems of all of a server's disks as well.
     """
     from sealift.cli.connections import Connections, read_file
     from sealift.cos.errors import CosError
@@ -210,6 +213,7 @@ def prove_export(
     from sealift.exports.errors import ExportsError
     from sealift.exports.names import normal_prefix
     from sealift.exports.proving_later import prove_again
+    from sealift.images.verdict import ProofLevel
 
     bad = 0
     try:
@@ -228,6 +232,7 @@ def prove_export(
                     opened.cos,
                     manifest,
                     prefix=normal_prefix(prefix),
+                    level=ProofLevel(level),
                     made_by="sealift prove-export",
                     progress=Reads(watcher),
                 )
@@ -242,6 +247,11 @@ def prove_export(
         for disk in proof.disks:
             click.echo(f" {disk.key}: SHA-256 {disk.sha256}")
             _tell((True, check.id, check.detail) for check in disk.checks)
+        if proof.content is not None:
+            click.echo(f" the server: {proof.content.system.os_name or 'no known system'}")
+            _tell((True, check.id, check.detail) for check in proof.content.checks)
+            for remark in proof.content.remarks:
+                click.echo(f"  --  {remark.id}: {remark.detail}")
     sys.exit(NOT_WHOLE if bad else WHOLE)
 
 

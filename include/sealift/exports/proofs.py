@@ -18,6 +18,7 @@ from sealift.exports.errors import DeliveryError, LedgerError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.manifest import Manifest, ManifestCheck, ManifestDisk
 from sealift.exports.ports import CosApi
+from sealift.images.facts import SystemFacts
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -44,6 +45,14 @@ class ProvenBytes(ProofModel):
     checks: list[ManifestCheck] = Field(default_factory=list, description="What was checked, and found")
 
 
+class ProvenContent(ProofModel):
+    """What the file systems on a server's disks were found to hold."""
+
+    checks: list[ManifestCheck] = Field(description="What was checked, and found")
+    remarks: list[ManifestCheck] = Field(description="What is no damage, but good to know")
+    system: SystemFacts = Field(description="What was found: names, versions and places; nothing secret is read")
+
+
 class LaterProof(ProofModel):
     """A proof of an export that was made after its manifest was written."""
 
@@ -53,6 +62,9 @@ class LaterProof(ProofModel):
     made_by: str = Field(description="What made it: a DAG run, or a command")
     proof_level: str = Field(default="L2", description="How deep every one of the disks was checked")
     disks: list[ProvenBytes] = Field(min_length=1, description="The images that were read")
+    content: ProvenContent | None = Field(
+        default=None, description="From level L3 on, all disks of the server together"
+    )
 
 
 def read_proofs(cos: CosApi, *, bucket: str, prefix: str, manifest: Manifest) -> list[LaterProof]:

@@ -15,10 +15,20 @@ from sealift.exports.errors import ProofError, UnsettledProofError
 from sealift.exports.looking import real_clock
 from sealift.exports.manifest import Manifest, ManifestCheck, ManifestDisk
 from sealift.exports.ports import Clock, CosApi
-from sealift.exports.proofs import LaterProof, ProvenBytes, add_proof, known_digests, proven_bytes, read_proofs
+from sealift.exports.proofs import (
+    LaterProof,
+    ProvenBytes,
+    ProvenContent,
+    add_proof,
+    known_digests,
+    proven_bytes,
+    read_proofs,
+)
 from sealift.exports.proving import Progress, known_of
 from sealift.images.bytes_proof import prove_bytes
+from sealift.images.content_proof import prove_content
 from sealift.images.proof import ProofFailed, ProofLevel, prove_vhd
+from sealift.images.virtual_disk import open_disk
 
 
 def prove_again(
@@ -26,15 +36,17 @@ def prove_again(
     manifest: Manifest,
     *,
     prefix: str,
+    level: ProofLevel = ProofLevel.L2,
     made_by: str,
     progress: Progress | None = None,
     clock: Clock = real_clock,
 ) -> tuple[LaterProof, str]:
-    """Prove every disk of an export at level L2 in the bucket, and add the proof.
+    """Prove every disk of an export at level L2 in the bucket, their content at level L3 if wanted, and add the proof.
 
     :param cos: the object store.
     :param manifest: the export.
     :param prefix: what all keys in the bucket begin with; may be empty.
+    :param level: L2, or L3.
     :param made_by: what proves, for the proof.
     :param progress: told how far the reading is.
     :param clock: tells the time, in UTC.
@@ -47,7 +59,12 @@ def prove_again(
     earlier = known_digests(manifest, read_proofs(cos, bucket=manifest.bucket, prefix=prefix, manifest=manifest))
     disks = [_prove(cos, manifest, disk, sha256=earlier.get(disk.key), progress=progress) for disk in manifest.disks]
     proof = LaterProof(
-        export_id=manifest.export_id, made_at=clock(), made_by=made_by, proof_level=ProofLevel.L2, disks=disks
+        export_id=manifest.export_id,
+        made_at=clock(),
+        made_by=made_by,
+        proof_level=level,
+        disks=disks,
+        content=_prove_content(cos, manifest) if level >= ProofLevel.L3 else None,
     )
     return proof, add_proof(cos, proof, bucket=manifest.bucket, prefix=prefix, manifest=manifest)
 
@@ -90,6 +107,34 @@ def _prove(
         sha256=proof.sha256,
         crc64nvme=proof.crc64nvme,
         checks=[ManifestCheck(id=one.id, detail=one.detail) for one in proof.checks],
+    )
+
+
+def _prove_content(cos: CosApi, manifest: Manifest) -> ProvenContent:
+    """Read the file systems of all disks, by range reads that demand the proven ETags."""
+    where = f"{manifest.bucket}/{manifest.disks[0].key.rpartition('/')[0]}, the disks of {manifest.guest.hostname}"
+    infos = [_as_proven(cos, manifest, disk, f"{where} ({disk.device})") for disk in manifest.disks]
+    sources = [
+        ObjectSource(client=cos, bucket=manifest.bucket, key=disk.key, info=info)
+        for disk, info in zip(manifest.disks, infos, strict=True)
+    ]
+    boot = next((disk.index for disk in manifest.disks if disk.device == "0"), 0)
+    numbers = [int(disk.device) if disk.device.isdigit() else -1 for disk in manifest.disks]
+    try:
+        proof = prove_content([open_disk(source) for source in sources], boot_index=boot, device_numbers=numbers)
+    except ProofFailed as error:
+        raise ProofError(
+            f"{where}, do not hold a server that can start: {error.detail}. Compare with the server itself; if it is "
+            "whole there, export it again.",
+            check_id=error.check_id,
+            key=manifest.disks[boot].key,
+        ) from error
+    except (CosPreconditionError, CosNotFoundError) as error:
+        raise _replaced(where, manifest, manifest.disks[boot]) from error
+    return ProvenContent(
+        checks=[ManifestCheck(id=one.id, detail=one.detail) for one in proof.checks],
+        remarks=[ManifestCheck(id=one.id, detail=one.detail) for one in proof.remarks],
+        system=proof.system,
     )
 
 
