@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +17,32 @@ from sealift.exports.plan import PlanItem
 from sealift.exports.proofs import LaterProof, proof_level, read_proofs
 from sealift.exports.proving_later import prove_again
 from sealift.exports.steps import prove_and_record
+from sealift.images.verdict import ProofLevel
 from sealift.images.vhd import VhdFooter
+from sealift.images.vhd_writer import write_dynamic_vhd
+from tests.images.servers import DATA_UUID, make_ext, mbr_disk, server_files, write_tree
 
 BUCKET = "sealift-exports"
 KEY = "nightly/manifests/101/20261123T0200Z.json"
+NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server_vhds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """The disks of a server, of 10^9 bytes each: one with what it needs to start, and one with data."""
+    folder = tmp_path_factory.mktemp("server")
+    root = make_ext(folder / "root", tree=write_tree(folder / "tree", server_files()))
+    data = make_ext(folder / "data", uuid=DATA_UUID, label="data")
+    made = []
+    for number, file_system in enumerate((root, data)):
+        code = bytes(440) if number else None
+        raw = folder / f"{number}.raw"
+        raw.write_bytes(mbr_disk([(0x83, file_system.read_bytes())], size=20 * 2**20, code=code))
+        with raw.open("r+b") as file:
+            file.truncate(10**9)
+        write_dynamic_vhd(raw=raw, out=folder / f"{number}.vhd", uuid=UUID(int=number + 1), timestamp=NOW)
+        made.append((folder / f"{number}.vhd").read_bytes())
+    return made
 
 
 @pytest.fixture
@@ -31,13 +54,15 @@ def manifest(
     cos: Any,
     vhd_bytes: bytes,
     time: Any,
+    request: pytest.FixtureRequest,
 ) -> Manifest:
-    """An export of two disks, proven at L1."""
+    """An export of two disks, proven at L1; those that the test gives as a parameter, or two alike."""
+    images = request.getfixturevalue("server_vhds") if getattr(request, "param", "") == "server" else [vhd_bytes] * 2
     item = item_of(make_guest(101, data_disks=1))
     classic = make_classic(guests=[make_guest(101, data_disks=1)])
     classic.add_template(item.template_name)
-    for key in item.disk_keys:
-        cos.store(key, vhd_bytes)
+    for key, image in zip(item.disk_keys, images, strict=True):
+        cos.store(key, image)
     prove_and_record(
         classic=classic,
         cos=cos,
@@ -55,8 +80,8 @@ def manifest(
 
 @pytest.fixture
 def again(cos: Any, manifest: Manifest, time: Any) -> Callable[..., tuple[LaterProof, str]]:
-    def run() -> tuple[LaterProof, str]:
-        return prove_again(cos, manifest, prefix="nightly", made_by="a test", clock=time.clock)
+    def run(level: ProofLevel = ProofLevel.L2) -> tuple[LaterProof, str]:
+        return prove_again(cos, manifest, prefix="nightly", level=level, made_by="a test", clock=time.clock)
 
     return run
 
@@ -128,3 +153,26 @@ def test_another_disk_of_the_same_size_is_not_the_manifests(
     with pytest.raises(ProofError, match="is another disk than the manifest's") as caught:
         again()
     assert caught.value.check_id == "same-disk"
+
+
+@pytest.mark.parametrize("manifest", ["server"], indirect=True)
+def test_the_content_of_all_disks_is_proven_together(again: Callable[..., Any], cos: Any, manifest: Manifest) -> None:
+    proof, _ = again(ProofLevel.L3)
+    assert proof.proof_level == "L3"
+    assert all(one.sha256 for one in proof.disks), "each level includes the ones before it"
+    assert proof.content is not None
+    assert (proof.content.system.os_id, proof.content.system.hostname) == ("debian", "web01")
+    assert {"boot.loader", "boot.kernel", "fstab"} <= {check.id for check in proof.content.checks}
+    (other,) = [one.detail for one in proof.content.remarks if one.id == "system.hostname"]
+    assert other == f"the disks are those of 'web01' by their own word, not of {manifest.guest.hostname}"
+    read = read_proofs(cos, bucket=BUCKET, prefix="nightly", manifest=manifest)
+    assert read == [proof]
+    assert proof_level(manifest, read) == "L3"
+
+
+def test_disks_that_hold_no_server_are_not_passed_over(again: Callable[..., Any], cos: Any) -> None:
+    """Sound images, with right digests, of a disk without any file system."""
+    with pytest.raises(ProofError, match="do not hold a server that can start") as caught:
+        again(ProofLevel.L3)
+    assert caught.value.check_id == "system.root"
+    assert not [key for key in cos.objects if "/proofs/" in key]

@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
+from sealift.cli.convert import convert, convert_export
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
-from sealift.cli.prove import prove
+from sealift.cli.kits import kits
+from sealift.cli.prove import prove, prove_export
 from sealift.exports.doctor_models import Kind
 from sealift.provider.get_provider_info import get_provider_info
 from sealift.provider.params import deliver_params, examine_params, plan_params
@@ -98,7 +100,17 @@ def test_the_example_is_a_dag_that_runs_after_exports(tmp_path: Path) -> None:
     assert dag.task_ids == ["places", "look"]
 
 
-@pytest.mark.parametrize(("command", "page"), [(download, "download"), (prove, "verify")], ids=["download", "prove"])
+PAGE_OF_COMMAND = (
+    (download, "download"),
+    (prove, "verify"),
+    (prove_export, "verify"),
+    (convert, "convert"),
+    (convert_export, "convert"),
+    (kits, "kits"),
+)
+
+
+@pytest.mark.parametrize(("command", "page"), PAGE_OF_COMMAND, ids=lambda one: getattr(one, "name", None))
 def test_every_option_of_a_command_stands_in_its_page(command: click.Command, page: str) -> None:
     text = (ROOT / f"docs/{page}.md").read_text()
     shared = {"--region", "--cos-conn-id"}  # described with the connections

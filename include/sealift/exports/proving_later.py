@@ -131,9 +131,18 @@ def _prove_content(cos: CosApi, manifest: Manifest) -> ProvenContent:
         ) from error
     except (CosPreconditionError, CosNotFoundError) as error:
         raise _replaced(where, manifest, manifest.disks[boot]) from error
+    remarks = [ManifestCheck(id=one.id, detail=one.detail) for one in proof.remarks]
+    named, own = proof.system.hostname.partition(".")[0].lower(), manifest.guest.hostname.lower()
+    if named and named != own:
+        # People name servers otherwise than the account does; but so would the disks of another server look.
+        remarks.append(
+            ManifestCheck(
+                id="system.hostname", detail=f"the disks are those of {named!r} by their own word, not of {own}"
+            )
+        )
     return ProvenContent(
         checks=[ManifestCheck(id=one.id, detail=one.detail) for one in proof.checks],
-        remarks=[ManifestCheck(id=one.id, detail=one.detail) for one in proof.remarks],
+        remarks=remarks,
         system=proof.system,
     )
 
