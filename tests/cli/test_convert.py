@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sealift.cli import main
-from sealift.exports import names
+from sealift.exports import beside
 from sealift.images.vhd_writer import write_dynamic_vhd
 from tests.cli.steps import LATER, PERIOD, Exported
 
@@ -92,7 +92,7 @@ def test_an_exports_images_are_converted_in_the_bucket_once(
     record = json.loads(result.stdout)
     assert (record["export_id"], record["format"]) == (manifest.export_id, into)
     images = manifest.disks[0].key.rpartition("/")[0]
-    assert exported.cos.read(exported.bucket, names.conversion_key(images=images, format_=into)) is not None
+    assert exported.cos.read(exported.bucket, beside.conversion_key(images=images, format_=into)) is not None
     for disk, one in zip(manifest.disks, record["disks"], strict=True):
         assert (one["device"], one["source_key"], one["source_etag"]) == (disk.device, disk.key, disk.etag)
         assert one["key"] == f"{images}/converted/{into}/disk-{disk.index}.{into}"

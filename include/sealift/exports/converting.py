@@ -16,7 +16,7 @@ from sealift.cos.client import CosClient
 from sealift.cos.errors import CosNotFoundError, CosPreconditionError
 from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.cos.source import ObjectSource
-from sealift.exports import names
+from sealift.exports import beside
 from sealift.exports.errors import ConversionFailedError, LedgerError, OutcomeUnknownError, UnsettledProofError
 from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.looking import real_clock
@@ -103,7 +103,7 @@ def read_conversion(cos: CosClient, *, bucket: str, images: str, format_: Target
     :returns: the record, or None where there is none.
     :raises LedgerError: what is there is none.
     """
-    key = names.conversion_key(images=images, format_=format_)
+    key = beside.conversion_key(images=images, format_=format_)
     body = cos.read(bucket, key)
     if body is None:
         return None
@@ -124,7 +124,7 @@ def conversion_of(record: Conversion, *, images: str) -> ManifestConversion:
     """
     return ManifestConversion(
         format=record.format,
-        key=names.conversion_key(images=images, format_=record.format),
+        key=beside.conversion_key(images=images, format_=record.format),
         digest=digest(canonical_json(record)),
     )
 
@@ -160,7 +160,7 @@ def convert_images(
     :raises sealift.cos.errors.CosError: the object store refused, or failed for too long.
     """
     there = read_conversion(cos, bucket=bucket, images=images, format_=format_)
-    key = names.conversion_key(images=images, format_=format_)
+    key = beside.conversion_key(images=images, format_=format_)
     if there is not None:
         if not there.is_of(disks):
             raise LedgerError(
@@ -194,7 +194,7 @@ def _convert(
     progress: Progress | None,
 ) -> ConvertedDisk:
     where = f"{bucket}/{disk.key}, disk {disk.device}"
-    key = names.converted_key(images=images, format_=format_, index=index, suffix=format_.suffix)
+    key = beside.converted_key(images=images, format_=format_, index=index, suffix=format_.suffix)
     try:
         source = ObjectSource(client=cos, bucket=bucket, key=disk.key, info=_as_proven(cos, bucket, disk, where))
         opened = open_disk(source)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sealift.cos.models import ObjectInfo
-from sealift.exports import names
+from sealift.exports import beside, names
 from sealift.exports.doctor_account import server_of
 from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, Finding, Kind, age_of, shown
 from sealift.exports.doctor_work import LeanItem, LeanOutcome
@@ -148,7 +148,7 @@ def folders(infos: Iterable[ObjectInfo], *, room: str, strange: Strange) -> Iter
         rest = info.key.removeprefix(room)
         file = names.parse_image_file(rest)
         if file is None:
-            if not (names.is_kit_file(rest) or names.is_converted_file(rest)):
+            if not (beside.is_kit_file(rest) or beside.is_converted_file(rest)):
                 strange.add(info)
             continue
         if folder is None or (folder.home, folder.export_id) != (file.home, file.export_id):

@@ -29,27 +29,20 @@ _RUNS = re.compile(r"[-_]{2,}")
 _ISO_TIME = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?(?:Z|\+00:?00)?")
 _EXPORT_ID = re.compile(r"([1-9]\d*)-(.+)", re.DOTALL)
 _NOTE = re.compile(r"Sealift export \S+ to ([A-Za-z0-9.-]+)/([A-Za-z0-9._/-]+)/")
-_PERIOD = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{PERIOD_MAX - 1}}}"
+PERIOD_PATTERN = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{PERIOD_MAX - 1}}}"
 _IMAGE_FILE = re.compile(
-    rf"(?P<home>[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*))/(?P<export>(?P=guest)-{_PERIOD})/"
+    rf"(?P<home>[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*))/(?P<export>(?P=guest)-{PERIOD_PATTERN})/"
     r"(?:disk-(?P<disk>0|[1-9]\d*)\.(?:vhd|vmdk)|server\.json)"
-)
-_KIT_FILE = re.compile(
-    rf"[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*)/(?P=guest)-{_PERIOD}/kits/[a-z][a-z-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
-)
-_CONVERTED_FILE = re.compile(
-    rf"[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*)/(?P=guest)-{_PERIOD}/converted/[a-z][a-z0-9-]*/"
-    r"(?:disk-(?:0|[1-9]\d*)\.[a-z0-9]+|conversion\.json)"
 )
 _PLAN_FILE = re.compile(
     r"(?P<plan>[A-Za-z0-9][A-Za-z0-9._-]*)"
     r"(?:\.json|/(?P<run>report)\.json|/wave-(?P<wave>\d{4,})(?P<report>\.report)?\.json)"
 )
 _SLOT = re.compile(r"(\d{8}T\d{4})(\d{2})?Z")
-_CLAIM_FILE = re.compile(rf"(?P<guest>[1-9]\d*)/(?P<period>{_PERIOD})/\d{{8}}\.json")
-_CAPTURED_FILE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]*/[1-9]\d*-{_PERIOD}\.json")
-_EXAMINATION_FILE = re.compile(rf"examinations/{_PERIOD}\.json")
-_PROOF_FILE = re.compile(rf"[1-9]\d*/{_PERIOD}/(\d{{4,}})\.json")
+_CLAIM_FILE = re.compile(rf"(?P<guest>[1-9]\d*)/(?P<period>{PERIOD_PATTERN})/\d{{8}}\.json")
+_CAPTURED_FILE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]*/[1-9]\d*-{PERIOD_PATTERN}\.json")
+_EXAMINATION_FILE = re.compile(rf"examinations/{PERIOD_PATTERN}\.json")
+_PROOF_FILE = re.compile(rf"[1-9]\d*/{PERIOD_PATTERN}/(\d{{4,}})\.json")
 
 
 # Periods and ids
@@ -295,37 +288,6 @@ def record_key(images: str) -> str:
     return f"{images}/server.json"
 
 
-def kit_key(*, images: str, target: str, name: str) -> str:
-    """Return the key of a file of a target kit.
-
-    :param images: the export's :func:`image_prefix`.
-    :param target: the target, as ``aws``.
-    :param name: the file.
-    :returns: as ``images/…/kits/aws/import.sh``.
-    """
-    return f"{images}/kits/{target}/{name}"
-
-
-def converted_key(*, images: str, format_: str, index: int, suffix: str) -> str:
-    """Return the key of a disk that was converted.
-
-    :param images: the export's :func:`image_prefix`.
-    :param format_: the format, as ``vhd-fixed``.
-    :param index: the disk's number.
-    :param suffix: what such files end with, without the dot.
-    :returns: as ``images/…/converted/vhd-fixed/disk-0.vhd``.
-    """
-    return f"{images}/converted/{format_}/disk-{index}.{suffix}"
-
-
-def conversion_key(*, images: str, format_: str) -> str:
-    """Return the key of the record of a conversion; parameters as for :func:`converted_key`.
-
-    :returns: as ``images/…/converted/vhd-fixed/conversion.json``.
-    """
-    return f"{images}/converted/{format_}/conversion.json"
-
-
 def manifests_prefix(prefix: str, guest_id: int | None = None) -> str:
     """Return what the keys of all manifests begin with, or of one guest's.
 
@@ -550,24 +512,6 @@ def parse_image_file(rest: str) -> ImageFile | None:
     if match is None:
         return None
     return ImageFile(match["home"], match["export"], None if match["disk"] is None else int(match["disk"]))
-
-
-def is_kit_file(rest: str) -> bool:
-    """Say whether a file of a target kit lies at a key below ``images/``.
-
-    :param rest: the key behind :func:`room_prefix`.
-    :returns: False where nothing of ours would be written there.
-    """
-    return _KIT_FILE.fullmatch(rest) is not None
-
-
-def is_converted_file(rest: str) -> bool:
-    """Say whether a converted disk, or the record of a conversion, lies at a key below ``images/``.
-
-    :param rest: the key behind :func:`room_prefix`.
-    :returns: False where nothing of ours would be written there.
-    """
-    return _CONVERTED_FILE.fullmatch(rest) is not None
 
 
 def parse_plan_file(rest: str) -> PlanFile | None:

@@ -79,6 +79,7 @@ class Lz4:
     def feed(self, data: bytes) -> bytes:
         """Take more compressed data and return a block's content, if there is a whole one.
 
+        :param data: the next bytes.
         :raises ValueError: they are damaged.
         """
         self._buffer.add(data)
@@ -149,6 +150,7 @@ class Zstd:
     def feed(self, data: bytes) -> bytes:
         """Take more compressed data and return a block's content, if there is a whole one.
 
+        :param data: the next bytes.
         :raises ValueError: they are damaged.
         :raises WindowError: they need more memory than is given.
         """

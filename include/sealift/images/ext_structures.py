@@ -97,7 +97,10 @@ class Superblock:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the 1024 bytes of a superblock."""
+        """Read the 1024 bytes of a superblock.
+
+        :param data: the bytes.
+        """
         (inodes, blocks_lo, _, free_lo, free_inodes, first_data_block, block_bits, cluster_bits) = struct.unpack_from(
             "<8I", data
         )
@@ -238,7 +241,10 @@ class Superblock:
         return [_INCOMPATIBLE_NAMES.get(bit, f"{bit:#x} (unknown)") for bit in bits]
 
     def has_backup(self, group: int) -> bool:
-        """Say whether a group holds a superblock."""
+        """Say whether a group holds a superblock.
+
+        :param group: its number.
+        """
         if group == 0:
             return True
         if self.compatible & SPARSE_SUPER2:
@@ -254,7 +260,10 @@ class Superblock:
         return False
 
     def group_start(self, group: int) -> int:
-        """Return the first block of a group."""
+        """Return the first block of a group.
+
+        :param group: its number.
+        """
         return self.first_data_block + group * self.blocks_per_group
 
     def descriptor_block(self, number: int) -> int:
@@ -289,7 +298,10 @@ class GroupDescriptor:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read a descriptor of 32 bytes, or of 64 and more."""
+        """Read a descriptor of 32 bytes, or of 64 and more.
+
+        :param data: the bytes.
+        """
         block_bitmap, inode_bitmap, table, free, free_inodes, _, flags, _, block_sum, inode_sum, unused, checksum = (
             struct.unpack_from("<3I4HI4H", data)
         )
@@ -318,7 +330,11 @@ class GroupDescriptor:
         )
 
     def computed(self, superblock: Superblock, group: int) -> int | None:
-        """Return the checksum that the descriptor's bytes give; None where the file system keeps none."""
+        """Return the checksum that the descriptor's bytes give; None where the file system keeps none.
+
+        :param superblock: says how checksums are made.
+        :param group: number of the group.
+        """
         number = struct.pack("<I", group)
         if superblock.checksums:
             crc = ext4_crc(superblock.seed, number + self.raw[:0x1E] + bytes(2) + self.raw[0x20:])
@@ -345,7 +361,11 @@ class Inode:
 
     @classmethod
     def unpack(cls, data: bytes, number: int) -> Self:
-        """Read an inode of 128 bytes or more."""
+        """Read an inode of 128 bytes or more.
+
+        :param data: the bytes.
+        :param number: the inode's number.
+        """
         mode, _, size_lo = struct.unpack_from("<HHI", data)
         (links,) = struct.unpack_from("<H", data, 0x1A)
         (flags,) = struct.unpack_from("<I", data, 0x20)
@@ -369,7 +389,10 @@ class Inode:
         return KIND_OF_MODE.get(self.mode >> 12, NodeKind.OTHER)
 
     def seed(self, superblock: Superblock) -> int:
-        """Return with what the checksums of the inode and all that belongs to it begin."""
+        """Return with what the checksums of the inode and all that belongs to it begin.
+
+        :param superblock: says with what all checksums begin.
+        """
         return ext4_crc(superblock.seed, struct.pack("<II", self.number, self.generation))
 
 

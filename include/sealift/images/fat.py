@@ -47,7 +47,10 @@ class BootSector:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the 512 bytes of the first sector."""
+        """Read the 512 bytes of the first sector.
+
+        :param data: the bytes.
+        """
         sector, cluster_sectors, reserved, tables, root_entries, sectors, media, table_sectors = struct.unpack_from(
             "<HBHBHHBH", data, 11
         )
@@ -306,6 +309,7 @@ class FatFileSystem:
     def target(self, link: Node) -> str:
         """Refuse: there are no symbolic links.
 
+        :param link: what was taken for one.
         :raises FatFormatError: always.
         """
         raise self.error(f"{link.kind} where there are none")

@@ -96,7 +96,11 @@ class Place:
     node: Node
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the file's bytes from ``offset``; fewer only at its end."""
+        """Return the file's bytes from ``offset``; fewer only at its end.
+
+        :param offset: first byte, from 0.
+        :param length: number of bytes.
+        """
         return self.file_system.read(self.node, offset, length)
 
 

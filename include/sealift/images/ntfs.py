@@ -34,7 +34,10 @@ class BootSector:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the 512 bytes of the first sector."""
+        """Read the 512 bytes of the first sector.
+
+        :param data: the bytes.
+        """
         sector, cluster = struct.unpack_from("<HB", data, 11)
         sectors, table, mirror, record = struct.unpack_from("<QQQb", data, 40)
         cluster_sectors = cluster if cluster <= 128 else 1 << min(256 - cluster, 16)

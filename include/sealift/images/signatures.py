@@ -168,5 +168,8 @@ def hibernated(region: Region) -> bool:
 
 
 def disk_signature(head: bytes) -> int:
-    """Return the number in an MBR of which Linux makes partitions' PARTUUIDs."""
+    """Return the number in an MBR of which Linux makes partitions' PARTUUIDs.
+
+    :param head: the first bytes of a disk.
+    """
     return int(struct.unpack_from("<I", head, 440)[0])

@@ -103,14 +103,23 @@ class Reading:
         return source.read(offset, length)
 
     def kept(self, disk: int, page: int) -> bytes | None:
-        """Give a page that is kept."""
+        """Give a page that is kept.
+
+        :param disk: number of the disk.
+        :param page: number of the page.
+        """
         found = self._kept.get((disk, page))
         if found is not None:
             self._kept.move_to_end((disk, page))
         return found
 
     def keep(self, disk: int, page: int, data: bytes) -> None:
-        """Keep a page, and let the oldest go."""
+        """Keep a page, and let the oldest go.
+
+        :param disk: number of the disk.
+        :param page: number of the page.
+        :param data: its bytes.
+        """
         old = self._kept.pop((disk, page), b"")
         self._kept[disk, page] = data
         self._kept_bytes += len(data) - len(old)

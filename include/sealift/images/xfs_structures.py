@@ -84,7 +84,10 @@ class Superblock:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the first bytes of an allocation group."""
+        """Read the first bytes of an allocation group.
+
+        :param data: the bytes.
+        """
         block, blocks = struct.unpack_from(">IQ", data, 4)
         log_start, root = struct.unpack_from(">QQ", data, 48)
         group_blocks, groups, _, log_blocks, version, sector, inode_size, inodes_per_block = struct.unpack_from(
@@ -157,11 +160,17 @@ class Superblock:
         return str(UUID(bytes=self.uuid))
 
     def computed(self, data: bytes) -> int:
-        """Return the checksum that the bytes of the superblock's sector give."""
+        """Return the checksum that the bytes of the superblock's sector give.
+
+        :param data: the bytes.
+        """
         return xfs_crc(data, _CRC_AT)
 
     def group_length(self, group: int) -> int:
-        """Return how many blocks a group has; the last one may have fewer."""
+        """Return how many blocks a group has; the last one may have fewer.
+
+        :param group: its number.
+        """
         return min(self.group_blocks, self.blocks - group * self.group_blocks)
 
     def why_not(self) -> str:
@@ -252,7 +261,10 @@ class FreeSpace:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the second sector of an allocation group."""
+        """Read the second sector of an allocation group.
+
+        :param data: the bytes.
+        """
         version, number, length = struct.unpack_from(">3I", data, 4)
         list_blocks, free, longest, tree_blocks = struct.unpack_from(">4I", data, 48)
         return cls(
@@ -270,7 +282,10 @@ class FreeSpace:
 
     @staticmethod
     def computed(data: bytes) -> int:
-        """Return the checksum that the sector's bytes give."""
+        """Return the checksum that the sector's bytes give.
+
+        :param data: the bytes.
+        """
         return xfs_crc(data, _AGF_CRC_AT)
 
 
@@ -289,7 +304,10 @@ class InodeSpace:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Read the third sector of an allocation group."""
+        """Read the third sector of an allocation group.
+
+        :param data: the bytes.
+        """
         version, number, length, count = struct.unpack_from(">4I", data, 4)
         return cls(
             magic=data[:4],
@@ -304,7 +322,10 @@ class InodeSpace:
 
     @staticmethod
     def computed(data: bytes) -> int:
-        """Return the checksum that the sector's bytes give."""
+        """Return the checksum that the sector's bytes give.
+
+        :param data: the bytes.
+        """
         return xfs_crc(data, _AGI_CRC_AT)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealift.cos.models import PutOutcome
-from sealift.exports import names
+from sealift.exports import beside, names
 from sealift.exports.doctor_bucket import Strange, folders
 from sealift.exports.kits import GuestSystem, Kit, KitError, Target, build_kits, write_kits, write_kits_to_folder
 from tests.exports.kits.world import IMAGES, READY, disk, manifest, record
@@ -28,7 +28,7 @@ def test_kits_lie_beside_the_images_at_keys_that_the_doctor_knows(cos: Any) -> N
     assert f"{IMAGES}/kits/aws/containers.json" in keys
     assert f"{IMAGES}/kits/libvirt/domain.xml" in keys
     room = names.room_prefix("nightly", "images")
-    assert all(names.is_kit_file(key.removeprefix(room)) for key in keys)
+    assert all(beside.is_kit_file(key.removeprefix(room)) for key in keys)
     assert all(names.parse_image_file(key.removeprefix(room)) is None for key in keys)
     assert written.different == ()
     assert written.words == f"{len(keys)} files written, 0 were there already."
@@ -107,7 +107,7 @@ def test_a_folder_keeps_what_it_has(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_file_of_a_kit_is_none(rest: str) -> None:
-    assert not names.is_kit_file(rest)
+    assert not beside.is_kit_file(rest)
 
 
 def test_the_doctor_takes_no_kit_for_a_stranger_and_no_stranger_for_a_kit(cos: Any, now: datetime) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealift.cos.models import PutOutcome
-from sealift.exports import names
+from sealift.exports import beside
 from sealift.exports.kits.models import Kit, KitError
 from sealift.exports.manifest import Manifest
 from sealift.exports.ports import CosApi
@@ -74,7 +74,7 @@ def write_kits(cos: CosApi, *, manifest: Manifest, kits: Sequence[Kit]) -> Writt
     images = _images_of(manifest)
     written = []
     for target, name, body in _files(kits):
-        key = names.kit_key(images=images, target=target, name=name)
+        key = beside.kit_key(images=images, target=target, name=name)
         kind = _TYPES.get(os.path.splitext(name)[1], "text/plain; charset=utf-8")
         written.append(Written(place=key, outcome=cos.put_if_absent(manifest.bucket, key, body, content_type=kind)))
     return WrittenKits(files=tuple(written))
