@@ -111,6 +111,6 @@ def test_proofs(tmp_path: Path) -> None:
     assert proof.main(given) == 0
     figures, _ = read(out)
     assert 0 < figures["l1_bytes_100gb"] <= 2**20
-    assert 4 * 2**20 < figures["l1_bytes_2tb"] <= 6 * 2**20
+    assert 3 * 2**20 < figures["l1_bytes_2tb"] <= 6 * 2**20
     assert figures["l2_ratio_of_sha256"] > 0
     assert figures["l2_memory_mib"] < 512

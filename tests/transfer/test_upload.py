@@ -308,8 +308,8 @@ def test_very_large_objects_have_larger_parts_and_fewer_streams(monkeypatch: pyt
     monkeypatch.setattr(module, "MIB", 2**20)
     mib = 2**20
     expected = {  # bytes at the most: part size in MiB, streams
-        2**30: (8, 4),
-        70 * 2**30: (8, 4),
+        2**30: (8, 3),
+        70 * 2**30: (8, 3),
         150 * 2**30: (16, 3),
         500 * 2**30: (52, 1),
         2 * 2**40: (210, 1),
