@@ -19,6 +19,8 @@ MOST_KERNELS: Final = 16
 LARGEST_TOGETHER: Final = 768 * 1024 * 1024
 """Bytes of kernels and their initramfs that are read."""
 
+_OTHER_FORMS: Final = (b"\x7fELF", b"\x1f\x8b")
+"""How kernels begin that only Xen starts: as programs, which may be compressed."""
 _KERNEL_NAME: Final = re.compile(r"(?:vmlinuz|bzImage|kernel)-(.+)$")
 
 
@@ -96,7 +98,12 @@ class KernelReader:
         try:
             header = read_kernel_header(place)
         except (ImageFormatError, ShortReadError) as error:
-            self._findings.damaged("boot.kernel", error)
+            if place.read(0, 4).startswith(_OTHER_FORMS):
+                self._findings.remark(
+                    "boot.kernel", f"{path} is a kernel for Xen or another loader, in a form that is not read"
+                )
+            else:
+                self._findings.damaged("boot.kernel", error)
             return None
         named = _KERNEL_NAME.match(path.rsplit("/", 1)[-1])
         if named and header.version and named.group(1) != header.version:

@@ -403,6 +403,10 @@ REMARKED: dict[str, tuple[Change, str]] = {
         lambda files: files.update({f"boot/vmlinuz-{VERSION}": kernel("5.4.0")}),
         f"/boot/vmlinuz-{VERSION} says that it is version 5.4.0",
     ),
+    "a kernel for Xen": (
+        lambda files: files.update({f"boot/vmlinuz-{VERSION}": b"\x7fELF" + bytes(5000)}),
+        f"/boot/vmlinuz-{VERSION} is a kernel for Xen or another loader, in a form that is not read",
+    ),
     "no fstab": (drop("etc/fstab"), "has no /etc/fstab"),
     "no release": (drop("etc/os-release", "usr/lib/os-release"), "no file that names its release"),
     "no initramfs named": (
