@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 
-from sealift.images.checksums import lvm_crc
+from sealift.images.file_systems.checksums import lvm_crc
 
 EXTENT = 64 * 1024
 AREA_AT, AREA_SIZE = 4096, 64 * 1024

@@ -16,7 +16,7 @@ from sealift.cli.watching import watching
 from sealift.connections import ConnectionProblem
 
 if TYPE_CHECKING:
-    from sealift.images.content_proof import ContentProof
+    from sealift.images.content.content_proof import ContentProof
     from sealift.images.verdict import DiskProof, ProofFailed, ProofLevel
 
 WHOLE, NOT_WHOLE = 0, 1
@@ -101,7 +101,7 @@ def _prove_server(images: Sequence[Path], level: ProofLevel, *, screenshots: Pat
     from tempfile import TemporaryDirectory
 
     from sealift.images.boot_proof import prove_boot
-    from sealift.images.content_proof import prove_content
+    from sealift.images.content.content_proof import prove_content
     from sealift.images.emulator import EmulatorError
     from sealift.images.proof import ProofFailed
     from sealift.images.source import FileSource, ImageFormatError

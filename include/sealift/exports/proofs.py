@@ -18,7 +18,7 @@ from sealift.exports.errors import DeliveryError, LedgerError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.manifest import Manifest, ManifestCheck, ManifestDisk
 from sealift.exports.ports import CosApi
-from sealift.images.facts import SystemFacts
+from sealift.images.content.facts import SystemFacts
 
 SCHEMA_VERSION: Literal[1] = 1
 

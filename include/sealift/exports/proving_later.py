@@ -26,7 +26,7 @@ from sealift.exports.proofs import (
 )
 from sealift.exports.proving import Progress, known_of
 from sealift.images.bytes_proof import prove_bytes
-from sealift.images.content_proof import prove_content
+from sealift.images.content.content_proof import prove_content
 from sealift.images.proof import ProofFailed, ProofLevel, prove_vhd
 from sealift.images.virtual_disk import open_disk
 

@@ -8,8 +8,8 @@ import pytest
 
 from sealift.exports.kits.models import DriverPlace, GuestSystem
 from sealift.exports.kits.system import guest_system
-from sealift.images.content_proof import prove_content
-from sealift.images.facts import FstabFacts, SystemFacts
+from sealift.images.content.content_proof import prove_content
+from sealift.images.content.facts import FstabFacts, SystemFacts
 from sealift.images.source import BytesSource
 from tests.images.servers import MIB, make_ext, mbr_disk, server_files, write_tree
 

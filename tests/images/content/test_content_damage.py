@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealift.images import content_proof
-from sealift.images.content_proof import BUDGET, prove_content
-from sealift.images.ext import ExtFileSystem
-from sealift.images.file_system import Tree
+from sealift.images.content import content_proof
+from sealift.images.content.content_proof import BUDGET, prove_content
+from sealift.images.file_systems.ext import ExtFileSystem
+from sealift.images.file_systems.file_system import Tree
+from sealift.images.file_systems.window import CachedDisk, Reading, Window
 from sealift.images.source import BytesSource, ImageFormatError, ShortReadError
 from sealift.images.verdict import ProofFailed, ProofLevel
-from sealift.images.window import CachedDisk, Reading, Window
 from tests.images.content.world import Workshop, failure, prove, remarks
 from tests.images.servers import (
     BOOT_UUID,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealift.images.content_proof import ContentProof, prove_content
+from sealift.images.content.content_proof import ContentProof, prove_content
 from sealift.images.source import FileSource
 from sealift.images.verdict import ProofLevel
 from tests.images.content.world import Change, Workshop, failure, prove, remarks

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sealift.images.content_proof import ContentProof, prove_content
+from sealift.images.content.content_proof import ContentProof, prove_content
 from sealift.images.source import BytesSource, RangeSource
 from sealift.images.verdict import ProofFailed
 from tests.images.servers import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from sealift.exports.kits.models import DriverPlace, GuestSystem
-from sealift.images.facts import FstabFacts, KernelFacts, SystemFacts
+from sealift.images.content.facts import FstabFacts, KernelFacts, SystemFacts
 
 _PLACES: Final = {
     "built in": DriverPlace.BUILT_IN,
