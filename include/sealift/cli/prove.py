@@ -16,7 +16,6 @@ from sealift.cli.watching import watching
 from sealift.connections import ConnectionProblem
 
 if TYPE_CHECKING:
-    from sealift.images.content.content_proof import ContentProof
     from sealift.images.verdict import DiskProof, ProofFailed, ProofLevel
 
 WHOLE, NOT_WHOLE = 0, 1
@@ -125,7 +124,7 @@ def _prove_server(images: Sequence[Path], level: ProofLevel, *, screenshots: Pat
                 return True
             folder = screenshots or Path(stack.enter_context(TemporaryDirectory(prefix="sealift-boot-")))
             folder.mkdir(parents=True, exist_ok=True)
-            firmware: Any = "uefi" if _starts_by_uefi(content) else "bios"
+            firmware: Any = "uefi" if content.starts_by_uefi else "bios"
             boot = prove_boot(
                 disks, folder=folder, firmware=firmware, told=lambda words: click.echo(f"  ..  {words}", err=True)
             )
@@ -144,11 +143,6 @@ def _prove_server(images: Sequence[Path], level: ProofLevel, *, screenshots: Pat
             click.echo(f"the server: cannot be proven: {error}", err=True)
             return False
     return True
-
-
-def _starts_by_uefi(content: ContentProof) -> bool:
-    boot = content.system.boot
-    return boot is not None and bool(boot.efi_loaders) and boot.mbr in ("none", "other")
 
 
 def _tell_failure(what: str, error: ProofFailed) -> None:
@@ -187,7 +181,9 @@ def _prove_file(path: Path, *, level: ProofLevel, capacity: int | None, boot_dis
     "names.",
 )
 @click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
-@click.option("--level", type=click.Choice(["L2", "L3"]), default="L2", show_default=True, help="How deep to look.")
+@click.option(
+    "--level", type=click.Choice(["L2", "L3", "L4"]), default="L2", show_default=True, help="How deep to look."
+)
 @click.option("--period", help="The slot or manual run, where EXPORT names a server.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
 @bucket_options
@@ -205,7 +201,8 @@ def prove_export(
     """Prove finished exports in the bucket once more, deeper, and add what was found beside their manifests.
 
     Every byte is read, nothing is written to this machine's disk. The digests are compared with the object store's own
-    and with those that were noted before. L3 reads the file systems of all of a server's disks as well.
+    and with those that were noted before. L3 reads the file systems of all of a server's disks as well, L4 also starts
+    the server in an emulated machine (QEMU), which reads its disks from the bucket.
     """
     from sealift.cli.connections import Connections, read_file
     from sealift.cos.errors import CosError
@@ -252,6 +249,10 @@ def prove_export(
             _tell((True, check.id, check.detail) for check in proof.content.checks)
             for remark in proof.content.remarks:
                 click.echo(f"  --  {remark.id}: {remark.detail}")
+        if proof.boot is not None:
+            _tell((bool(proof.boot.tries), check.id, check.detail) for check in proof.boot.checks)
+            if proof.boot.screenshot:
+                click.echo(f" its screen: {opened.bucket}/{proof.boot.screenshot}")
     sys.exit(NOT_WHOLE if bad else WHOLE)
 
 

@@ -65,6 +65,7 @@ from sealift.exports.doctor_work import LeanItem, LeanOutcome, Plans
 from sealift.exports.errors import SettingsError
 from sealift.exports.manifest import Manifest
 from sealift.exports.plan import Outcome, Plan
+from sealift.exports.proofs import is_proofs_file
 from sealift.exports.report import OutcomeKind, RunReport
 from sealift.exports.surveying import SlotsPlace
 
@@ -201,7 +202,7 @@ class _Doctor:
         self._look_at_images()
         self._look_for_strangers("reports", names.is_examination_file)
         self._look_for_strangers("captured", names.is_captured_file)
-        self._look_for_strangers("proofs", lambda rest: names.proof_number(rest) is not None)
+        self._look_for_strangers("proofs", is_proofs_file)
         uploads = self._listed_uploads()
 
         self.findings += strange_templates(self.templates, now=self.now)

@@ -7,6 +7,8 @@ proof of an object that was replaced since says nothing of the one that is there
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -21,6 +23,8 @@ from sealift.exports.ports import CosApi
 from sealift.images.content.facts import SystemFacts
 
 SCHEMA_VERSION: Literal[1] = 1
+
+_SCREEN_FILE: Final = re.compile(rf"[1-9]\d*/{names.PERIOD_PATTERN}/screen-[0-9a-f]{{16}}\.png")
 
 NUMBERS_AT_MOST: Final = 50
 """So many numbers are tried for a new proof: others may be adding theirs at the same moment."""
@@ -53,6 +57,25 @@ class ProvenContent(ProofModel):
     system: SystemFacts = Field(description="What was found: names, versions and places; nothing secret is read")
 
 
+class ProvenTry(ProofModel):
+    """One start of the server in an emulated machine."""
+
+    how: str = Field(description="'boot loader', or 'kernel' where that was handed over past the boot loader")
+    bus: str = Field(description="How the disks were attached")
+    login: bool = Field(description="A login prompt showed")
+    kernel: bool = Field(description="A kernel was seen running")
+    said: str = Field(description="Why it cannot start, where it said so")
+    seconds: float = Field(ge=0, description="From switching on to the end of the try")
+
+
+class ProvenBoot(ProofModel):
+    """What starting the server in an emulated machine showed. What it wrote to its console is not kept."""
+
+    checks: list[ManifestCheck] = Field(description="What was checked, and found")
+    tries: list[ProvenTry] = Field(description="Every start, in order; none where the server cannot be judged so")
+    screenshot: str | None = Field(default=None, description="Key of the picture of its screen at the end of the last")
+
+
 class LaterProof(ProofModel):
     """A proof of an export that was made after its manifest was written."""
 
@@ -65,6 +88,7 @@ class LaterProof(ProofModel):
     content: ProvenContent | None = Field(
         default=None, description="From level L3 on, all disks of the server together"
     )
+    boot: ProvenBoot | None = Field(default=None, description="At level L4, the server's start")
 
 
 def read_proofs(cos: CosApi, *, bucket: str, prefix: str, manifest: Manifest) -> list[LaterProof]:
@@ -116,6 +140,27 @@ def known_digests(manifest: Manifest, proofs: Iterable[LaterProof]) -> dict[str,
                     "was wrong. Compare with the image in the account, and delete the proof that is wrong."
                 )
     return found
+
+
+def screen_key(*, prefix: str, guest_id: int, period: str, picture: bytes) -> str:
+    """Return the key of a picture of what a server's screen showed when it was started.
+
+    :param prefix: what all keys begin with; may be empty.
+    :param guest_id: the server.
+    :param period: the export's period.
+    :param picture: the picture's bytes, which name it.
+    :returns: as ``proofs/12345678/20261123T0200Z/screen-1b9f0c3d5e6f7a80.png``.
+    """
+    digest = hashlib.sha256(picture).hexdigest()[:16]
+    return f"{names.proofs_prefix(prefix=prefix, guest_id=guest_id, period=period)}screen-{digest}.png"
+
+
+def is_proofs_file(rest: str) -> bool:
+    """Say whether a key below ``proofs/`` is one that Sealift writes: a proof, or the picture of a screen.
+
+    :param rest: the key behind :func:`sealift.exports.names.room_prefix`.
+    """
+    return names.proof_number(rest) is not None or _SCREEN_FILE.fullmatch(rest) is not None
 
 
 def add_proof(cos: CosApi, proof: LaterProof, *, bucket: str, prefix: str, manifest: Manifest) -> str:

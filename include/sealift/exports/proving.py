@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -50,6 +51,9 @@ from sealift.exports.settings import PlanSettings
 from sealift.exports.terms import SECOND_LOOK_SECONDS, Ended, Look
 from sealift.images.proof import DiskProof, KnownDigests, ProofFailed, ProofLevel, prove_vhd
 from sealift.images.source import RangeSource
+
+if TYPE_CHECKING:
+    from sealift.exports.proving_servers import ProvenServer
 
 OpenSource = Callable[[str, ObjectInfo], RangeSource]
 """Opens an object (bucket, and what a HEAD showed) for range reads pinned to its ETag."""
@@ -127,6 +131,7 @@ def prove_and_record(
     :returns: the manifest's key and what it says. If the manifest exists already, that one.
     :raises ProofError: an object is missing, changes, or is not a sound image; no manifest is written.
     :raises ManifestConflictError: a manifest of this export exists and speaks of other images.
+    :raises StepError: the plan asks for L4, and the server could not be started on this machine at all.
     :raises TemplateMissingError: the account does not show the template, and the time of the capture is not known
         otherwise; retryable.
     """
@@ -159,6 +164,10 @@ def prove_and_record(
         )
         for index, info in enumerate(objects)
     ]
+    server: ProvenServer | None = None
+    if level >= ProofLevel.L3:
+        server = _prove_server(cos, item, settings, objects, disks, opener=opener, level=level)
+        disks = [disk.model_copy(update={"proof_level": str(server.level)}) for disk in disks]
     _prove_unchanged(cos, item, bucket, objects)
     conversion = convert(disks) if convert is not None and settings.format != "vhd" else None
     proven_at = clock()
@@ -201,7 +210,72 @@ def prove_and_record(
             now=proven_at,
         ),
     )
+    if server is not None:
+        _add_proof(cos, manifest, settings, server)
     return _write_manifest(cos, manifest, item, bucket, key)
+
+
+def _prove_server(
+    cos: CosApi,
+    item: PlanItem,
+    settings: PlanSettings,
+    objects: list[ObjectInfo],
+    disks: list[ManifestDisk],
+    *,
+    opener: OpenSource,
+    level: ProofLevel,
+) -> ProvenServer:
+    """Prove what the disks hold together, and that the server starts from them."""
+    from sealift.exports.proving_servers import ServerImages, prove_server
+
+    images = ServerImages(
+        hostname=item.hostname,
+        guest_id=item.guest_id,
+        period=item.period,
+        bucket=settings.bucket,
+        prefix=settings.prefix,
+        disks=disks,
+        sources=[opener(settings.bucket, info) for info in objects],
+    )
+    key = disks[images.boot_index].key
+    try:
+        return prove_server(cos, images, level=level)
+    except ProofFailed as error:
+        raise ProofError(
+            f"The disks of {item.name} in {settings.bucket}/{item.images} do not hold a server that can start: "
+            f"{error.detail}. No manifest was written. Compare with the server itself: if it is so there too, plan it "
+            "with a lower level of proof; if not, delete its objects and clear the task wait_for_template, which "
+            "exports the same template again.",
+            check_id=error.check_id,
+            key=key,
+        ) from error
+    except (CosPreconditionError, CosNotFoundError) as error:
+        raise UnsettledProofError(
+            f"An image of {item.name} in {settings.bucket}/{item.images} was replaced or deleted while the server was "
+            f"being proven. No manifest was written. Wait until nothing writes it, then clear this task. ({error})",
+            check_id="etag-stable",
+            key=key,
+        ) from error
+
+
+def _add_proof(cos: CosApi, manifest: Manifest, settings: PlanSettings, server: ProvenServer) -> None:
+    """Add what was found of the server beside the manifest, before that: who reads the manifest finds it there."""
+    from sealift.exports.proofs import LaterProof, add_proof, proven_bytes
+
+    proof = LaterProof(
+        export_id=manifest.export_id,
+        made_at=manifest.proven_at,
+        made_by=f"{manifest.run.dag_id} {manifest.run.run_id}",
+        proof_level=server.level,
+        disks=[
+            proven_bytes(disk, sha256=disk.sha256, crc64nvme=disk.crc64nvme)
+            for disk in manifest.disks
+            if disk.sha256 is not None
+        ],
+        content=server.content,
+        boot=server.boot,
+    )
+    add_proof(cos, proof, bucket=settings.bucket, prefix=settings.prefix, manifest=manifest)
 
 
 def known_of(info: ObjectInfo, *, sha256: str | None = None) -> KnownDigests:

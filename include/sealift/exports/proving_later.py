@@ -18,17 +18,15 @@ from sealift.exports.ports import Clock, CosApi
 from sealift.exports.proofs import (
     LaterProof,
     ProvenBytes,
-    ProvenContent,
     add_proof,
     known_digests,
     proven_bytes,
     read_proofs,
 )
 from sealift.exports.proving import Progress, known_of
+from sealift.exports.proving_servers import ProvenServer, ServerImages, prove_server
 from sealift.images.bytes_proof import prove_bytes
-from sealift.images.content.content_proof import prove_content
 from sealift.images.proof import ProofFailed, ProofLevel, prove_vhd
-from sealift.images.virtual_disk import open_disk
 
 
 def prove_again(
@@ -41,30 +39,33 @@ def prove_again(
     progress: Progress | None = None,
     clock: Clock = real_clock,
 ) -> tuple[LaterProof, str]:
-    """Prove every disk of an export at level L2 in the bucket, their content at level L3 if wanted, and add the proof.
+    """Prove every disk of an export at level L2 in the bucket, the whole server deeper if wanted, and add the proof.
 
     :param cos: the object store.
     :param manifest: the export.
     :param prefix: what all keys in the bucket begin with; may be empty.
-    :param level: L2, or L3.
+    :param level: L2, L3, or L4.
     :param made_by: what proves, for the proof.
     :param progress: told how far the reading is.
     :param clock: tells the time, in UTC.
     :returns: the proof, and the key under which it was added.
     :raises ProofError: an image is not what the manifest, an earlier proof or the object store says.
     :raises UnsettledProofError: an object was replaced or deleted.
+    :raises StepError: the server could not be started on this machine at all.
     :raises sealift.exports.errors.DeliveryError: earlier readings contradict each other.
     :raises sealift.exports.errors.LedgerError: an earlier proof cannot be read.
     """
     earlier = known_digests(manifest, read_proofs(cos, bucket=manifest.bucket, prefix=prefix, manifest=manifest))
     disks = [_prove(cos, manifest, disk, sha256=earlier.get(disk.key), progress=progress) for disk in manifest.disks]
+    server = _prove_server(cos, manifest, prefix=prefix, level=level) if level >= ProofLevel.L3 else None
     proof = LaterProof(
         export_id=manifest.export_id,
         made_at=clock(),
         made_by=made_by,
-        proof_level=level,
+        proof_level=server.level if server else ProofLevel.L2,
         disks=disks,
-        content=_prove_content(cos, manifest) if level >= ProofLevel.L3 else None,
+        content=server.content if server else None,
+        boot=server.boot if server else None,
     )
     return proof, add_proof(cos, proof, bucket=manifest.bucket, prefix=prefix, manifest=manifest)
 
@@ -110,41 +111,34 @@ def _prove(
     )
 
 
-def _prove_content(cos: CosApi, manifest: Manifest) -> ProvenContent:
-    """Read the file systems of all disks, by range reads that demand the proven ETags."""
+def _prove_server(cos: CosApi, manifest: Manifest, *, prefix: str, level: ProofLevel) -> ProvenServer:
+    """Read the file systems of all disks, and start the server, by range reads that demand the proven ETags."""
     where = f"{manifest.bucket}/{manifest.disks[0].key.rpartition('/')[0]}, the disks of {manifest.guest.hostname}"
     infos = [_as_proven(cos, manifest, disk, f"{where} ({disk.device})") for disk in manifest.disks]
-    sources = [
-        ObjectSource(client=cos, bucket=manifest.bucket, key=disk.key, info=info)
-        for disk, info in zip(manifest.disks, infos, strict=True)
-    ]
-    boot = next((disk.index for disk in manifest.disks if disk.device == "0"), 0)
-    numbers = [int(disk.device) if disk.device.isdigit() else -1 for disk in manifest.disks]
+    images = ServerImages(
+        hostname=manifest.guest.hostname,
+        guest_id=manifest.guest.id,
+        period=manifest.period,
+        bucket=manifest.bucket,
+        prefix=prefix,
+        disks=manifest.disks,
+        sources=[
+            ObjectSource(client=cos, bucket=manifest.bucket, key=disk.key, info=info)
+            for disk, info in zip(manifest.disks, infos, strict=True)
+        ],
+    )
+    boot_disk = manifest.disks[images.boot_index]
     try:
-        proof = prove_content([open_disk(source) for source in sources], boot_index=boot, device_numbers=numbers)
+        return prove_server(cos, images, level=level)
     except ProofFailed as error:
         raise ProofError(
             f"{where}, do not hold a server that can start: {error.detail}. Compare with the server itself; if it is "
             "whole there, export it again.",
             check_id=error.check_id,
-            key=manifest.disks[boot].key,
+            key=boot_disk.key,
         ) from error
     except (CosPreconditionError, CosNotFoundError) as error:
-        raise _replaced(where, manifest, manifest.disks[boot]) from error
-    remarks = [ManifestCheck(id=one.id, detail=one.detail) for one in proof.remarks]
-    named, own = proof.system.hostname.partition(".")[0].lower(), manifest.guest.hostname.lower()
-    if named and named != own:
-        # People name servers otherwise than the account does; but so would the disks of another server look.
-        remarks.append(
-            ManifestCheck(
-                id="system.hostname", detail=f"the disks are those of {named!r} by their own word, not of {own}"
-            )
-        )
-    return ProvenContent(
-        checks=[ManifestCheck(id=one.id, detail=one.detail) for one in proof.checks],
-        remarks=remarks,
-        system=proof.system,
-    )
+        raise _replaced(where, manifest, boot_disk) from error
 
 
 def _as_proven(cos: CosApi, manifest: Manifest, disk: ManifestDisk, where: str) -> ObjectInfo:

@@ -17,7 +17,7 @@ from sealift.images.verdict import ProofLevel
 FORMATS: Final = ("vhd", "vmdk", "qcow2", "vhd-fixed", "raw")
 """A captured template leaves the API as a dynamic VHD; the others are converted from that, in the bucket."""
 
-ProvenAt = Literal["L1", "L2"]
+ProvenAt = Literal["L1", "L2", "L3", "L4"]
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)?|[a-z]{3}\d{2}")
@@ -65,7 +65,9 @@ class PlanSettings(BaseModel):
         description="In a run for a past slot, capture servers as they are now where no template is found",
     )
     proof_level: ProvenAt = Field(
-        default="L1", description="How deep images are proven before an export is done; L2 reads every byte"
+        default="L1",
+        description="How deep images are proven before an export is done; L2 reads every byte, L3 the file systems, "
+        "L4 starts the server in an emulated machine",
     )
     proof_share: int = Field(
         default=100,
@@ -110,6 +112,22 @@ class PlanSettings(BaseModel):
         """
         chosen = int.from_bytes(hashlib.sha256(export_id.encode()).digest()[:8], "big") % 100 < self.proof_share
         return ProofLevel(self.proof_level) if chosen else ProofLevel.L1
+
+    def check_machine(self) -> None:
+        """Refuse a level of proof that this machine cannot make, before anything is captured for it.
+
+        Workers are taken to be alike: what is missing where a plan is made is missing where images are proven.
+
+        :raises SettingsError: L4 is asked for and QEMU is not installed.
+        """
+        if ProofLevel(self.proof_level) < ProofLevel.L4 or not self.proof_share:
+            return
+        from sealift.images.emulator import EmulatorError, find_emulator
+
+        try:
+            find_emulator()
+        except EmulatorError as error:
+            raise SettingsError(f"The proof level L4 cannot be made on this worker. {error}") from error
 
     @model_validator(mode="before")
     @classmethod

@@ -181,9 +181,10 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             "L1",
             "How deep images are proven before an export is done. L1: their structure, by a mebibyte of each. L2: "
             "every byte is read, and compared with the object store's own digest; takes a worker as long as that "
-            "lasts.",
+            "lasts. L3: also the file systems, the boot loader and the kernel. L4: the server is also started in an "
+            "emulated machine, which needs QEMU on the workers.",
             type="string",
-            enum=["L1", "L2"],
+            enum=["L1", "L2", "L3", "L4"],
             title="Proof",
             section=_HOW,
         ),

@@ -25,6 +25,7 @@ from uuid import UUID, uuid5
 
 from sealift.images import sparse
 from sealift.images.vhd_writer import write_dynamic_vhd
+from sealift.sandbox import boot_files
 
 DiskKind = Literal["linux-root", "linux-data", "ntfs", "blank"]
 
@@ -36,7 +37,7 @@ E2FSPROGS_APT: Final = "apt-get install e2fsprogs"
 XEN_CREATOR: Final = b"tap\0"
 """Creator of VHDs made by XenServer's blktap, which is what Classic virtual servers ran on."""
 
-_LAYOUT_VERSION = 1  # raise it when the same spec begins to give other bytes: caches then build anew
+_LAYOUT_VERSION = 2  # raise it when the same spec begins to give other bytes: caches then build anew
 _NAMESPACE = UUID("6a1f7c0e-5d0b-4a53-9a39-6f1c2be0a7d4")
 _BUILT_AT = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 _EPOCH = int(_BUILT_AT.timestamp())
@@ -57,6 +58,7 @@ _BLOCKS_PER_GROUP = 8 * _FS_BLOCK
 _INODES_PER_TABLE_BLOCK = 16
 _NTFS_CLUSTER = 4096
 _NTFS_MFT_CLUSTER = 4
+_NTFS_MIRROR_CLUSTER = 15
 _NTFS_PAYLOAD_CLUSTER = 16
 
 
@@ -68,8 +70,9 @@ class DiskBuildError(RuntimeError):
 class DiskSpec:
     """What a disk is to hold.
 
-    :param kind: ``linux-root`` (bootable partition, ext4, an operating system's files), ``linux-data`` (ext4 with a
-        payload only), ``ntfs`` (type 0x07, NTFS boot sector and the first file records) or ``blank`` (all zeros).
+    :param kind: ``linux-root`` (bootable partition, ext4, an operating system's files, what starts it),
+        ``linux-data`` (ext4 with a payload only), ``ntfs`` (type 0x07, NTFS boot sector and the first file records)
+        or ``blank`` (all zeros).
     :param capacity_bytes: length of the disk: a multiple of 512, at least 8 MiB.
     :param hostname: goes into /etc/hostname and /etc/hosts, and labels an NTFS volume.
     :param seed: decides the payload and all identifiers.
@@ -151,6 +154,8 @@ def build_raw(spec: DiskSpec, out: Path) -> BuiltDisk:
         if spec.kind != "blank":
             file.seek(0)
             file.write(_mbr(spec))
+        if spec.kind == "linux-root":
+            file.write(boot_files.second_stage(_kernel_extents(out)))
         file.flush()
         digest = sparse.sparse_digest(file.fileno(), spec.capacity_bytes)
     return BuiltDisk(path=out, capacity_bytes=spec.capacity_bytes, digest=digest)
@@ -182,6 +187,9 @@ def _mbr(spec: DiskSpec) -> bytes:
     first = PARTITION_START // SECTOR
     count = spec.capacity_bytes // SECTOR - first
     sector = bytearray(SECTOR)
+    if spec.kind == "linux-root":
+        code = boot_files.boot_code()
+        sector[: len(code)] = code
     sector[440:444] = spec.identifier("disk signature").bytes[:4]
     # 0xFE 0xFF 0xFF is what partitioning tools write where cylinders and heads cannot express a position.
     beyond_chs = b"\xfe\xff\xff"
@@ -189,6 +197,23 @@ def _mbr(spec: DiskSpec) -> bytes:
     sector[446:462] = struct.pack("<B3sB3sII", status, beyond_chs, _MBR_TYPE[spec.kind], beyond_chs, first, count)
     sector[510:512] = b"\x55\xaa"
     return bytes(sector)
+
+
+def _kernel_extents(out: Path) -> list[tuple[int, int]]:
+    """Return where the kernel lies on the disk: first sector and number of sectors of each piece."""
+    sectors = _FS_BLOCK // SECTOR
+    answer = _run(
+        [find_tool("debugfs"), "-R", f"blocks /{boot_files.KERNEL}", f"{out}?offset={PARTITION_START}"],
+        environment={"PATH": os.defpath, "LC_ALL": "C"},
+    )
+    extents: list[tuple[int, int]] = []
+    for block in (int(word) for word in answer.split()):
+        first = PARTITION_START // SECTOR + block * sectors
+        if extents and sum(extents[-1]) == first:
+            extents[-1] = (extents[-1][0], extents[-1][1] + sectors)
+        else:
+            extents.append((first, sectors))
+    return extents
 
 
 def _linux_files(spec: DiskSpec) -> dict[str, str]:
@@ -210,6 +235,7 @@ def _linux_files(spec: DiskSpec) -> dict[str, str]:
         "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
         "etc/group": "root:x:0:\nnogroup:x:65534:\n",
         "var/log/boot.log": f"{host} booted\n",
+        **boot_files.settings_files(root=root),
     }
 
 
@@ -222,8 +248,13 @@ def _write_tree(spec: DiskSpec, tree: Path) -> None:
         for name in ("boot", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr/bin", "var/log"):
             (tree / name).mkdir(parents=True)
         (tree / "bin").symlink_to("usr/bin")
+        (tree / "lib").symlink_to("usr/lib")
+        (tree / boot_files.KERNEL).write_bytes(boot_files.kernel(spec.hostname, seed=spec.key))
+        (tree / boot_files.INITRAMFS).write_bytes(boot_files.initramfs(seed=spec.key))
     for name, text in _linux_files(spec).items():
-        (tree / name).write_text(text, encoding="utf-8")
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     payload = tree / ("root/payload.bin" if spec.kind == "linux-root" else "payload.bin")
     payload.write_bytes(_payload(spec))
     for path in _paths(tree):
@@ -297,7 +328,8 @@ def _fixes(tree: Path) -> Iterator[str]:
         yield f"set_inode_field {inside} atime_extra 0\nset_inode_field {inside} mtime_extra 0\n"
 
 
-def _run(command: list[str], *, environment: dict[str, str]) -> None:
+def _run(command: list[str], *, environment: dict[str, str]) -> str:
+    """Run a program, and return what it wrote."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     # debugfs leaves with 0 also when a command of its script failed; it then says so on standard error.
     complaints = [line for line in done.stderr.splitlines() if line and not line.startswith("debugfs ")]
@@ -306,10 +338,11 @@ def _run(command: list[str], *, environment: dict[str, str]) -> None:
             f"{Path(command[0]).name} could not make the disk (exit status {done.returncode}): "
             + ("; ".join(complaints) or done.stdout.strip() or "it gave no reason")
         )
+    return done.stdout
 
 
 def _ntfs_pieces(spec: DiskSpec) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset in the partition, bytes) of an NTFS volume's boot sector, first file records and a payload."""
+    """Yield (offset in the partition, bytes) of an NTFS volume: boot sector, first file records, copies, a payload."""
     sectors = (spec.capacity_bytes - PARTITION_START) // SECTOR
     boot = bytearray(SECTOR)
     boot[0:11] = b"\xeb\x52\x90NTFS    "
@@ -318,11 +351,12 @@ def _ntfs_pieces(spec: DiskSpec) -> Iterator[tuple[int, bytes]]:
     struct.pack_into("<HHI", boot, 24, 63, 255, PARTITION_START // SECTOR)
     struct.pack_into("<I", boot, 36, 0x0080_0080)
     # The last sector of the partition is for the boot sector's copy and does not count.
-    struct.pack_into("<QQQ", boot, 40, sectors - 1, _NTFS_MFT_CLUSTER, _NTFS_PAYLOAD_CLUSTER - 1)
+    struct.pack_into("<QQQ", boot, 40, sectors - 1, _NTFS_MFT_CLUSTER, _NTFS_MIRROR_CLUSTER)
     struct.pack_into("<bxxxbxxx", boot, 64, -10, 1)  # file records of 2**10 bytes, index records of one cluster
     boot[72:80] = spec.identifier("volume").bytes[:8]
     boot[510:512] = b"\x55\xaa"
     yield 0, bytes(boot)
+    yield (sectors - 1) * SECTOR, bytes(boot)
     label = spec.hostname[:32].encode("utf-16-le")
     for number in range(4):  # $MFT, $MFTMirr, $LogFile, $Volume
         attribute = b""
@@ -330,7 +364,8 @@ def _ntfs_pieces(spec: DiskSpec) -> Iterator[tuple[int, bytes]]:
             length = -(-(24 + len(label)) // 8) * 8
             attribute = struct.pack("<IIBBHHHIHH", 0x60, length, 0, 0, 24, 0, 0, len(label), 24, 0) + label
             attribute = attribute.ljust(length, b"\0")
-        yield _NTFS_MFT_CLUSTER * _NTFS_CLUSTER + number * 1024, _file_record(number, attribute)
+        for first in (_NTFS_MFT_CLUSTER, _NTFS_MIRROR_CLUSTER):
+            yield first * _NTFS_CLUSTER + number * 1024, _file_record(number, attribute)
     yield _NTFS_PAYLOAD_CLUSTER * _NTFS_CLUSTER, _payload(spec)
 
 

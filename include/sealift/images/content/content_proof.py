@@ -66,6 +66,12 @@ class ContentProof(BaseModel):
     bytes_read: int
     requests: int
 
+    @property
+    def starts_by_uefi(self) -> bool:
+        """Whether the server starts by loaders for EFI, and has no code in its first sector that does."""
+        boot = self.system.boot
+        return boot is not None and bool(boot.efi_loaders) and boot.mbr in ("none", "other")
+
 
 def prove_content(
     disks: Sequence[RangeSource],

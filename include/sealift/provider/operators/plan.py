@@ -81,6 +81,7 @@ class PlanExportsOperator(BaseOperator, Linked):
         # The plan of an earlier try is the one that holds: its waves may have started.
         plan = kept_plan(cos.client, bucket=settings.bucket, prefix=settings.prefix, plan_id=plan_id)
         if plan is None:
+            settings.check_machine()
             classic = ClassicHook(settings.classic_conn_id).client
             made = self._make(context, earlier, first, settings, plan_id, classic=classic, cos=cos.client)
             cos.check_export_key(bucket=settings.bucket, prefix=settings.prefix)
