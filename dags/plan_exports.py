@@ -7,6 +7,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG
 
+from sealift.provider.operators.approval import ApproveCapturesOperator
 from sealift.provider.operators.plan import PlanExportsOperator
 from sealift.provider.operators.report import PlanReportOperator
 from sealift.provider.operators.wave import ExportWaveOperator, WaitForWavesOperator
@@ -23,6 +24,8 @@ with one **report** over all of them.
 
 * Each server is offline while it is captured. `max_offline` bounds how many are at the same time.
 * `dry_run` writes the plan and stops: nothing is captured.
+* Where a server carries a tag such as `production`, or `approval` says so, the run waits until somebody **approves**
+  the plan, under *Required Actions*.
 * A server is exported when its manifest is in the bucket, and only then.
 * Bare metal servers are listed with their hardware and the reason why they are not exported.
 
@@ -58,6 +61,11 @@ with DAG(
         doc_md="Selects the servers, applies the rules, and writes the plan. Everything that is wrong with the input "
         "ends here, before anything is captured.",
     )
+    approve = ApproveCapturesOperator(
+        task_id="approve",
+        doc_md="Waits until somebody approves the plan, where servers in it carry a tag that asks for it or the run "
+        "does. Without an answer in time nothing is captured.",
+    )
     export_waves = ExportWaveOperator.partial(
         task_id="export_waves",
         map_index_template="{{ task.wave['label'] }}",
@@ -79,4 +87,4 @@ with DAG(
         trigger_rule="all_done",
         doc_md="One report over all waves, and what they left behind. Fails if any server failed.",
     )
-    make_plan >> export_waves >> wait_for_waves >> report
+    make_plan >> approve >> export_waves >> wait_for_waves >> report

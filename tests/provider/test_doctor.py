@@ -25,7 +25,7 @@ from sealift.exports.settings import PlanSettings
 from sealift.provider.errors import ServersFailed
 from sealift.provider.links import ReportLink
 from sealift.provider.operators.doctor import ExamineExportsOperator
-from sealift.provider.operators.plan import PLAN_KEY
+from sealift.provider.operators.plan import PLAN_KEY, REFUSAL_KEY
 from sealift.provider.operators.report import PlanReportOperator
 from sealift.provider.params import examine_params
 from sealift.sandbox import Sandbox
@@ -44,6 +44,8 @@ class Task:
         self.plan = plan
 
     def xcom_pull(self, *, task_ids: str, key: str) -> dict[str, Any] | None:
+        if (task_ids, key) == ("approve", REFUSAL_KEY):
+            return None
         assert (task_ids, key) == ("make_plan", PLAN_KEY)
         return self.plan
 

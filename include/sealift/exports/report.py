@@ -15,6 +15,8 @@ from typing import Literal, Self, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sealift.exports import names
+from sealift.exports.approval import RULE as APPROVAL_RULE
+from sealift.exports.approval import Refusal
 from sealift.exports.errors import PlanError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.ledger import exported_guests, exported_periods
@@ -179,13 +181,16 @@ def make_wave_report(
     return WaveReport(plan_id=wave.plan_id, number=wave.number, run_id=run_id, reported_at=now, outcomes=outcomes)
 
 
-def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport], now: datetime) -> RunReport:
+def make_run_report(
+    *, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport], now: datetime, refusal: Refusal | None = None
+) -> RunReport:
     """Merge the plan and its waves' reports. What a wave did not report as exported is looked up in the bucket.
 
     :param cos: the object store.
     :param plan: the plan.
     :param waves: the waves' reports, by number.
     :param now: the present time, with a time zone.
+    :param refusal: that nobody approved the plan; the servers of waves that did not run were not captured then.
     :returns: the report, with every export of every selected server exactly once. What was exported before the plan was
         made is looked for in the ledger, and its manifest not read: the report of the run that exported it tells more.
     :raises PlanError: a wave's report does not hold the servers that the plan gave it.
@@ -196,6 +201,9 @@ def make_run_report(*, cos: CosApi, plan: Plan, waves: Mapping[int, WaveReport],
     outcomes += _already_exported(cos, settings, plan.items_with(Outcome.ALREADY_EXPORTED))
     for wave in plan.waves:
         report = waves.get(wave.number)
+        if report is None and refusal is not None:
+            outcomes.extend(_not_approved(item, refusal) for item in plan.slice(wave.number).items)
+            continue
         if report is None:
             number = wave.number
             failure = TaskFailure(
@@ -387,6 +395,19 @@ def _refused(item: PlanItem) -> ServerOutcome:
         export_id=item.export_id,
         rule=item.refusals[0].rule,
         words=" ".join(one.sentence for one in item.refusals),
+    )
+
+
+def _not_approved(item: PlanItem, refusal: Refusal) -> ServerOutcome:
+    return ServerOutcome(
+        kind=OutcomeKind.NOT_EXPORTABLE,
+        server="virtual",
+        id=item.guest_id,
+        hostname=item.hostname,
+        domain=item.domain,
+        export_id=item.export_id,
+        rule=APPROVAL_RULE,
+        words=refusal.words,
     )
 
 

@@ -167,6 +167,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "IBM Cloud Classic",
                 "python-modules": [
                     f"{operators}.plan",
+                    f"{operators}.approval",
                     f"{operators}.wave",
                     f"{operators}.wave_servers",
                     f"{operators}.capture",
@@ -253,6 +254,13 @@ def get_provider_info() -> dict[str, Any]:
                         "string",
                         "",
                         '{"tags": ["export"], "bucket": "images", "prefix": "weekly"}',
+                    ),
+                    "approve_tags": _option(
+                        "Tags, parted by commas: a plan that takes a server with one of them offline waits until "
+                        "somebody approves it, unless the run says otherwise. Empty: none.",
+                        "string",
+                        "production",
+                        "production, customer-facing",
                     ),
                     "owner": _option("Owner shown on the DAGs.", "string", "data-platform"),
                     "poll_interval": _option(

@@ -172,6 +172,24 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             title="Capture now for a past slot",
             section=_HOW,
         ),
+        "approval": Param(
+            "tagged",
+            "Whether somebody has to approve the plan before servers go offline. tagged: where one of them carries a "
+            "tag that the deployment names ([sealift] approve_tags, production by itself). The question stands under "
+            "Required Actions.",
+            type="string",
+            enum=["tagged", "always", "never"],
+            title="Approval",
+            section=_HOW,
+        ),
+        "approval_hours": Param(
+            24,
+            "How long the plan waits for an approval. After that it counts as refused: nothing is captured.",
+            type="number",
+            exclusiveMinimum=0,
+            title="Approval within (hours)",
+            section=_HOW,
+        ),
         "waive": _texts(
             "Waived rules",
             "Refusing rules to treat as warnings, one a line: third-party-software, disk-too-large.",

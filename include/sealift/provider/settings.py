@@ -22,6 +22,7 @@ class Settings:
     deliveries: int
     ascp: str
     default_params: dict[str, Any]
+    approve_tags: tuple[str, ...]
     owner: str
     poll_interval: float
     max_offline: int
@@ -58,6 +59,9 @@ def settings() -> Settings:
         deliveries=conf.getint(SECTION, "deliveries", fallback=2),
         ascp=(conf.get(SECTION, "ascp", fallback="") or "").strip(),
         default_params=params,
+        approve_tags=tuple(
+            tag.strip() for tag in conf.get(SECTION, "approve_tags", fallback="production").split(",") if tag.strip()
+        ),
         owner=conf.get(SECTION, "owner", fallback="data-platform"),
         poll_interval=conf.getfloat(SECTION, "poll_interval", fallback=15.0),
         max_offline=conf.getint(SECTION, "max_offline", fallback=20),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PLAN_KEY: Final = "plan"
 """XCom key under which the plan's place is handed to the report."""
+REFUSAL_KEY: Final = "refusal"
+"""XCom key under which the report learns who refused the plan, or that nobody answered."""
 
 _SLOT_RUNS: Final = ("scheduled", "backfill")
 """Kinds of runs that stand for a slot."""

@@ -14,7 +14,7 @@ from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
 from sealift.provider.operators.base import WaveTaskOperator
-from sealift.provider.operators.plan import PLAN_KEY
+from sealift.provider.operators.plan import PLAN_KEY, REFUSAL_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -95,14 +95,16 @@ class PlanReportOperator(BaseOperator, Linked):
     """Writes one report over all waves of a plan, says what they left behind, and fails if any server failed.
 
     :param plan_task_id: the task that made the plan.
+    :param approval_task_id: the task that had it approved.
     """
 
     operator_extra_links = (ReportLink(),)
     ui_color = "#e8f0fe"
 
-    def __init__(self, *, plan_task_id: str = "make_plan", **kwargs: Any) -> None:
+    def __init__(self, *, plan_task_id: str = "make_plan", approval_task_id: str = "approve", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.plan_task_id = plan_task_id
+        self.approval_task_id = approval_task_id
 
     def execute(self, context: Context) -> str:
         """Make and write the report.
@@ -111,6 +113,7 @@ class PlanReportOperator(BaseOperator, Linked):
         :returns: the report's key; the plan's in a dry run.
         :raises ServersFailed: if any server failed, or if there is no plan.
         """
+        from sealift.exports.approval import Refusal
         from sealift.exports.plan import read_plan
         from sealift.exports.report import make_run_report, read_wave_reports, write_run_report
 
@@ -126,8 +129,13 @@ class PlanReportOperator(BaseOperator, Linked):
         if plan.settings.dry_run:
             self.log.info("This was a dry run: the plan is at %s/%s.", plan.settings.bucket, key)
         else:
+            refused = context["ti"].xcom_pull(task_ids=self.approval_task_id, key=REFUSAL_KEY)
             report = make_run_report(
-                cos=hook.client, plan=plan, waves=read_wave_reports(hook.client, plan), now=datetime.now(UTC)
+                cos=hook.client,
+                plan=plan,
+                waves=read_wave_reports(hook.client, plan),
+                now=datetime.now(UTC),
+                refusal=Refusal.model_validate(refused) if refused else None,
             )
             key = write_run_report(hook.client, report, prefix=plan.settings.prefix)
             for one in report.outcomes:
