@@ -33,7 +33,7 @@ def test_a_stream_is_pinned_and_whole(store: Store) -> None:
     client.put("exports", "k", b"0123456789")
     info = client.head("exports", "k")
     assert info is not None
-    with pytest.raises(CosError, match="gives 2 bytes at 8 where 5"):
+    with pytest.raises(CosError, match="gave 2 bytes at 8 where 5"):
         client.open_range("exports", "k", start=8, length=5, if_match=info.etag)
     client.put("exports", "k", b"abcdefghij")
     with pytest.raises(CosPreconditionError):

@@ -34,6 +34,7 @@ from sealift.cos.fasp import RECEIVER, FaspConnection, ask_connection, ask_token
 from sealift.cos.iam import DEFAULT_ENDPOINT, IamTokens
 from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome
 from sealift.cos.multipart import Multipart
+from sealift.cos.objects import Objects, unquoted
 from sealift.cos.redact import Redactor
 from sealift.cos.regions import (
     EndpointKind,
@@ -123,6 +124,7 @@ class CosClient:
             verify=verify,
             redact=Redactor([api_key, secret_access_key]),
         )
+        self._objects = Objects(connection=self._connection)
 
     def __repr__(self) -> str:
         return f"CosClient({self.endpoint_url}, {self._connection.key_kind} key)"
@@ -299,15 +301,15 @@ class CosClient:
         :returns: size in bytes, ETag, time and, where the store keeps one, checksum; None where there is no object.
         :raises CosPermissionError: where the key may not look at it.
         """
-        doing = {"what": f"look at object {key} in bucket {bucket}", "bucket": bucket, "key": key}
+        doing = Doing(what=f"look at object {key} in bucket {bucket}", **self._about(bucket, key))
         try:
-            reply = self._call("head_object", **doing, ChecksumMode="ENABLED")
+            reply = self._retries.run(lambda: self._objects.look(doing))
         except CosNotFoundError:
             return None
         info = ObjectInfo(
             key=key,
             size=reply["ContentLength"],
-            etag=_unquoted(reply["ETag"]),
+            etag=unquoted(reply["ETag"]),
             last_modified=reply["LastModified"].astimezone(UTC),
             crc64nvme=reply.get("ChecksumCRC64NVME"),
             version_id=reply.get("VersionId"),
@@ -316,7 +318,7 @@ class CosClient:
             return info
         if info.parts == 1:
             return info.model_copy(update={"part_size": info.size})
-        part = self._call("head_object", **doing, PartNumber=1, IfMatch=f'"{info.etag}"')
+        part = self._retries.run(lambda: self._objects.look(doing, first_part_of=info.etag))
         # A store that does not know part numbers answers with the whole object.
         size = part["ContentLength"] if part["ContentLength"] < info.size else None
         return info.model_copy(update={"part_size": size})
@@ -337,7 +339,7 @@ class CosClient:
                 yield ObjectInfo(
                     key=one["Key"],
                     size=one["Size"],
-                    etag=_unquoted(one["ETag"]),
+                    etag=unquoted(one["ETag"]),
                     last_modified=one["LastModified"].astimezone(UTC),
                 )
             token = reply.get("NextContinuationToken")
@@ -436,17 +438,30 @@ class CosClient:
             raise ValueError(f"a range begins at 0 or later and is not negative: {start}, {length}")
         if length == 0:
             return b""
-        extra: dict[str, Any] = {"Range": f"bytes={start}-{start + length - 1}"}
-        if if_match:
-            extra["IfMatch"] = f'"{if_match}"'
-        body = self._get(bucket, key, limit=length, **extra)
-        if len(body) != length:
-            raise CosError(
-                f"object {key} in bucket {bucket} gave {len(body)} bytes at {start} where {length} were asked for",
-                bucket=bucket,
-                key=key,
-            )
-        return body
+
+        doing = self._reading(bucket, key)
+        return self._retries.run(lambda: self._objects.read(doing, start=start, length=length, if_match=if_match))
+
+    def read_range_into(
+        self, bucket: str, key: str, view: memoryview, *, start: int, if_match: str | None = None
+    ) -> None:
+        """A part of an object, into memory, which it fills. Otherwise as :meth:`read_range`.
+
+        :param bucket: the bucket.
+        :param key: the object.
+        :param view: where the bytes go: as many as it is long.
+        :param start: the first byte, from 0.
+        :param if_match: the ETag that the object must still have, without quotes.
+        :raises CosPreconditionError: where the object has another ETag by now.
+        :raises CosNotFoundError: where there is no such object.
+        :raises CosError: where the object does not have all of these bytes.
+        :raises ValueError: where start is negative.
+        """
+        if start < 0:
+            raise ValueError(f"a range begins at 0 or later: {start}")
+        doing = self._reading(bucket, key)
+        if view:
+            self._retries.run(lambda: self._objects.read_into(doing, view, start=start, if_match=if_match))
 
     def open_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str) -> RangeStream:
         """Begin to read a part of an object, piece by piece. Made once: a stream that breaks off is not taken up again.
@@ -464,33 +479,14 @@ class CosClient:
         """
         if start < 0 or length < 1:
             raise ValueError(f"a range begins at 0 or later and holds a byte or more: {start}, {length}")
-        doing = Doing(what=f"read object {key} in bucket {bucket}", **self._about(bucket, key))
-        condition = {"Range": f"bytes={start}-{start + length - 1}", "IfMatch": f'"{if_match}"'}
-        reply = self._once("get_object", doing, Key=key, **condition)
-        stream = RangeStream(body=reply["Body"], guarded=self._connection.guarded, doing=doing, length=length)
-        ranged = reply.get("ResponseMetadata", {}).get("HTTPStatusCode") == 206
-        promised = reply.get("ContentLength")
-        if ranged and promised == length:
-            return stream
-        stream.close()
-        if not ranged:
-            raise CosError(f"the object store ignored the range when asked to {doing.what}", bucket=bucket, key=key)
-        raise CosError(
-            f"object {key} in bucket {bucket} gives {promised} bytes at {start} where {length} were asked for",
-            bucket=bucket,
-            key=key,
-        )
+        return self._objects.open(self._reading(bucket, key), start=start, length=length, if_match=if_match)
 
-    def _get(self, bucket: str, key: str, *, limit: int | None = None, **extra: Any) -> bytes:
-        """Read an object, body and all, trying again where the body breaks off."""
-        doing = Doing(what=f"read object {key} in bucket {bucket}", **self._about(bucket, key))
+    def _get(self, bucket: str, key: str) -> bytes:
+        """Read a whole object, body and all, trying again where the body breaks off."""
+        doing = self._reading(bucket, key)
 
         def whole() -> bytes:
-            reply = self._once("get_object", doing, Key=key, **extra)
-            ranged = reply.get("ResponseMetadata", {}).get("HTTPStatusCode") == 206
-            if limit is not None and not ranged:
-                reply["Body"].close()
-                raise CosError(f"the object store ignored the range when asked to {doing.what}", bucket=bucket, key=key)
+            reply = self._once("get_object", doing, Key=key)
             with contextlib.closing(reply["Body"]) as body:
                 data: bytes = self._connection.guarded(doing, body.read)
             return data
@@ -577,6 +573,9 @@ class CosClient:
     def _about(self, bucket: str | None, key: str | None) -> dict[str, Any]:
         return {"endpoint": self.endpoint_url, "bucket": bucket, "key": key}
 
+    def _reading(self, bucket: str, key: str) -> Doing:
+        return Doing(what=f"read object {key} in bucket {bucket}", **self._about(bucket, key))
+
     def _call(
         self, operation: str, *, what: str, bucket: str | None = None, key: str | None = None, **params: Any
     ) -> dict[str, Any]:
@@ -591,7 +590,3 @@ class CosClient:
         if doing.bucket is not None:
             params["Bucket"] = doing.bucket
         return self._connection.call(operation, doing, **params)
-
-
-def _unquoted(etag: str) -> str:
-    return etag.removeprefix("W/").strip('"')

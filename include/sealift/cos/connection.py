@@ -13,9 +13,12 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from sealift.cos.direct import Direct, Reply, proxy_demanded
 from sealift.cos.errors import CosAuthError, CosError, CosPermissionError, CosTransientError
 from sealift.cos.iam import IamTokens
 from sealift.cos.redact import Redactor
+from sealift.cos.signing import by_hmac, by_token
+from sealift.cos.streams import Guarded
 from sealift.cos.verdict import Doing, error_for
 
 T = TypeVar("T")
@@ -56,6 +59,8 @@ class Connection:
         self._redact = redact
         self._lock = threading.Lock()
         self._s3: Any = None
+        self._direct: Direct | None = None
+        self._directly: bool | None = None
         self._new_for_a_permission = ""
 
     def __repr__(self) -> str:
@@ -70,8 +75,11 @@ class Connection:
         """Close the connections; a later call opens new ones."""
         with self._lock:
             s3, self._s3 = self._s3, None
+            direct, self._direct = self._direct, None
         if s3 is not None:
             s3.close()
+        if direct is not None:
+            direct.close()
 
     def call(self, operation: str, doing: Doing, **params: Any) -> dict[str, Any]:
         """Make a call, once; a second time, with a new token, where the store refused it for the token's sake.
@@ -83,16 +91,50 @@ class Connection:
         :raises CosError: without a cause or context, which could hold a request.
         """
         s3 = self._opened()
+        return self._with_a_good_token(lambda: self._call(s3, operation, doing, params))
+
+    def ask(self, method: str, doing: Doing, *, headers: Mapping[str, str], query: str = "") -> Reply:
+        """Look at or read an object without the SDK, once; a second time, with a new token, as :meth:`call` does.
+
+        Only where :attr:`goes_directly`.
+
+        :param method: ``GET`` or ``HEAD``.
+        :param doing: which object, and what for.
+        :param headers: as ``Range`` and ``If-Match``.
+        :param query: as ``partNumber=1``.
+        :returns: the reply; it has an ETag.
+        :raises CosError: without a cause or context, which could hold a request.
+        """
+        direct = self._opened_directly()
+
+        def ask() -> Reply:
+            reply = direct.ask(method, doing, headers=headers, query=query)
+            if reply.headers.get("ETag") is None:
+                reply.close()
+                raise _reply_lost(doing)
+            return reply
+
+        return self._with_a_good_token(ask)
+
+    @property
+    def goes_directly(self) -> bool:
+        """Whether objects can be read without the SDK: no proxy may have to be asked."""
+        if self._directly is None:
+            host = urlsplit(self._endpoint_url).hostname or ""
+            self._directly = is_loopback(host) or not proxy_demanded()
+        return self._directly
+
+    def _with_a_good_token(self, action: Callable[[], T]) -> T:
         failure: CosError
         held = self._tokens.current if self._tokens is not None else ""
         try:
-            return self._call(s3, operation, doing, params)
+            return action()
         except (CosAuthError, CosPermissionError) as error:
             failure = error.with_traceback(None)
         if self._tokens is None or not self._new_token_may_help(self._tokens, held, failure):
             raise failure
         try:
-            return self._call(s3, operation, doing, params)
+            return action()
         finally:
             if isinstance(failure, CosPermissionError):
                 self._new_for_a_permission = self._tokens.current
@@ -118,9 +160,7 @@ class Connection:
         # A reply without any header is none, and an empty 200 would pass for an empty list or an empty object.
         named = _NAMED.get(operation)
         if not headers or (named is not None and not any(reply.get(one) is not None for one in named)):
-            raise CosTransientError(
-                f"the object store's reply was lost when asked to {doing.what}", bucket=doing.bucket, key=doing.key
-            )
+            raise _reply_lost(doing)
         return reply
 
     def guarded(self, doing: Doing, action: Callable[[], T]) -> T:
@@ -144,6 +184,31 @@ class Connection:
         # Outside of the handlers, so that it has no context; a context manager could not do this.
         failure.__cause__ = failure.__context__ = None
         raise failure
+
+    def _opened_directly(self) -> Direct:
+        with self._lock:
+            if self._direct is None:
+                if self._tokens is not None:
+                    sign = by_token(self._tokens)
+                else:
+                    sign = by_hmac(
+                        access_key_id=self._access_key_id or "",
+                        secret_access_key=self._secret_access_key or "",
+                        region=self._region,
+                    )
+                self._direct = Direct(
+                    endpoint_url=self._endpoint_url,
+                    sign=sign,
+                    timeout=self._timeout,
+                    verify=self._verify,
+                    redact=self._redact,
+                )
+            return self._direct
+
+    @property
+    def guarded_directly(self) -> Guarded:
+        """As :meth:`guarded`, for what :meth:`ask` returned."""
+        return self._opened_directly().guarded
 
     def _opened(self) -> Any:
         with self._lock:
@@ -191,6 +256,12 @@ class Connection:
         s3.meta.events.register("before-parameter-build.s3.PutObject", _take_condition)
         s3.meta.events.register("before-call.s3.PutObject", _send_condition)
         return s3
+
+
+def _reply_lost(doing: Doing) -> CosTransientError:
+    return CosTransientError(
+        f"the object store's reply was lost when asked to {doing.what}", bucket=doing.bucket, key=doing.key
+    )
 
 
 _made_ahead: Final[list[Any]] = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from xml.parsers.expat import errors as expat
 
@@ -125,6 +128,50 @@ def error_for(error: BaseException, *, doing: Doing, redact: Redactor) -> CosErr
         kind, words = CosError, str(error)
     else:
         kind, words = CosError, f"the reply is not what an object store sends: {type(error).__name__}"
+    return _error(kind, code, words, doing=doing, redact=redact)
+
+
+def error_of_reply(status: int, body: bytes, *, doing: Doing, redact: Redactor) -> CosError:
+    """The error to raise for a reply that came without the SDK.
+
+    :param status: its HTTP status, of 300 or more.
+    :param body: what came with it: an XML ``Error``, or anything; nothing to a HEAD.
+    :param doing: what was being done.
+    :param redact: takes the secrets out of the store's words.
+    :returns: the same error as :func:`error_for` gives for the SDK's exception.
+    """
+    fault: dict[str, str] = {}
+    with contextlib.suppress(ET.ParseError):  # no object store's words: the status is all there is
+        fault = {one.tag.rpartition("}")[2]: one.text or "" for one in ET.fromstring(body)} if body else {}  # noqa: S314
+    # The SDK takes the status for the code where there is none.
+    found = {"Code": fault.get("Code") or str(status), "Message": fault.get("Message", "")}
+    kind, code, words = _answered({"Error": found, "ResponseMetadata": {"HTTPStatusCode": status}})
+    return _error(kind, code, words, doing=doing, redact=redact)
+
+
+def error_on_the_way(error: OSError | HTTPException, *, connected: bool, doing: Doing, redact: Redactor) -> CosError:
+    """The error to raise where a connection that was made without the SDK fails.
+
+    :param error: what the socket, TLS or ``http.client`` raised.
+    :param connected: whether the connection had been made.
+    :param doing: what was being done.
+    :param redact: takes the secrets out of messages.
+    :returns: the same error as :func:`error_for` gives for the SDK's exception.
+    """
+    kind: type[CosError] = CosTransientError if connected else CosUnreachableError
+    if connected:
+        late = isinstance(error, TimeoutError)
+        words = "no reply came in time" if late else "the connection broke before the whole reply had come"
+    elif isinstance(error, ssl.SSLError):
+        words = "no trusted TLS connection could be made"
+    elif isinstance(error, TimeoutError):
+        words = "the connection was not accepted"
+    else:
+        words = "no connection could be made"
+    return _error(kind, None, words, doing=doing, redact=redact)
+
+
+def _error(kind: type[CosError], code: str | None, words: str, *, doing: Doing, redact: Redactor) -> CosError:
     words = " ".join(redact(words).split())[:_LONGEST_QUOTE]
     message = _SENTENCES.get(kind, _ANY_SENTENCE).format(doing=doing.what, words=words, endpoint=doing.endpoint)
     return kind(message, code=code, bucket=doing.bucket, key=doing.key)
