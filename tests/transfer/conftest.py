@@ -42,6 +42,11 @@ class Stream:
         self.left -= take
         return data
 
+    def readinto(self, view: memoryview) -> int:
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
     def close(self) -> None:
         self._store.open_streams -= 1
 

@@ -24,6 +24,7 @@ from sealift.cos.errors import CosPermissionError, CosTransientError
 from sealift.transfer import download as module
 from sealift.transfer.download import Download
 from sealift.transfer.errors import DigestError, InUseError, NoSpaceError, ReplacedError, Stopped, TransferError
+from sealift.transfer.files import OutFile
 from sealift.transfer.journal import Journal
 from sealift.transfer.reading import Remote
 
@@ -175,10 +176,10 @@ def test_a_disk_that_fills_up_meanwhile_is_said_in_words(
 ) -> None:
     store = make_store(100 * KIB)
 
-    def full(fd: int, data: bytes, at: int) -> None:
+    def full(self: OutFile, data: memoryview, at: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_pwrite", full)
+    monkeypatch.setattr(OutFile, "write", full)
     with pytest.raises(NoSpaceError, match="is full"):
         Download(client=store, remote=store.remote, target=tmp_path / "f").run()
 

@@ -21,6 +21,7 @@ from typing import Final
 from sealift.cos.retrying import Retries
 from sealift.transfer.crew import Crew
 from sealift.transfer.errors import DigestError, InUseError, NoSpaceError, Stopped, TransferError
+from sealift.transfer.files import OutFile, make_room
 from sealift.transfer.hashing import HashInOrder, ReadDigests
 from sealift.transfer.journal import Journal, Subject
 from sealift.transfer.pace import Pace
@@ -183,7 +184,7 @@ class Download:
             os.ftruncate(fd, 0)
             self._journal_path.unlink(missing_ok=True)
         if size:
-            _allocate(fd, size)
+            make_room(fd, size)
         return Journal.open(self._journal_path, self._subject)
 
     # -- meanwhile ---------------------------------------------------------------------------------------------------
@@ -199,11 +200,21 @@ class Download:
         )
         noted = time.monotonic()
 
+        file = OutFile(fd, self.unfinished)
+
         def bring(part: int) -> None:
-            for at, data in self._reader.pieces(*self.remote.span(part, self._part_size)):
-                _pwrite(fd, data, at)
-                hashing.put(at, data)
-                self._arrived(len(data))
+            start, end = self.remote.span(part, self._part_size)
+            with self._reader.part(start, end) as arriving:
+                while arriving.at < end:
+                    at = arriving.at
+                    block = hashing.block(at)
+                    filled, whole = 0, min(len(block), end - at)
+                    while filled < whole:
+                        came = arriving.readinto(block[filled:whole])
+                        filled += came
+                        self._arrived(came)
+                    file.write(block[:whole], at)
+                    hashing.put_block(at, block, whole)
 
         def watch() -> None:
             nonlocal noted
@@ -219,6 +230,7 @@ class Download:
             self._crew.run(missing, bring, threads=self._streams, meanwhile=watch, release=hashing.stop)
         finally:
             self._keep(fd, journal)
+            file.close()
         return hashing.digests()
 
     def _keep(self, fd: int, journal: Journal) -> None:
@@ -234,22 +246,6 @@ class Download:
                 f"The disk of {self.target} is full. What has arrived is kept: make room, and the same command goes on."
             )
         return TransferError(f"{self.unfinished} cannot be written: {error.strerror or error}.")
-
-
-def _allocate(fd: int, size: int) -> None:
-    """Give a file its size and its room on disk at once; where the file system cannot, its size only."""
-    try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-        os.ftruncate(fd, size)
-
-
-def _pwrite(fd: int, data: bytes, at: int) -> None:
-    written = os.pwrite(fd, data, at)
-    while written < len(data):
-        written += os.pwrite(fd, data[written:], at + written)
 
 
 def _pread(fd: int, length: int, at: int) -> bytes:

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import mmap
 import os
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from sealift.transfer.errors import Stopped
+
 READ_BACK: Final = 1024 * 1024
 """Bytes read at once from the file."""
 
+BLOCK: Final = 1024 * 1024
+"""Bytes of memory that are lent at once. Smaller ones cost more handovers between threads than hashing takes."""
+
 NEAR: Final = 1024 * 1024
 """A piece that begins so few bytes after what is hashed is taken however much waits: it is what the others wait for."""
+
+
+Bytes = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +46,9 @@ class ReadDigests:
 
 class HashInOrder:
     """Hashes a file's bytes in their order, in a thread of its own.
+
+    Bytes come as pieces that :meth:`put` hands over, or in blocks of memory that :meth:`block` lends and
+    :meth:`put_block` gives back; not both.
 
     :param size: the file's size in bytes.
     :param part_size: bytes of each part but the last.
@@ -62,14 +74,20 @@ class HashInOrder:
         from awscrt.checksums import crc64nvme  # brings a library of 12 MB, which only transfers need
 
         self._sha256 = hashlib.sha256()
-        self._crc64nvme: Callable[[bytes | bytearray, int], int] = crc64nvme
+        self._crc64nvme: Callable[[Bytes, int], int] = crc64nvme
         self._crc = 0
-        self._pieces: dict[int, bytes | bytearray] = {}
+        self._pieces: dict[int, tuple[Bytes, memoryview | None]] = {}
         self._waiting = 0
         self._at = 0
+        self._lent: set[int] = set()
+        self._free: list[memoryview] = []
         self._stopped = False
         self._error: BaseException | None = None
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._came = threading.Condition(lock)
+        """Something can be hashed."""
+        self._room = threading.Condition(lock)
+        """Something was hashed."""
         self._thread = threading.Thread(target=self._run, name="sealift-hash", daemon=True)
 
     def start(self) -> None:
@@ -82,24 +100,64 @@ class HashInOrder:
         :param offset: where it begins in the file.
         :param data: its bytes.
         """
-        with self._changed:
-            self._changed.wait_for(
+        with self._room:
+            self._room.wait_for(
                 lambda: self._stopped or self._waiting + len(data) <= self._budget or offset <= self._at + NEAR
             )
+            self._keep(offset, data, None)
+
+    def block(self, offset: int) -> memoryview:
+        """Lend memory for bytes that are in no part on disk; waits while too much waits to be hashed.
+
+        :param offset: where they will begin in the file: at the beginning of a part, or where the block before ended.
+        :returns: :data:`BLOCK` bytes, at the beginning of a page of memory.
+        :raises Stopped: hashing has ended.
+        """
+        with self._room:
+            self._room.wait_for(lambda: self._stopped or offset == self._at or self._ahead < self._budget)
             if self._stopped:
-                return
-            self._pieces[offset] = data
-            self._waiting += len(data)
-            if offset == self._at:
-                self._changed.notify_all()
+                raise Stopped
+            self._lent.add(offset)
+            if self._free:
+                return self._free.pop()
+        return memoryview(mmap.mmap(-1, BLOCK))
+
+    def put_block(self, offset: int, block: memoryview, length: int) -> None:
+        """Give a block back, to be hashed.
+
+        :param offset: where its bytes begin in the file.
+        :param block: what :meth:`block` lent.
+        :param length: how many bytes it holds.
+        """
+        with self._room:
+            self._lent.discard(offset)
+            self._keep(offset, block[:length], block)
+
+    @property
+    def _ahead(self) -> int:
+        """Memory that is lent or waits, but that for the bytes that the digest waits for: these always get a block."""
+        at = self._at
+        return (len(self._lent) + len(self._pieces) - (at in self._lent) - (at in self._pieces)) * BLOCK
+
+    def _keep(self, offset: int, data: Bytes, block: memoryview | None) -> None:
+        if self._stopped:
+            return
+        self._pieces[offset] = (data, block)
+        self._waiting += len(data)
+        if offset == self._at:
+            self._came.notify()
 
     def stop(self) -> None:
         """End without a digest; whoever waits goes on."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+        with self._room:
+            self._end()
         if self._thread.is_alive():
             self._thread.join()
+
+    def _end(self) -> None:
+        self._stopped = True
+        self._came.notify_all()
+        self._room.notify_all()
 
     @property
     def error(self) -> BaseException | None:
@@ -117,7 +175,7 @@ class HashInOrder:
             raise self._error
         return ReadDigests(sha256=self._sha256.hexdigest(), crc64nvme=_as_header(self._crc))
 
-    def _take(self, data: bytes | bytearray) -> None:
+    def _take(self, data: Bytes) -> None:
         self._sha256.update(data)
         self._crc = self._crc64nvme(data, self._crc)
 
@@ -130,32 +188,33 @@ class HashInOrder:
                 elif not self._hash_from_memory():
                     return
         except BaseException as error:  # noqa: BLE001 - kept for the thread that asks for the digest
-            with self._changed:
+            with self._room:
                 self._error = error
-                self._stopped = True
-                self._changed.notify_all()
+                self._end()
 
     def _hash_from_disk(self, end: int) -> None:
         while self._at < end and not self._stopped:
             data = self._read_back(self._at, min(READ_BACK, end - self._at))
             self._take(data)
-            with self._changed:
+            with self._room:
                 self._at += len(data)
-                self._changed.notify_all()
+                self._room.notify_all()
         if self._stopped:
             self._at = self._size
 
     def _hash_from_memory(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._at in self._pieces)
+        with self._came:
+            self._came.wait_for(lambda: self._stopped or self._at in self._pieces)
             if self._stopped:
                 return False
-            data = self._pieces.pop(self._at)
+            data, block = self._pieces.pop(self._at)
         self._take(data)
-        with self._changed:
+        with self._room:
             self._at += len(data)
             self._waiting -= len(data)
-            self._changed.notify_all()
+            if block is not None:
+                self._free.append(block)
+            self._room.notify_all()
         return True
 
 

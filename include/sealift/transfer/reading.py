@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 from sealift.cos.errors import CosError, CosNotFoundError, CosPreconditionError
 from sealift.cos.retrying import Retries
@@ -123,28 +124,132 @@ class PartReader:
         :raises Stopped: reading was ended.
         :raises CosError: the object store refused, or gave nothing for too long.
         """
-        at, failures = start, 0
-        while at < end:
+        with self.part(start, end) as part:
+            while part.at < end:
+                at = part.at
+                yield at, part.read(PIECE)
+
+    def part(self, start: int, end: int) -> OpenPart:
+        """Begin to read a part.
+
+        :param start: its first byte.
+        :param end: the first byte after it.
+        :returns: the part; use it in a ``with`` statement.
+        """
+        return OpenPart(reader=self, start=start, end=end)
+
+    def open(self, start: int, end: int) -> RangeStream:
+        """Ask the object store for bytes, once; parameters as for :meth:`part`, errors those of the client."""
+        remote = self._remote
+        return self._client.open_range(remote.bucket, remote.key, start=start, length=end - start, if_match=remote.etag)
+
+    def passed(self, count: int) -> None:
+        """Take note of bytes that came, and wait until more may.
+
+        :param count: how many.
+        :raises Stopped: reading was ended.
+        """
+        if self._stop.is_set():
+            raise Stopped
+        self._pace.passed(count)
+
+    def failed(self, error: CosError, failures: int) -> None:
+        """Wait before a stream that broke is taken up again.
+
+        :param error: what broke it.
+        :param failures: how often in a row it broke without bringing a single byte.
+        :raises ReplacedError: the object was replaced or deleted.
+        :raises Stopped: reading was ended.
+        :raises CosError: no other try may help.
+        """
+        if isinstance(error, CosPreconditionError | CosNotFoundError):
+            raise ReplacedError(
+                f"{self._remote.bucket}/{self._remote.key} was replaced or deleted since it was proven (its ETag "
+                f"was {self._remote.etag}). What has arrived of it is of no use: look at what wrote to the bucket, "
+                f"then export the server again. ({error})"
+            ) from error
+        if not error.retryable or failures >= self._retries.max_attempts:
+            raise error
+        if self._stop.wait(self._retries.wait_before(failures + 1)):
+            raise Stopped from error
+
+
+class OpenPart:
+    """A part as it arrives, over as many streams as it takes. For one thread.
+
+    :param reader: opens them.
+    :param start: its first byte.
+    :param end: the first byte after it.
+    """
+
+    def __init__(self, *, reader: PartReader, start: int, end: int) -> None:
+        self.at = start
+        """Where the next byte begins."""
+        self._reader = reader
+        self._end = end
+        self._stream: RangeStream | None = None
+        self._failures = 0
+
+    def read(self, most: int) -> bytes:
+        """Return the next bytes.
+
+        :param most: how many at most.
+        :returns: at least one byte; none only at the part's end.
+        :raises ReplacedError: the object was replaced or deleted.
+        :raises Stopped: reading was ended.
+        :raises CosError: the object store refused, or gave nothing for too long.
+        """
+        while self.at < self._end:
             try:
-                with self._client.open_range(
-                    self._remote.bucket, self._remote.key, start=at, length=end - at, if_match=self._remote.etag
-                ) as stream:
-                    while data := stream.read(PIECE):
-                        if self._stop.is_set():
-                            raise Stopped
-                        self._pace.passed(len(data))
-                        yield at, data
-                        at += len(data)
-                        failures = 0
-            except (CosPreconditionError, CosNotFoundError) as error:
-                raise ReplacedError(
-                    f"{self._remote.bucket}/{self._remote.key} was replaced or deleted since it was proven (its ETag "
-                    f"was {self._remote.etag}). What has arrived of it is of no use: look at what wrote to the bucket, "
-                    f"then export the server again. ({error})"
-                ) from error
+                data = self._opened().read(most)
             except CosError as error:
-                failures += 1
-                if not error.retryable or failures >= self._retries.max_attempts:
-                    raise
-                if self._stop.wait(self._retries.wait_before(failures + 1)):
-                    raise Stopped from error
+                self._broke(error)
+            else:
+                self._came(len(data))
+                return data
+        return b""
+
+    def readinto(self, view: memoryview) -> int:
+        """Read the next bytes into memory, as many as there are; errors as for :meth:`read`.
+
+        :param view: where they go.
+        :returns: how many came: at least one; 0 only at the part's end.
+        """
+        while self.at < self._end:
+            try:
+                count = self._opened().readinto(view)
+            except CosError as error:
+                self._broke(error)
+            else:
+                self._came(count)
+                return count
+        return 0
+
+    def close(self) -> None:
+        """Close the stream that is open."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _opened(self) -> RangeStream:
+        if self._stream is None:
+            self._stream = self._reader.open(self.at, self._end).__enter__()
+        return self._stream
+
+    def _came(self, count: int) -> None:
+        self._reader.passed(count)
+        self.at += count
+        self._failures = 0
+
+    def _broke(self, error: CosError) -> None:
+        self.close()
+        self._failures += 1
+        self._reader.failed(error, self._failures)
