@@ -21,6 +21,9 @@ from typing import Final
 
 from sealift.images.verdict import Checks
 
+_CHUNK: Final = 256 * 1024
+"""Bytes that one digest takes in after the other while they are in the processor's cache."""
+
 _MD5_ETAG: Final = re.compile(r"[0-9a-f]{32}(-[1-9][0-9]*)?")
 
 
@@ -67,7 +70,7 @@ class Digesting:
 
         self._known = known
         self._sha256 = hashlib.sha256()
-        self._crc64nvme: Callable[[bytes, int], int] = crc64nvme
+        self._crc64nvme: Callable[[memoryview, int], int] = crc64nvme
         self._crc = 0
         self._parts = known.parts_of(size) if known.crc64nvme is None else None
         """How many parts the ETag was made of, 0 for a plain MD5; None where it is not computed."""
@@ -76,15 +79,18 @@ class Digesting:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._in_part = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take in the next bytes.
 
         :param data: any number of bytes.
         """
-        self._sha256.update(data)
-        self._crc = self._crc64nvme(data, self._crc)
+        view = memoryview(data)
+        for start in range(0, len(view), _CHUNK):
+            chunk = view[start : start + _CHUNK]
+            self._sha256.update(chunk)
+            self._crc = self._crc64nvme(chunk, self._crc)
         if self._parts is not None:
-            self._update_md5(memoryview(data))
+            self._update_md5(view)
 
     def _update_md5(self, data: memoryview) -> None:
         while data:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from sealift.images.source import RangeSource, ShortReadError
+from sealift.images.source import RangeSource, ReadsInto, ShortReadError
 
 SPAN: Final = 4 * 1024 * 1024
 """Bytes of one read, where nothing else decides."""
@@ -35,23 +35,34 @@ def even_spans(start: int, end: int, length: int = SPAN) -> Iterator[tuple[int, 
 
 def read_spans(
     source: RangeSource, spans: Iterable[tuple[int, int]], *, ahead: int = AHEAD
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[tuple[int, bytes | memoryview]]:
     """Read spans of a source in their order, some of them ahead.
 
-    :param source: where the bytes come from; its ``read`` is called from several threads.
+    :param source: where the bytes come from; its ``read``, or its ``read_into`` where it has one, is called from
+        several threads.
     :param spans: (start, end) of each, as many bytes as may be in memory ``ahead`` + 1 times.
     :param ahead: reads under way.
-    :returns: where each span begins, and its bytes: exactly as many as it has.
+    :returns: where each span begins, and its bytes: exactly as many as it has. Those of a source with ``read_into`` are
+        good until the next are asked for: the memory is used again.
     :raises ShortReadError: the source gave fewer or more bytes than asked for.
     :raises Exception: whatever the source raises, in the place of the span that it was raised for.
     """
-    waiting: deque[tuple[int, int, Future[bytes]]] = deque()
+    waiting: deque[tuple[int, int, Future[bytes | memoryview]]] = deque()
+    memory = _Memory()
     pool = ThreadPoolExecutor(max_workers=ahead, thread_name_prefix="sealift-read")
+
+    def begin(start: int, end: int) -> Future[bytes | memoryview]:
+        if isinstance(source, ReadsInto):
+            return pool.submit(_read_into, source, start, memory.take(end - start))
+        return pool.submit(source.read, start, end - start)
+
     try:
         for start, end in spans:
-            waiting.append((start, end, pool.submit(source.read, start, end - start)))
+            waiting.append((start, end, begin(start, end)))
             if len(waiting) > ahead:
-                yield _arrived(*waiting.popleft())
+                at, data = _arrived(*waiting.popleft())
+                yield at, data
+                memory.give(data)
         while waiting:
             yield _arrived(*waiting.popleft())
     finally:
@@ -60,7 +71,28 @@ def read_spans(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _arrived(start: int, end: int, future: Future[bytes]) -> tuple[int, bytes]:
+class _Memory:
+    """Memory that is used again: as much as was needed at one time."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+
+    def take(self, length: int) -> memoryview:
+        buffer = self._free.pop() if self._free else bytearray(length)
+        # One that is too small has no reader any more; a larger one takes its place.
+        return memoryview(buffer if len(buffer) >= length else bytearray(length))[:length]
+
+    def give(self, data: bytes | memoryview) -> None:
+        if isinstance(data, memoryview) and isinstance(data.obj, bytearray):
+            self._free.append(data.obj)
+
+
+def _read_into(source: ReadsInto, start: int, view: memoryview) -> memoryview:
+    source.read_into(start, view)
+    return view
+
+
+def _arrived(start: int, end: int, future: Future[bytes | memoryview]) -> tuple[int, bytes | memoryview]:
     data = future.result()
     if len(data) != end - start:
         raise ShortReadError(f"{len(data)} bytes came where {end - start} were asked for, from byte {start} on")

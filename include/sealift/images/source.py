@@ -37,6 +37,15 @@ class KnowsHoles(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsInto(Protocol):
+    """A source that reads into memory that is there, which spares allocating it and copying the bytes once more."""
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill ``view`` with the bytes from ``offset`` on; a short read raises."""
+        ...
+
+
 class ShortReadError(OSError):
     """A source gave fewer bytes than asked for, or was asked for bytes that it does not have."""
 
@@ -103,6 +112,23 @@ class FileSource:
             offset += len(piece)
             length -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill memory with the bytes from ``offset`` on; errors as for :meth:`read`.
+
+        :param offset: first byte, from 0.
+        :param view: where the bytes go: as many as it is long.
+        """
+        if self._fd is None:
+            raise ValueError(f"{self._path} is closed")
+        check_range(name=str(self._path), size=self.size, offset=offset, length=len(view))
+        self.requests += 1
+        while view:
+            count = os.preadv(self._fd, [view], offset)
+            if not count:
+                raise ShortReadError(f"{self._path} ended at byte {offset}, {len(view)} bytes before it should")
+            self.bytes_read += count
+            offset, view = offset + count, view[count:]
 
     def data_ranges(self) -> Iterator[tuple[int, int]]:
         """Yield the (start, end) ranges of the file that are not holes, in rising order.

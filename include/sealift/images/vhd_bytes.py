@@ -31,7 +31,7 @@ class BytesWatch(Protocol):
         """Give the (start, end) of each read, in order: together the whole file."""
         ...
 
-    def look(self, at: int, data: bytes) -> None:
+    def look(self, at: int, data: bytes | memoryview) -> None:
         """Look at a piece: where it begins in the file, and its bytes."""
         ...
 
@@ -56,7 +56,7 @@ class AnyBytes:
         """See :class:`BytesWatch`."""
         return even_spans(0, self._size)
 
-    def look(self, at: int, data: bytes) -> None:  # noqa: ARG002
+    def look(self, at: int, data: bytes | memoryview) -> None:  # noqa: ARG002
         """See :class:`BytesWatch`."""
         self._zero += zero_bytes(data)
 
@@ -112,7 +112,7 @@ class VhdBytes:
             yield begun, at
         yield from even_spans(at, self._size)
 
-    def look(self, at: int, data: bytes) -> None:
+    def look(self, at: int, data: bytes | memoryview) -> None:
         """See :class:`BytesWatch`."""
         if at not in self._whole_blocks:
             end = min(at + len(data), self._footer_at) - at
@@ -124,19 +124,18 @@ class VhdBytes:
         for start in range(0, len(data), self._bitmap_size + self._block_size):
             self._look_at_block(at + start, data, start)
 
-    def _look_at_block(self, at: int, data: bytes, start: int) -> None:
+    def _look_at_block(self, at: int, data: bytes | memoryview, start: int) -> None:
         """Look at one block: where it begins in the file, and in the piece that holds it."""
         begins = start + self._bitmap_size
         ends = begins + self._block_size
-        # Copying each block would cost as much as a sixth of its SHA-256; few are blank.
-        if not any(data[begins:ends:_SAMPLE_EVERY]) and is_zero(data[begins:ends]):
+        if _blank(data, begins, ends):
             self._blank_blocks += 1
             self._zero += self._block_size
             self._last_blank = at
             return
         self._data += self._block_size
-        for first, last in unclaimed(data[start:begins], self._block_size):
-            if data[begins + first : begins + last] != bytes(last - first):
+        for first, last in unclaimed(bytes(data[start:begins]), self._block_size):
+            if not _blank(data, begins + first, begins + last):
                 self._hidden.append(at)
                 return
 
@@ -181,13 +180,16 @@ def unclaimed(bitmap: bytes, block_size: int) -> Iterator[tuple[int, int]]:
             yield start * vhd.SECTOR, end * vhd.SECTOR
 
 
-def zero_bytes(data: bytes) -> int:
+def zero_bytes(data: bytes | memoryview) -> int:
     """Count the bytes that are in stretches of 64 KiB of zeros, aligned to the piece's beginning.
 
     :param data: the piece.
     :returns: how many.
     """
-    if is_zero(data):
-        return len(data)
-    pieces = (data[start : start + _UNIT] for start in range(0, len(data), _UNIT))
-    return sum(len(piece) for piece in pieces if is_zero(piece))
+    ends = ((start, min(start + _UNIT, len(data))) for start in range(0, len(data), _UNIT))
+    return sum(end - start for start, end in ends if _blank(data, start, end))
+
+
+def _blank(data: bytes | memoryview, start: int, end: int) -> bool:
+    """Whether a stretch holds only zeros. Few do, and a few of its bytes tell: comparing all takes a copy of them."""
+    return not any(data[start:end:_SAMPLE_EVERY]) and is_zero(bytes(data[start:end]))
