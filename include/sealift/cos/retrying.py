@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import tenacity
-
 from sealift.cos.errors import CosError
 
 T = TypeVar("T")
@@ -51,11 +49,12 @@ class Retries:
         :returns: what the action returns.
         :raises CosError: the last failure.
         """
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.max_attempts),
-            wait=lambda state: self.wait_before(state.attempt_number + 1),
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, CosError) and error.retryable),
-            sleep=self.sleep,
-            reraise=True,
-        )
-        return retrying(action)
+        attempt = 1
+        while True:
+            try:
+                return action()
+            except CosError as error:
+                if not error.retryable or attempt >= self.max_attempts:
+                    raise
+            attempt += 1
+            self.sleep(self.wait_before(attempt))

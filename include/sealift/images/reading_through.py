@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, repeat
 from typing import Final
 
-from sealift.images.source import RangeSource, ReadsInto, ShortReadError
+from sealift.images.source import RangeSource, ReadsAhead, ReadsInto, ShortReadError
 
-SPAN: Final = 4 * 1024 * 1024
+SPAN: Final = 8 * 1024 * 1024
 """Bytes of one read, where nothing else decides."""
 
 AHEAD: Final = 4
@@ -47,6 +48,9 @@ def read_spans(
     :raises ShortReadError: the source gave fewer or more bytes than asked for.
     :raises Exception: whatever the source raises, in the place of the span that it was raised for.
     """
+    if isinstance(source, ReadsAhead):
+        yield from _read_in_turn(source, spans, ahead)
+        return
     waiting: deque[tuple[int, int, Future[bytes | memoryview]]] = deque()
     memory = _Memory()
     pool = ThreadPoolExecutor(max_workers=ahead, thread_name_prefix="sealift-read")
@@ -69,6 +73,21 @@ def read_spans(
         for _, _, future in waiting:
             future.cancel()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_in_turn(source: ReadsAhead, spans: Iterable[tuple[int, int]], ahead: int) -> Iterator[tuple[int, memoryview]]:
+    """Read a source that is ahead by itself; threads would only hand over what is in memory already."""
+    coming: deque[tuple[int, int]] = deque()
+    memory = _Memory()
+    for start, end in chain(spans, repeat((0, 0), ahead)):
+        source.will_read(start, end - start)
+        coming.append((start, end))
+        if len(coming) > ahead:
+            at, until = coming.popleft()
+            view = memory.take(until - at)
+            if view:
+                yield at, _read_into(source, at, view)
+            memory.give(view)
 
 
 class _Memory:

@@ -6,6 +6,7 @@ file and over an object in a bucket (``sealift.cos.source.ObjectSource`` fits th
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,15 @@ class ReadsInto(Protocol):
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill ``view`` with the bytes from ``offset`` on; a short read raises."""
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(ReadsInto, Protocol):
+    """A source that fetches bytes by itself once it knows that they will be read, as the kernel does a file's."""
+
+    def will_read(self, offset: int, length: int) -> None:
+        """Say what will be read soon; does not wait for it."""
         ...
 
 
@@ -129,6 +139,18 @@ class FileSource:
                 raise ShortReadError(f"{self._path} ended at byte {offset}, {len(view)} bytes before it should")
             self.bytes_read += count
             offset, view = offset + count, view[count:]
+
+    def will_read(self, offset: int, length: int) -> None:
+        """Let the kernel fetch bytes into its cache, without waiting for them.
+
+        :param offset: first byte, from 0.
+        :param length: number of bytes.
+        :raises ValueError: if the source is closed.
+        """
+        if self._fd is None:
+            raise ValueError(f"{self._path} is closed")
+        with contextlib.suppress(OSError):  # an advice; what cannot be read shows where it is read
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def data_ranges(self) -> Iterator[tuple[int, int]]:
         """Yield the (start, end) ranges of the file that are not holes, in rising order.
