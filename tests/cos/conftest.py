@@ -92,6 +92,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     yield from _store(tmp_path, tls=None)
 
 
+@pytest.fixture
+def tls_store(tmp_path: Path, tls_files: TlsFiles) -> Iterator[Store]:
+    """The store over TLS."""
+    yield from _store(tmp_path, tls=tls_files)
+
+
 @pytest.fixture(params=["http", "tls"])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path, tls_files: TlsFiles) -> Iterator[Store]:
     """The store over HTTP and over TLS: the SDK sends bodies differently."""
@@ -122,6 +128,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    peer: tuple[str, int] = ("", 0)
 
 
 class Fake:
@@ -142,7 +149,7 @@ class Fake:
 
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                request = Request(self.command, self.path, dict(self.headers), body)
+                request = Request(self.command, self.path, dict(self.headers), body, self.client_address)
                 fake.seen.append(request)
                 reply = fake.respond(request)
                 if reply.close:
