@@ -92,7 +92,7 @@ def test_a_head_says_what_the_sdk_says(any_store: Store, key_kind: str) -> None:
 def test_any_ranges_from_many_threads_while_the_store_fails(any_store: Store, key_kind: str) -> None:
     chance = random.Random(11)
     body = chance.randbytes(3_000_000)
-    client = any_store.client(key_kind)
+    client = any_store.client(key_kind, max_attempts=9)
     client.put("exports", "k", body)
     info = client.head("exports", "k")
     spans = [(start, chance.randint(1, len(body) - start)) for start in chance.sample(range(len(body)), 24)]
