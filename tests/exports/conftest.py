@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -254,7 +255,7 @@ class FakeCos:
         if key not in self.objects:
             return None
         info = self.info(key)
-        return info.model_copy(update={"part_size": info.size}) if with_part_size else info
+        return replace(info, part_size=info.size) if with_part_size else info
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         """Note each page that is asked for, as the store has them: 1,000 keys each."""

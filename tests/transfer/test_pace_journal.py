@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,14 +73,14 @@ def test_parts_that_were_noted_are_known_to_the_next_try(tmp_path: Path) -> None
 def test_a_journal_of_something_else_counts_for_nothing(tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / "j"
     Journal.open(path, SUBJECT).note([1])
-    other = SUBJECT.model_copy(update=change)
+    other = replace(SUBJECT, **change)
     assert Journal.open(path, other).done == set()
     assert Journal.open(path, SUBJECT).done == set(), "the other one has begun anew"
 
 
 @pytest.mark.parametrize("cut", [1, 2])
 def test_a_line_that_a_crash_cut_does_not_count_and_harms_no_later_one(tmp_path: Path, cut: int) -> None:
-    subject = SUBJECT.model_copy(update={"size": 10_000})
+    subject = replace(SUBJECT, size=10_000)
     path = tmp_path / "j"
     Journal.open(path, subject).note([5, 12])
     path.write_bytes(path.read_bytes()[:-cut])  # "12" without its end, or "1"

@@ -13,11 +13,10 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from pydantic import SecretStr
 
 from sealift.cos.connection import Connection
 from sealift.cos.errors import (
@@ -30,7 +29,6 @@ from sealift.cos.errors import (
     CosRegionError,
     CosTransientError,
 )
-from sealift.cos.fasp import RECEIVER, FaspConnection, ask_connection, ask_token
 from sealift.cos.iam import DEFAULT_ENDPOINT, IamTokens
 from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome
 from sealift.cos.multipart import Multipart
@@ -46,6 +44,11 @@ from sealift.cos.regions import (
 from sealift.cos.retrying import Retries
 from sealift.cos.streams import RangeStream
 from sealift.cos.verdict import Doing
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from sealift.cos.fasp import FaspConnection
 
 
 class CosClient:
@@ -317,11 +320,11 @@ class CosClient:
         if not with_part_size or info.parts is None:
             return info
         if info.parts == 1:
-            return info.model_copy(update={"part_size": info.size})
+            return replace(info, part_size=info.size)
         part = self._retries.run(lambda: self._objects.look(doing, first_part_of=info.etag))
         # A store that does not know part numbers answers with the whole object.
         size = part["ContentLength"] if part["ContentLength"] < info.size else None
-        return info.model_copy(update={"part_size": size})
+        return replace(info, part_size=size)
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         """The objects whose keys begin so, in the order of their keys, page by page.
@@ -561,11 +564,15 @@ class CosClient:
 
     def fasp_connection(self, bucket: str) -> FaspConnection:
         """How Aspera reaches a bucket; see :func:`sealift.cos.fasp.ask_connection`."""
+        from sealift.cos.fasp import ask_connection
+
         by_key, store = self._tokens is not None, self.endpoint_url
         return ask_connection(self._call, bucket=bucket, store=store, by_api_key=by_key, verify=self._verify)
 
-    def delegated_token(self, receiver: str = RECEIVER) -> SecretStr:
+    def delegated_token(self, receiver: str = "aspera_ats") -> SecretStr:
         """A token that only another service can use; see :func:`sealift.cos.fasp.ask_token`."""
+        from sealift.cos.fasp import ask_token
+
         return ask_token(self._tokens, receiver)
 
     # --- how calls are made ----------------------------------------------------------------------------------------

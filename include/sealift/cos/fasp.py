@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 from sealift.cos.connection import is_loopback
 from sealift.cos.errors import (
@@ -24,7 +24,6 @@ from sealift.cos.errors import (
     CosTransientError,
 )
 from sealift.cos.iam import IamTokens
-from sealift.cos.models import CosModel
 
 RECEIVER: Final = "aspera_ats"
 """The client id by which IAM knows ATS."""
@@ -32,7 +31,7 @@ RECEIVER: Final = "aspera_ats"
 _HTTPS_WORKS = "bring the bytes over HTTPS"
 
 
-class FaspConnection(CosModel):
+class FaspConnection(BaseModel):
     """A bucket's door at ATS. The secret is in no text that is made of this object.
 
     :param access_key_id: the user name at ATS.
@@ -40,6 +39,8 @@ class FaspConnection(CosModel):
     :param endpoint: ATS's address, without a slash at its end.
     :param verify: False, True, or the path of a CA bundle: as the object store's own certificate is checked.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     access_key_id: str
     access_key_secret: SecretStr

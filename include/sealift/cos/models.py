@@ -1,11 +1,10 @@
-"""What Sealift reads of the object store, as typed models."""
+"""What Sealift reads of the object store, as typed records. The client has looked at each value already."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-
-from pydantic import BaseModel, ConfigDict
 
 
 class PutOutcome(StrEnum):
@@ -16,13 +15,8 @@ class PutOutcome(StrEnum):
     EXISTS_DIFFERENT = "exists, with other bytes"
 
 
-class CosModel(BaseModel):
-    """Base of all models here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ObjectInfo(CosModel):
+@dataclass(frozen=True, kw_only=True)
+class ObjectInfo:
     """An object as a listing or a HEAD shows it.
 
     :param size: in bytes.
@@ -46,7 +40,8 @@ class ObjectInfo(CosModel):
         return int(count) if dash and count.isdigit() else None
 
 
-class MultipartUpload(CosModel):
+@dataclass(frozen=True, kw_only=True)
+class MultipartUpload:
     """An upload that was begun and neither completed nor aborted."""
 
     key: str
@@ -54,7 +49,8 @@ class MultipartUpload(CosModel):
     initiated: datetime | None = None
 
 
-class UploadedPart(CosModel):
+@dataclass(frozen=True, kw_only=True)
+class UploadedPart:
     """A part of an upload, as the store has it.
 
     :param number: 1 to 10,000.

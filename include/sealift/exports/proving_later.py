@@ -6,6 +6,7 @@ export that the manifest calls done is none any more.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from sealift.cos.errors import CosNotFoundError, CosPreconditionError
@@ -146,7 +147,7 @@ def _as_proven(cos: CosApi, manifest: Manifest, disk: ManifestDisk, where: str) 
     if info is None or (info.etag, info.size) != (disk.etag, disk.size):
         raise _replaced(where, manifest, disk)
     # What the store said when the manifest was written counts too, should it say nothing now.
-    return info.model_copy(update={"crc64nvme": info.crc64nvme or disk.crc64nvme})
+    return replace(info, crc64nvme=info.crc64nvme or disk.crc64nvme)
 
 
 def _replaced(where: str, manifest: Manifest, disk: ManifestDisk) -> UnsettledProofError:

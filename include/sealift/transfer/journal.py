@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-
-class Subject(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Subject:
     """What a journal is about. Another one begins a download anew.
 
     :param bucket: the bucket.
@@ -24,8 +24,6 @@ class Subject(BaseModel):
     :param size: the object's size in bytes.
     :param part_size: bytes of each part but the last.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int = 1
     bucket: str
@@ -60,10 +58,7 @@ class Journal:
         :returns: the journal; ``done`` is empty where nothing of an earlier try counts.
         """
         lines = _whole_lines(path)
-        try:
-            same = bool(lines) and Subject.model_validate(lines[0]) == subject
-        except ValidationError:
-            same = False
+        same = lines[:1] == [asdict(subject)]
         parts = -(-subject.size // subject.part_size)
         done = {one for one in lines[1:] if type(one) is int and 0 <= one < parts} if same else set()
         journal = cls(path=path, subject=subject, done=done)
@@ -91,7 +86,7 @@ class Journal:
 
     def _begin(self) -> None:
         with self.path.open("wb") as file:
-            file.write(self.subject.model_dump_json().encode() + b"\n")
+            file.write(json.dumps(asdict(self.subject)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
