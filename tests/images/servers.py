@@ -87,6 +87,41 @@ def make_ext(
     return path
 
 
+def program(name: str) -> str:
+    """Return the path of a program of xfsprogs, without which a test is left out."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed (apt-get install xfsprogs)")
+    return found
+
+
+def prototype(tree: Path, folder: Path | None = None) -> list[str]:
+    """Return the lines by which mkfs.xfs fills a file system."""
+    lines = []
+    for path in sorted((folder or tree).iterdir()):
+        if path.is_symlink():
+            lines.append(f"{path.name} l--777 0 0 {os.readlink(path)}")
+        elif path.is_dir():
+            lines += [f"{path.name} d--755 0 0", *prototype(tree, path), "$"]
+        else:
+            lines.append(f"{path.name} ---644 0 0 {path}")
+    return lines
+
+
+def make_xfs(path: Path, tree: Path, options: list[str], *, size: int = 40 * MIB) -> Path:
+    """Make an XFS file system in a file of its own."""
+    make = program("mkfs.xfs")
+    proto = path.with_suffix(".proto")
+    proto.write_text("\n".join(["/nothing", "0 0", "d--755 0 0", *prototype(tree), "$", "$"]) + "\n")
+    with path.open("wb") as file:
+        file.truncate(size)
+    command = [make, "-q", "-f", "-K", "-L", "xroot", "-p", str(proto), *options, str(path)]
+    # Its smallest size is 300 MB, unless these say that it is for tests (mkfs.xfs(8), --unsupported).
+    done = subprocess.run([command[0], "--unsupported", *command[1:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
 def debugfs(path: Path, request: str, *, write: bool = False) -> str:
     return run(tool("debugfs"), *(["-w"] if write else []), "-R", request, path)
 
@@ -218,7 +253,8 @@ def mbr_disk(partitions: list[tuple[int, bytes]], *, size: int, code: bytes | No
     out = bytearray(size)
     code = grub_code() if code is None else code
     out[: len(code)] = code
-    out[512:1024] = b"\x52second stage".ljust(512, b"\x90")
+    if code:
+        out[512:1024] = b"\x52\x56\xbe\x1b\x81loading, the second stage".ljust(512, b"\x90")
     struct.pack_into("<I", out, 440, 0xCAFE_0001)
     at = STARTS_AT
     for number, (kind, content) in enumerate(partitions):

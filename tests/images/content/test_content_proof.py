@@ -387,6 +387,18 @@ def test_a_boot_disk_without_a_boot_loader(workshop: Workshop) -> None:
     blank = bytearray(mbr_disk([(0x83, root)], size=14 * MIB))
     blank[512:1024] = bytes(512)
     assert "sector 1, to which it leads, is blank" in failure(bytes(blank))["boot.loader"]
+    lost = bytes(440) + mbr_disk([(0x83, root)], size=14 * MIB)[440:]
+    assert "GRUB's second stage is in the sector behind it: the code was lost" in failure(lost)["boot.loader"]
+
+
+def test_an_efi_partition_without_a_loader(workshop: Workshop) -> None:
+    root = workshop.ext(server_files())
+    for files, right in (({"EFI/BOOT/BOOTX64.EFI": b"MZ"}, True), ({"EFI/BOOT/notes.txt": b"none"}, False)):
+        disk = bytes(gpt_disk([(ESP, "", fat16(files, size=5 * MIB)), (LINUX, "", root)], size=20 * MIB))
+        if right:
+            assert prove(disk).system.boot
+        else:
+            assert "is there to start the server by EFI, but holds no loader" in failure(disk)["boot.loader"]
 
 
 REMARKED: dict[str, tuple[Change, str]] = {

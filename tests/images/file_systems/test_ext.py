@@ -298,6 +298,17 @@ def test_descriptors_without_checksums_have_to_lead_into_the_file_system(made: d
     assert "but its groups" in counts.detail
 
 
+def test_the_superblock_of_an_empty_journal_is_checked(made: dict[str, Path]) -> None:
+    """Without it the kernel mounts nothing, though nothing has to be replayed."""
+    data = made["ext4 of 1 KiB blocks"].read_bytes()
+    at = data.index(bytes.fromhex("c03b3998 00000004"))
+    for place, words in ((at + 1, "the journal begins with"), (at + 14, "the journal has 1024 blocks of 3072 bytes")):
+        (check,) = [one for one in checked(opened(flipped(data, place, 3))).made if one.id == "file_system.journal"]
+        assert not check.passed
+        assert words in check.detail
+    assert "file_system.journal" not in [one.id for one in checked(opened(made["ext2"].read_bytes())).made]
+
+
 def inode_place(file_system: ExtFileSystem, number: int) -> int:
     superblock = file_system.superblock
     group, index = divmod(number - 1, superblock.inodes_per_group)

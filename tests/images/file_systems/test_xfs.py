@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -25,7 +23,7 @@ from sealift.images.file_systems.xfs_structures import BTREE, EXTENTS, LOCAL, Xf
 from sealift.images.findings import Findings
 from sealift.images.source import BytesSource, ImageFormatError, ShortReadError
 from sealift.images.verdict import ProofFailed
-from tests.images.servers import MIB, ROOT_UUID, Patched, mbr_disk, server_files, write_tree
+from tests.images.servers import MIB, ROOT_UUID, Patched, make_xfs, mbr_disk, program, server_files, write_tree
 
 SIZE = 40 * MIB
 WAYS = {
@@ -39,13 +37,6 @@ WAYS = {
     "large sectors": ["-m", "crc=1", "-s", "size=4096"],
 }
 LONG = "a-target-that-is-too-long-for-the-inode-" * 20
-
-
-def program(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if found is None:
-        pytest.skip(f"{name} is not installed (apt-get install xfsprogs)")
-    return found
 
 
 def content() -> dict[str, bytes | str]:
@@ -64,32 +55,6 @@ def content() -> dict[str, bytes | str]:
     for number in range(900):
         files[f"many/file-with-a-rather-long-name-{number:04}"] = ""
     return files
-
-
-def prototype(tree: Path, folder: Path | None = None) -> list[str]:
-    """Return the lines by which mkfs.xfs fills a file system."""
-    lines = []
-    for path in sorted((folder or tree).iterdir()):
-        if path.is_symlink():
-            lines.append(f"{path.name} l--777 0 0 {os.readlink(path)}")
-        elif path.is_dir():
-            lines += [f"{path.name} d--755 0 0", *prototype(tree, path), "$"]
-        else:
-            lines.append(f"{path.name} ---644 0 0 {path}")
-    return lines
-
-
-def make_xfs(path: Path, tree: Path, options: list[str], *, size: int = SIZE) -> Path:
-    make = program("mkfs.xfs")
-    proto = path.with_suffix(".proto")
-    proto.write_text("\n".join(["/nothing", "0 0", "d--755 0 0", *prototype(tree), "$", "$"]) + "\n")
-    with path.open("wb") as file:
-        file.truncate(size)
-    command = [make, "-q", "-f", "-K", "-L", "xroot", "-p", str(proto), *options, str(path)]
-    # Its smallest size is 300 MB, unless these say that it is for tests (mkfs.xfs(8), --unsupported).
-    done = subprocess.run([command[0], "--unsupported", *command[1:]], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return path
 
 
 @pytest.fixture(scope="session")

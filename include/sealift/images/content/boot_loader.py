@@ -113,6 +113,19 @@ def second_stage_is_blank(disk: Region, code: BootCode) -> bool | None:
     return not any(disk.read(at, 512))
 
 
+def first_stage_is_lost(disk: Region, code: BootCode) -> bool:
+    """Say whether a second stage of GRUB stands where it is put, right behind a first sector without any code.
+
+    :param disk: to look at.
+    :param code: of the disk.
+    """
+    if code.kind != "none" or disk.size < 1024:
+        return False
+    behind = disk.read(512, 512)
+    # How GRUB's diskboot.img begins, and what it says while it loads the rest: "loading"; GRUB Legacy's "Loading".
+    return behind[:1] == b"\x52" and b"oading" in behind
+
+
 def read_configuration(tree: Tree) -> Configuration | None:
     """Read the boot loader's configuration.
 

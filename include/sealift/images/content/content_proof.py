@@ -33,7 +33,7 @@ from sealift.images.file_systems.ext_checks import check_ext
 from sealift.images.file_systems.fat import FatFileSystem
 from sealift.images.file_systems.file_system import FileSystem
 from sealift.images.file_systems.signatures import BLANK, UNKNOWN, damaged_remains, hibernated
-from sealift.images.file_systems.volumes import UNREAD, Volume, find_volumes
+from sealift.images.file_systems.volumes import INCOMPLETE, UNREAD, Volume, find_volumes
 from sealift.images.file_systems.window import CachedDisk, Reading
 from sealift.images.file_systems.xfs import XfsFileSystem
 from sealift.images.file_systems.xfs_checks import check_xfs
@@ -47,7 +47,7 @@ DEEP_BUDGET: Final = 4 * 1024 * 1024 * 1024
 """Bytes that are read where all groups and whole trees are asked for."""
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
-_QUIET: Final = (BLANK, "lvm", UNREAD, "")
+_QUIET: Final = (BLANK, "lvm", UNREAD, INCOMPLETE, "")
 """Contents of which nothing more is to be said: they are named elsewhere."""
 
 

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from sealift.images.content.boot_loader import (
     BootCode,
     Configuration,
+    first_stage_is_lost,
     read_boot_code,
     read_configuration,
     second_stage_is_blank,
@@ -26,7 +27,7 @@ from sealift.images.content.mounts import Mounted, Opened, find_root, mount
 from sealift.images.content.server_settings import read_cloud_init, read_hostname, read_network, read_release
 from sealift.images.file_systems.fat import FatFileSystem
 from sealift.images.file_systems.file_system import FileSystem, NodeKind, Tree
-from sealift.images.file_systems.volumes import DiskStart
+from sealift.images.file_systems.volumes import INCOMPLETE, DiskStart
 from sealift.images.file_systems.window import Reading
 from sealift.images.findings import Findings, some
 from sealift.images.source import ImageFormatError, ShortReadError
@@ -35,6 +36,7 @@ MOST_LOADERS: Final = 50
 
 _Read = TypeVar("_Read")
 _READ_BY_NOBODY: Final = ("ntfs", "btrfs", "luks", "raid", "unread", "exfat", "iso9660")
+_EFI_SYSTEM: Final = "EFI system"
 _SYSTEMS_UNREAD: Final = ("FreeBSD",)
 
 
@@ -114,6 +116,7 @@ def _say_no_root(findings: Findings, server: Server) -> None:
     windows = [
         one.volume.name for one in server.opened if one.content == "ntfs" and one.volume.disk == server.boot_index
     ]
+    incomplete = [one.volume.name for one in server.opened if one.content == INCOMPLETE]
     if windows:
         findings.remark("system.root", f"Windows, or data of it, is on {some(windows)}; its files are not read")
     elif unread:
@@ -122,7 +125,8 @@ def _say_no_root(findings: Findings, server: Server) -> None:
         findings.record(
             "system.root",
             False,
-            f"no operating system was found: no file system on disk {server.boot_index} has a release file or an fstab",
+            f"no operating system was found: no file system on disk {server.boot_index} has a release file or an fstab"
+            + (f"; {some(incomplete)} lies, in part, on a disk that is not there" if incomplete else ""),
         )
 
 
@@ -144,7 +148,8 @@ def _boot_is_read(findings: Findings, server: Server, mounted: Mounted) -> bool:
 def _check_boot(findings: Findings, server: Server, configuration: Configuration | None) -> BootFacts | None:
     start = server.boot_start
     code = read_boot_code(start.head) if start else BootCode(kind="none")
-    loaders = _efi_loaders(findings, server)
+    loaders_by_disk = _efi_loaders(findings, server)
+    loaders = loaders_by_disk.get(server.boot_index, [])
     if start and second_stage_is_blank(start.disk, code):
         findings.record(
             "boot.loader",
@@ -155,12 +160,30 @@ def _check_boot(findings: Findings, server: Server, configuration: Configuration
     elif code.kind != "none" or loaders:
         found = [f"{code.kind} in the first sector"] if code.kind != "none" else []
         findings.record("boot.loader", True, f"boot loader: {', '.join(found + loaders)}")
-    elif others := [one.disk.name for one in server.starts if one.head and read_boot_code(one.head).kind != "none"]:
+    elif start and first_stage_is_lost(start.disk, code):
+        findings.record(
+            "boot.loader",
+            False,
+            f"{start.disk.name}: the first sector holds no code, but GRUB's second stage is in the sector behind it: "
+            "the code was lost",
+        )
+    elif others := [
+        one.disk.name
+        for one in server.starts
+        if one.number in loaders_by_disk or (one.head and read_boot_code(one.head).kind != "none")
+    ]:
         findings.record(
             "boot.loader",
             False,
             f"disk {server.boot_index} holds no boot loader, but {some(others)} does: the disks were swapped, or the "
             "server starts from another one than was said",
+        )
+    elif names := [one.volume.name for one in server.opened if _should_hold_loader(one)]:
+        findings.record(
+            "boot.loader",
+            False,
+            f"{some(names)} is there to start the server by EFI, but holds no loader, and disk {server.boot_index} has "
+            "none in its first sector",
         )
     elif configuration:
         findings.remark(
@@ -198,14 +221,19 @@ def _check_boot(findings: Findings, server: Server, configuration: Configuration
     )
 
 
-def _efi_loaders(findings: Findings, server: Server) -> list[str]:
-    """Return the loaders for EFI on all FAT file systems, by their paths."""
-    found: list[str] = []
+def _should_hold_loader(opened: Opened) -> bool:
+    return opened.volume.type_name == _EFI_SYSTEM and not opened.damaged
+
+
+def _efi_loaders(findings: Findings, server: Server) -> dict[int, list[str]]:
+    """Return the loaders for EFI on all FAT file systems, by their disks and paths."""
+    found: dict[int, list[str]] = {}
     for one in server.opened:
-        if isinstance(one.file_system, FatFileSystem):
+        if isinstance(one.file_system, FatFileSystem) and one.volume.disk is not None:
             loaders = _try(findings, "boot.loader", partial(_loaders_of, one.file_system))
-            found += loaders or []
-    return found[:MOST_LOADERS]
+            if loaders:
+                found[one.volume.disk] = (found.get(one.volume.disk, []) + loaders)[:MOST_LOADERS]
+    return found
 
 
 def _loaders_of(file_system: FileSystem) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-from sealift.images.file_systems.volumes import UNREAD, Volume
+from sealift.images.file_systems.volumes import INCOMPLETE, UNREAD, Volume
 
 MOST_LINES: Final = 1000
 
@@ -137,7 +137,7 @@ def find_device(device: str, volumes: Sequence[Volume], *, letters: Sequence[str
         return Meaning.ELSEWHERE, None
     for volume in volumes:
         if device in volume.devices:
-            return Meaning.FOUND, volume
+            return (Meaning.MISSING, None) if volume.content.kind == INCOMPLETE else (Meaning.FOUND, volume)
     return (Meaning.MISSING if _must_be_there(device, volumes, letters) else Meaning.UNKNOWN), None
 
 

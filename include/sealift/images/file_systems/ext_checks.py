@@ -10,6 +10,7 @@ from typing import Final
 from sealift.images.file_systems import ext_structures as ext
 from sealift.images.file_systems.checksums import ext4_crc
 from sealift.images.file_systems.ext import ExtFileSystem
+from sealift.images.file_systems.ext_journal import check_journal_superblock
 from sealift.images.file_systems.ext_structures import ExtFormatError, GroupDescriptor, Superblock
 from sealift.images.findings import Findings, some
 from sealift.images.source import ImageFormatError, ShortReadError
@@ -37,7 +38,8 @@ def check_ext(findings: Findings, file_system: ExtFileSystem, *, deep: bool) -> 
         + ("; the superblock's checksum is right" if superblock.checksums else ""),
     )
     _check_state(findings, file_system)
-    _check_groups(findings, file_system, deep=deep)
+    if _check_groups(findings, file_system, deep=deep):
+        _check_journal(findings, file_system)
     _check_backup(findings, file_system)
     if deep:
         _check_bitmaps(findings, file_system)
@@ -69,7 +71,20 @@ def _check_state(findings: Findings, file_system: ExtFileSystem) -> None:
         )
 
 
-def _check_groups(findings: Findings, file_system: ExtFileSystem, *, deep: bool) -> None:
+def _check_journal(findings: Findings, file_system: ExtFileSystem) -> None:
+    """Check the superblock of a journal that holds nothing; one that does hold something was read already."""
+    if file_system.journal is not None or not file_system.superblock.journal_inode:
+        return
+    try:
+        check_journal_superblock(file_system)
+    except (ImageFormatError, ShortReadError) as error:
+        findings.damaged("file_system.journal", error)
+    else:
+        findings.record("file_system.journal", True, f"{file_system.name}: the journal is empty, its superblock right")
+
+
+def _check_groups(findings: Findings, file_system: ExtFileSystem, *, deep: bool) -> bool:
+    """Check the groups' descriptors and counts; return whether the descriptors are right."""
     superblock, name = file_system.superblock, file_system.name
     groups = superblock.groups
     looked = groups if deep else min(groups, DESCRIPTORS_READ // superblock.descriptor_size)
@@ -89,12 +104,12 @@ def _check_groups(findings: Findings, file_system: ExtFileSystem, *, deep: bool)
             damaged.append(f"{name}: {wrong}")
     if damaged:
         findings.record("file_system.groups", False, f"{len(damaged)} block groups are damaged: {some(damaged)}")
-        return
+        return False
     findings.record(
         "file_system.groups", True, f"{name}: {looked} of {groups} group descriptors lead into the file system"
     )
     if not file_system.clean or looked < groups:
-        return
+        return True
     free *= superblock.cluster_ratio
     right = free == superblock.free_blocks and free_inodes == superblock.free_inodes
     findings.record(
@@ -103,6 +118,7 @@ def _check_groups(findings: Findings, file_system: ExtFileSystem, *, deep: bool)
         f"{name}: the superblock counts {superblock.free_blocks} free blocks and {superblock.free_inodes} free inodes"
         + ("" if right else f", but its groups {free} and {free_inodes}"),
     )
+    return True
 
 
 def _too_many(superblock: Superblock, group: int, descriptor: GroupDescriptor) -> str:

@@ -63,6 +63,16 @@ def read_journal(file_system: ExtFileSystem) -> Journal:
     return _JournalReader(file_system).read()
 
 
+def check_journal_superblock(file_system: ExtFileSystem) -> None:
+    """Read the superblock of a journal that holds nothing: without it the file system cannot be mounted (the kernel's
+    fs/jbd2/journal.c, ``journal_get_superblock``).
+
+    :param file_system: one with a journal of its own.
+    :raises ExtFormatError: it is damaged.
+    """
+    _JournalReader(file_system).check()
+
+
 class _JournalReader:
     def __init__(self, file_system: ExtFileSystem) -> None:
         self._file_system = file_system
@@ -91,23 +101,23 @@ class _JournalReader:
         index = bisect.bisect_right(self._starts, logical) - 1
         return self._places[index] + logical - self._starts[index]
 
-    def read(self) -> Journal:
+    def check(self) -> int:
+        """Check the journal's superblock.
+
+        :returns: features that the journal needs and that are not known; 0 where there are none.
+        """
         error = self._file_system.error
-        data = self._file_system.read_blocks(self._place(0), 1)
-        magic, kind, _, block, length, first, sequence, start = struct.unpack_from(">8I", data)
+        data = self._superblock = self._file_system.read_blocks(self._place(0), 1)
+        magic, kind, _, block, length, first = struct.unpack_from(">6I", data)
         if magic != _MAGIC or kind not in (_SUPERBLOCK_1, _SUPERBLOCK_2):
             raise error(f"the journal begins with {magic:#010x} of type {kind}, expected {_MAGIC:#010x}")
         incompatible = struct.unpack_from(">I", data, 0x28)[0] if kind == _SUPERBLOCK_2 else 0
         if incompatible & ~_KNOWN:
-            return Journal(
-                blocks={},
-                escaped=frozenset(),
-                transactions=0,
-                unread=f"its journal needs features that Sealift does not read ({incompatible:#x})",
-            )
+            return int(incompatible & ~_KNOWN)
         self._bits_64 = bool(incompatible & _BITS_64)
         self._csum_3 = bool(incompatible & _CSUM_3)
         self._checksums = bool(incompatible & (_CSUM_2 | _CSUM_3))
+        self._fast_commits = bool(incompatible & _FAST_COMMIT)
         if self._checksums:
             (stored,) = struct.unpack_from(">I", data, 0xFC)
             computed = ext4_crc(_ALL, data[:0xFC] + bytes(4) + data[0x100:1024])
@@ -118,13 +128,24 @@ class _JournalReader:
         self._seed = ext4_crc(_ALL, data[0x30:0x40])
         if block != self._block or not 1 <= first < length <= self._count:
             raise error(f"the journal has {length} blocks of {block} bytes, the first at {first}")
+        return 0
+
+    def read(self) -> Journal:
+        if unknown := self.check():
+            return Journal(
+                blocks={},
+                escaped=frozenset(),
+                transactions=0,
+                unread=f"its journal needs features that Sealift does not read ({unknown:#x})",
+            )
+        length, first, sequence, start = struct.unpack_from(">4I", self._superblock, 16)
         unread = ""
-        if incompatible & _FAST_COMMIT:
-            length -= struct.unpack_from(">I", data, 0x54)[0] or _FAST_COMMIT_BLOCKS
+        if self._fast_commits:
+            length -= struct.unpack_from(">I", self._superblock, 0x54)[0] or _FAST_COMMIT_BLOCKS
             unread = "the fast commits of its journal are not read"
         if start:
             if not first <= start < length:
-                raise error(f"the journal's first transaction is at block {start} of {length}")
+                raise self._file_system.error(f"the journal's first transaction is at block {start} of {length}")
             self._scan(first, length, start, sequence)
         for number, revoked in self._revoked.items():
             if number in self._found and self._found[number] >> 40 <= revoked:

@@ -54,12 +54,14 @@ class LogicalVolume:
 
     :param region: its bytes; None where it is not read.
     :param why: why it is not read.
+    :param incomplete: that is because a part of it is on a physical volume that is not there.
     """
 
     group: str
     volume: str
     region: Region | None
     why: str = ""
+    incomplete: bool = False
 
     @property
     def name(self) -> str:
@@ -239,19 +241,19 @@ def _logical_volumes(group: str, content: Section, by_uuid: Mapping[str, Physica
             continue  # a part of another volume
         if len(found) >= MOST_VOLUMES:
             raise LvmFormatError(f"volume group {group} has more than {MOST_VOLUMES} logical volumes", offset=0)
-        pieces, why = _pieces(group, section, extent, physical)
+        pieces, why, incomplete = _pieces(group, section, extent, physical)
         region = None if why else LinearVolume(pieces, name=f"logical volume {group}/{name}")
-        found.append(LogicalVolume(group=group, volume=name, region=region, why=why))
+        found.append(LogicalVolume(group=group, volume=name, region=region, why=why, incomplete=incomplete))
     return found
 
 
 def _pieces(
     group: str, section: Section, extent: int, physical: Mapping[str, tuple[PhysicalVolume | None, int]]
-) -> tuple[list[tuple[Region, int, int]], str]:
-    """Return the pieces of a logical volume, or why it is not read."""
+) -> tuple[list[tuple[Region, int, int]], str, bool]:
+    """Return the pieces of a logical volume, or why it is not read, and whether a part of it is missing."""
     count = _number(section, "segment_count", group)
     if not 0 < count <= MOST_SEGMENTS:
-        return [], f"it has {count} segments"
+        return [], f"it has {count} segments", False
     found: list[tuple[Region, int, int]] = []
     next_extent = 0
     for index in range(1, count + 1):
@@ -259,19 +261,19 @@ def _pieces(
         kind, stripes = segment.get("type"), segment.get("stripes")
         if kind != "striped" or segment.get("stripe_count") != 1 or not isinstance(stripes, list) or len(stripes) != 2:
             shown = "striped over several volumes" if kind == "striped" else f"of type {kind}"
-            return [], f"it is {shown}, which Sealift does not read"
+            return [], f"it is {shown}, which Sealift does not read", False
         if _number(segment, "start_extent", group) != next_extent:
-            return [], f"its segment {index} does not begin where the one before it ends"
+            return [], f"its segment {index} does not begin where the one before it ends", False
         name, first = stripes
         volume, start = physical.get(str(name), (None, 0))
         if volume is None:
-            return [], f"it needs the physical volume {name}, which is not among the disks"
+            return [], f"it needs the physical volume {name}, which is not among the disks", True
         length = _number(segment, "extent_count", group)
         if not isinstance(first, int) or length <= 0 or start + (first + length) * extent > volume.region.size:
-            return [], f"its segment {index} lies outside the physical volume {name}"
+            return [], f"its segment {index} lies outside the physical volume {name}", True
         found.append((volume.region, start + first * extent, length * extent))
         next_extent += length
-    return found, ""
+    return found, "", False
 
 
 def _section(content: Section, key: str) -> Section:

@@ -24,6 +24,8 @@ MOST_LOGICAL: Final = 128
 MOST_VOLUMES: Final = 1024
 UNREAD: Final = "unread"
 """Kind of the content of a logical volume that is not read."""
+INCOMPLETE: Final = "incomplete"
+"""Kind of the content of a logical volume that lies, in part, on a disk that is not there."""
 LARGEST_ENTRIES: Final = 256 * 1024
 """Bytes of a copy of GPT entries that are read."""
 
@@ -261,7 +263,7 @@ def _logical_volumes(findings: Findings, volumes: Sequence[Volume]) -> list[Volu
                 Volume(
                     name=f"logical volume {one.name}",
                     region=lvm.LinearVolume([], name=one.name),
-                    content=Content(kind=UNREAD),
+                    content=Content(kind=INCOMPLETE if one.incomplete else UNREAD),
                     disk=None,
                     devices=one.devices,
                 )
