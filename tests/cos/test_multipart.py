@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from sealift.cos.errors import CosError, CosNotFoundError, CosPermissionError, CosTransientError
+from sealift.cos.errors import (
+    CosError,
+    CosNotFoundError,
+    CosPermissionError,
+    CosPreconditionError,
+    CosTransientError,
+)
 from sealift.cos.models import MultipartUpload, UploadedPart
 from sealift.cos.multipart import etag_of
 from sealift.sandbox.store import multipart
@@ -139,3 +145,65 @@ def test_the_etag_of_a_whole_follows_from_its_parts() -> None:
     assert etag_of(parts) == f"{due}-2"
     assert etag_of([UploadedPart(number=1, size=1, etag="opaque")]) is None
     assert etag_of([UploadedPart(number=1, size=1, etag="abcd")]) is None
+
+
+def test_a_part_may_be_copied_of_another_object(any_store: Any, key_kind: str) -> None:
+    client = any_store.client(key_kind)
+    first, second, third = (bodies()[number] for number in (1, 2, 3))
+    client.put("exports", "images/.a b+ü/1", second, content_type="application/octet-stream")
+    client.put("exports", "images/.a b+ü/2", b"before" + third + b"after", content_type="application/octet-stream")
+    upload = client.multipart.begin("exports", KEY)
+    parts = [client.multipart.send("exports", upload, 1, first, digest=sha256(first))]
+    for number, name, start, body in ((2, "1", None, second), (3, "2", 6, third)):
+        info = client.head("exports", f"images/.a b+ü/{name}")
+        copied = client.multipart.copy(
+            "exports", upload, number, source=info.key, size=len(body), etag=info.etag, start=start
+        )
+        assert copied.etag == hashlib.md5(body).hexdigest()
+        assert {"ChecksumSHA256": copied.sha256} == sha256(body)
+        parts.append(copied)
+    info = client.multipart.complete("exports", upload, parts)
+    assert info.etag == etag_of(parts)
+    assert client.read("exports", KEY) == first + second + third
+
+
+def test_another_object_that_was_replaced_or_deleted_is_not_copied(store: Any) -> None:
+    client = store.client("hmac")
+    upload = client.multipart.begin("exports", KEY)
+    with pytest.raises(CosNotFoundError, match="copy object gone into part 1"):
+        client.multipart.copy("exports", upload, 1, source="gone", size=1, etag="e")
+    client.put("exports", "other", b"other")
+    with pytest.raises(CosPreconditionError):
+        client.multipart.copy("exports", upload, 1, source="other", size=5, etag="0" * 32)
+    assert client.upload_size("exports", upload) == (0, 0)
+
+
+def test_a_lost_reply_to_a_copy_is_asked_for_again(store: Any) -> None:
+    client = store.client("hmac")
+    body = bodies()[1]
+    client.put("exports", "other", body)
+    upload = client.multipart.begin("exports", KEY)
+    for fault in ("cos_lost_reply", "cos_lost_request", "cos_slow_down"):
+        store.faults.set(fault, times=1)
+        copied = client.multipart.copy(
+            "exports", upload, 1, source="other", size=len(body), etag=hashlib.md5(body).hexdigest()
+        )
+        assert copied.etag == hashlib.md5(body).hexdigest()
+    client.multipart.complete("exports", upload, [copied])
+    assert client.read("exports", KEY) == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<Error><Code>InternalError</Code><Message>We had an error. Try again.</Message></Error>",
+        b"<CopyPartResult></CopyPartResult>",
+    ],
+)
+def test_an_error_in_a_copy_that_began_as_a_success_is_an_error(fake: Any, body: bytes) -> None:
+    """S3 sends the status before the copy is done (AWS, UploadPartCopy): what went wrong then stands in the body."""
+    fake.respond = lambda _request: fake.Reply(body=body, headers={"x-amz-request-id": "1"})
+    upload = MultipartUpload(key=KEY, upload_id="u")
+    with pytest.raises(CosTransientError):
+        fake.client(max_attempts=2).multipart.copy("exports", upload, 1, source="other", size=1, etag="e")
+    assert len(fake.seen) == 2

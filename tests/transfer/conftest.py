@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from sealift.sandbox import Sandbox
 from sealift.sandbox.switches import Switches
 from sealift.transfer.aspera.finding import Ascp
 from sealift.transfer.reading import Remote
+from tests.transfer.upload_bucket import Bucket, open_bucket
 
 
 class Stream:
@@ -114,6 +116,13 @@ def make_store() -> Callable[..., Store]:
 def retries() -> Retries:
     """So many tries without a byte, and no wait between them."""
     return Retries(max_attempts=4, max_wait=0.0, rng=random.Random(1))
+
+
+@pytest.fixture(params=["cos", "s3"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bucket]:
+    """A bucket that is uploaded to by IBM's SDK, and by boto3."""
+    with open_bucket(request.param, tmp_path) as found:
+        yield found
 
 
 class AsperaWorld:

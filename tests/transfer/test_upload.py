@@ -5,84 +5,32 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from sealift.cos.client import CosClient
 from sealift.cos.errors import CosPermissionError, CosTransientError
 from sealift.cos.models import UploadedPart
-from sealift.sandbox.faults import Faults
-from sealift.sandbox.iam import Identity
 from sealift.sandbox.store import multipart
-from sealift.sandbox.store.objects import ObjectStore
-from sealift.sandbox.store.server import serve_store
 from sealift.transfer import upload as module
 from sealift.transfer.errors import DigestError, TransferError
 from sealift.transfer.s3_bucket import S3Bucket
 from sealift.transfer.upload import Upload
+from sealift.transfer.upload_layout import Limits
 from sealift.transfer.upload_targets import CosTarget, Finished, S3Target, UploadTarget
+from tests.transfer.upload_bucket import KEY, Bucket
 
-HMAC = {"access_key_id": "PLANTEDACCESSKEYID", "secret_access_key": "PLANTED-hmac-secret"}
 PART = 10_000
-KEY = "images/disk-0.vmdk"
 DATA = random.Random(11).randbytes(7 * PART + 123)
-
-
-@dataclass
-class Bucket:
-    """A bucket on a server, its clients, and how an object in it is named."""
-
-    objects: ObjectStore
-    faults: Faults
-    cos: CosClient
-    s3: Any
-    kind: str
-
-    def target(self, key: str = KEY) -> UploadTarget:
-        if self.kind == "cos":
-            return CosTarget(client=self.cos, bucket="exports", key=key, metadata={"sealift-source": "a"})
-        return S3Target(place=S3Bucket(client=self.s3, bucket="exports"), key=key, metadata={"sealift-source": "a"})
-
-    def uploads(self) -> list[str]:
-        return [one.upload_id for one in self.cos.list_multipart_uploads("exports", "")]
+SMALL = Limits(smallest_part=1, round_to=1)
 
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let few bytes be many parts."""
     monkeypatch.setattr(multipart, "MIN_PART_SIZE", 1)
-    monkeypatch.setattr(module, "SMALLEST_PART", 1)
-    monkeypatch.setattr(module, "MIB", 1)
-
-
-@pytest.fixture(params=["cos", "s3"])
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bucket]:
-    objects = ObjectStore(root=tmp_path / "store")
-    faults = Faults()
-    identity = Identity(path=tmp_path / "iam.json", faults=faults)
-    identity.add_hmac(**HMAC, roles={"*": "Manager"})
-    objects.create_bucket("exports", location_constraint="us-south-standard", service_instance="crn")
-    server = serve_store(store=objects, identity=identity, faults=faults)
-    cos = CosClient(region="us-south", endpoint_url=server.url, sleep=lambda _seconds: None, **HMAC)
-    s3 = boto3.session.Session().client(
-        "s3",
-        endpoint_url=server.url,
-        region_name="us-south",
-        aws_access_key_id=HMAC["access_key_id"],
-        aws_secret_access_key=HMAC["secret_access_key"],
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, proxies={}),
-    )
-    yield Bucket(objects, faults, cos, s3, request.param)
-    cos.close()
-    s3.close()
-    server.close()
-    objects.close()
+    monkeypatch.setattr(module, "S3_LIMITS", SMALL)
 
 
 def upload(target: UploadTarget, data: bytes, *, head: int = 0, piece: int = 3333, **more: Any) -> Upload:
@@ -302,23 +250,6 @@ def test_an_object_that_vanishes_is_an_error(bucket: Bucket, monkeypatch: pytest
     monkeypatch.setattr(place, "head", lambda _key: None)
     with pytest.raises(TransferError, match="though the store took all of it"):
         upload(S3Target(place=place, key=KEY), DATA)
-
-
-def test_very_large_objects_have_larger_parts_and_fewer_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIB", 2**20)
-    mib = 2**20
-    expected = {  # bytes at the most: part size in MiB, streams
-        2**30: (8, 3),
-        70 * 2**30: (8, 3),
-        150 * 2**30: (16, 3),
-        500 * 2**30: (52, 1),
-        2 * 2**40: (210, 1),
-    }
-    for largest, (part, streams) in expected.items():
-        work = Upload(target=Scripted(), part_size=8 * mib)
-        work.begin(head=0, largest=largest)
-        assert (work._part_size // mib, work._streams) == (part, streams)
-        assert -(-largest // work._part_size) <= 10_000
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

@@ -159,7 +159,7 @@ class Connection:
         headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders")
         # A reply without any header is none, and an empty 200 would pass for an empty list or an empty object.
         named = _NAMED.get(operation)
-        if not headers or (named is not None and not any(reply.get(one) is not None for one in named)):
+        if not headers or (named is not None and not any(_has(reply, one) for one in named)):
             raise _reply_lost(doing)
         return reply
 
@@ -335,10 +335,19 @@ _NAMED: Final[Mapping[str, tuple[str, ...]]] = {
     "list_multipart_uploads": ("IsTruncated", "Bucket"),
     "create_multipart_upload": ("UploadId",),
     "upload_part": ("ETag",),
+    "upload_part_copy": ("CopyPartResult.ETag",),
     "complete_multipart_upload": ("ETag",),
     "list_buckets": ("Owner", "Buckets"),
 }
 """What a true reply to an operation names, at least one of them."""
+
+
+def _has(reply: Mapping[str, Any], name: str) -> bool:
+    """Whether a reply has something by this name, which may lead into one of its parts."""
+    found: Any = reply
+    for one in name.split("."):
+        found = found.get(one) if isinstance(found, Mapping) else None
+    return found is not None
 
 
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

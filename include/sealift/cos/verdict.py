@@ -190,5 +190,8 @@ def _answered(response: Mapping[str, Any]) -> tuple[type[CosError], str | None, 
     words = str(fault.get("Message") or "") or f"HTTP {status}"
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
     if kind is None:
-        kind = CosTransientError if status >= 500 else CosError
+        # A copy answers 200 before it is done; of an error that follows, the SDK keeps no more than that it was one.
+        kind = CosTransientError if status >= 500 or (status == 200 and not code) else CosError
+    if status == 200 and not fault:
+        words = "it failed after it had begun to answer"
     return kind, None if code.isdigit() else code or None, words

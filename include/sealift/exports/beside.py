@@ -11,7 +11,7 @@ _KIT_FILE = re.compile(
 )
 _CONVERTED_FILE = re.compile(
     rf"[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*)/(?P=guest)-{PERIOD_PATTERN}/converted/[a-z][a-z0-9-]*/"
-    r"(?:disk-(?:0|[1-9]\d*)\.[a-z0-9]+|conversion\.json)"
+    r"(?:disk-(?:0|[1-9]\d*)\.[a-z0-9]+|conversion\.json|\.disk-(?:0|[1-9]\d*)\.[a-z0-9]+\.parts/[0-9a-f]+-\d+)"
 )
 
 
@@ -56,7 +56,7 @@ def is_kit_file(rest: str) -> bool:
 
 
 def is_converted_file(rest: str) -> bool:
-    """Say whether a converted disk, or the record of a conversion, lies at a key below ``images/``.
+    """Say whether a converted disk, a piece of one that is being made, or the record lies at a key below ``images/``.
 
     :param rest: the key behind :func:`sealift.exports.names.room_prefix`.
     :returns: False where nothing of ours would be written there.

@@ -59,7 +59,11 @@ class ConvertedDisk(ConversionModel):
     key: str = Field(description="The object's key")
     size: int = Field(gt=0, description="The object's size in bytes")
     etag: str = Field(description="The object's ETag, without quotes")
-    part_size: int = Field(gt=0, description="Bytes of each part that it was uploaded in, but the last")
+    part_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="Bytes of each part that it was uploaded in, but the last; null where they are of several sizes",
+    )
     sha256: str | None = Field(default=None, description="SHA-256 of the object, where its bytes came in their order")
     virtual_size: int = Field(gt=0, description="Size of the disk that the image holds, in bytes")
     filled_up: int = Field(ge=0, description="Bytes of zeros at the disk's end that the exported disk does not have")

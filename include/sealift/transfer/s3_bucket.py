@@ -89,15 +89,41 @@ class S3Bucket:
         :param key: the object.
         :returns: upload ids.
         """
+        found = [one for one in self._uploads(key) if one["Key"] == key]
+        return [str(one["UploadId"]) for one in sorted(found, key=lambda one: one["Initiated"], reverse=True)]
+
+    def uploads_below(self, prefix: str) -> list[tuple[str, str]]:
+        """List the unfinished uploads of objects whose keys begin so.
+
+        :param prefix: the beginning of their keys.
+        :returns: of each, the key and the upload's id.
+        """
+        return [(str(one["Key"]), str(one["UploadId"])) for one in self._uploads(prefix)]
+
+    def _uploads(self, prefix: str) -> list[dict[str, Any]]:
         pages = self._client.get_paginator("list_multipart_uploads")
-        found = self.guarded(
+        return self.guarded(
             lambda: [
-                one for page in pages.paginate(Bucket=self.bucket, Prefix=key) for one in page.get("Uploads") or []
+                one for page in pages.paginate(Bucket=self.bucket, Prefix=prefix) for one in page.get("Uploads") or []
             ],
-            key=key,
+            key=prefix,
         )
-        mine = sorted((one for one in found if one["Key"] == key), key=lambda one: one["Initiated"], reverse=True)
-        return [str(one["UploadId"]) for one in mine]
+
+    def keys_below(self, prefix: str) -> list[str]:
+        """List the objects whose keys begin so.
+
+        :param prefix: the beginning of their keys.
+        :returns: their keys.
+        """
+        pages = self._client.get_paginator("list_objects_v2")
+        return self.guarded(
+            lambda: [
+                str(one["Key"])
+                for page in pages.paginate(Bucket=self.bucket, Prefix=prefix)
+                for one in page.get("Contents") or []
+            ],
+            key=prefix,
+        )
 
     def parts(self, key: str, upload_id: str) -> list[dict[str, Any]]:
         """List the parts of an unfinished upload.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,6 +59,28 @@ class UploadTarget(Protocol):
     def delete(self) -> None:
         """Delete the object."""
         ...
+
+    def intermediate(self, name: str) -> UploadTarget:
+        """Give an intermediate object of this one, which lies beside it under a hidden key."""
+        ...
+
+    def copy(self, upload_id: str, number: int, *, name: str, size: int, etag: str) -> UploadedPart:
+        """Make an intermediate object, which must have this ETag, a part; no byte leaves the store."""
+        ...
+
+    def sweep(self) -> None:
+        """Delete the intermediate objects that earlier tries left, and abort their uploads."""
+        ...
+
+
+def intermediate_prefix(key: str) -> str:
+    """Say below which prefix the intermediate objects of an object lie while it is uploaded.
+
+    :param key: the object's, as ``images/…/disk-0.vmdk``.
+    :returns: as ``images/…/.disk-0.vmdk.parts/``.
+    """
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}.{name}.parts/"
 
 
 class _Checking:
@@ -148,6 +171,37 @@ class CosTarget:
         """Delete the object."""
         self._client.delete(self._bucket, self._key)
 
+    def intermediate(self, name: str) -> CosTarget:
+        """Give an intermediate object of this one.
+
+        :param name: its name among them.
+        """
+        return CosTarget(client=self._client, bucket=self._bucket, key=intermediate_prefix(self._key) + name)
+
+    def copy(self, upload_id: str, number: int, *, name: str, size: int, etag: str) -> UploadedPart:
+        """Make an intermediate object a part.
+
+        :param upload_id: the upload.
+        :param number: of the part, from 1.
+        :param name: of the intermediate object.
+        :param size: its bytes.
+        :param etag: its ETag, without quotes.
+        :raises sealift.cos.errors.CosPreconditionError: it has another one.
+        """
+        source = intermediate_prefix(self._key) + name
+        return self._client.multipart.copy(
+            self._bucket, self._upload(upload_id), number, source=source, size=size, etag=etag
+        )
+
+    def sweep(self) -> None:
+        """Delete what earlier tries left of intermediate objects; nothing where the key may not list."""
+        prefix = intermediate_prefix(self._key)
+        with suppress(CosPermissionError):
+            for upload in self._client.list_multipart_uploads(self._bucket, prefix):
+                self._client.multipart.abort(self._bucket, upload)
+            for info in list(self._client.list(self._bucket, prefix)):
+                self._client.delete(self._bucket, info.key)
+
     def _upload(self, upload_id: str) -> MultipartUpload:
         return MultipartUpload(key=self._key, upload_id=upload_id)
 
@@ -235,3 +289,41 @@ class S3Target:
     def delete(self) -> None:
         """Delete the object."""
         self._place.call("delete_object", key=self._key)
+
+    def intermediate(self, name: str) -> S3Target:
+        """Give an intermediate object of this one.
+
+        :param name: its name among them.
+        """
+        return S3Target(place=self._place, key=intermediate_prefix(self._key) + name)
+
+    def copy(self, upload_id: str, number: int, *, name: str, size: int, etag: str) -> UploadedPart:
+        """Make an intermediate object a part.
+
+        :param upload_id: the upload.
+        :param number: of the part, from 1.
+        :param name: of the intermediate object.
+        :param size: its bytes.
+        :param etag: its ETag, without quotes.
+        :raises TransferError: it has another one, or the reply says nothing of the part.
+        """
+        reply = self._place.call(
+            "upload_part_copy",
+            key=self._key,
+            UploadId=upload_id,
+            PartNumber=number,
+            CopySource={"Bucket": self._place.bucket, "Key": intermediate_prefix(self._key) + name},
+            CopySourceIfMatch=f'"{etag}"',
+        )
+        told = reply.get("CopyPartResult") or {}
+        if not told.get("ETag"):
+            raise TransferError(f"{self.label}: the store does not say that it copied part {number}. Try once more.")
+        return UploadedPart(number=number, size=size, etag=unquoted(told["ETag"]), sha256=told.get("ChecksumSHA256"))
+
+    def sweep(self) -> None:
+        """Delete what earlier tries left of intermediate objects."""
+        prefix = intermediate_prefix(self._key)
+        for key, upload_id in self._place.uploads_below(prefix):
+            self._place.call("abort_multipart_upload", key=key, UploadId=upload_id)
+        for key in self._place.keys_below(prefix):
+            self._place.call("delete_object", key=key)

@@ -174,6 +174,29 @@ def test_rclone_copies_and_checks_a_tree(rclone: Run, bucket_name: str, tree: Pa
     assert bucket_name not in rclone("lsd", "S:").stdout
 
 
+def test_aws_puts_an_object_together_of_ranges_of_another(
+    aws: Run, bucket_name: str, tree: Path, tmp_path: Path
+) -> None:
+    aws("s3api", "create-bucket", "--bucket", bucket_name)
+    aws("s3", "cp", tree / "disk.vhd", f"s3://{bucket_name}/disk.vhd")
+    about = ["--bucket", bucket_name, "--key", "made"]
+    etag = json.loads(aws("s3api", "head-object", "--bucket", bucket_name, "--key", "disk.vhd").stdout)["ETag"]
+    upload = json.loads(aws("s3api", "create-multipart-upload", *about).stdout)["UploadId"]
+    size, parts = (tree / "disk.vhd").stat().st_size, []
+    copy = ["s3api", "upload-part-copy", *about, "--upload-id", upload, "--copy-source", f"{bucket_name}/disk.vhd"]
+    for number, start in enumerate(range(0, size, 8 * MIB), 1):
+        span = f"bytes={start}-{min(start + 8 * MIB, size) - 1}"
+        words = ["--part-number", str(number), "--copy-source-range", span, "--copy-source-if-match", etag]
+        told = json.loads(aws(*copy, *words).stdout)["CopyPartResult"]
+        parts.append({"PartNumber": number, "ETag": told["ETag"]})
+    refused = aws(*copy, "--part-number", "1", "--copy-source-if-match", '"0"', check=False)
+    assert "PreconditionFailed" in refused.stderr
+    named = json.dumps({"Parts": parts})
+    aws("s3api", "complete-multipart-upload", *about, "--upload-id", upload, "--multipart-upload", named)
+    aws("s3", "cp", f"s3://{bucket_name}/made", tmp_path / "made")
+    assert (tmp_path / "made").read_bytes() == (tree / "disk.vhd").read_bytes()
+
+
 def test_rclone_keeps_times_and_streams(rclone: Run, bucket_name: str, tree: Path, run: Run, tmp_path: Path) -> None:
     rclone("mkdir", f"S:{bucket_name}")
     os.utime(tree / "small.json", (1_600_000_000, 1_600_000_000))

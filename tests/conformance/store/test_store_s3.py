@@ -322,6 +322,48 @@ def test_parts_copied_from_ranges(s3: Any, bucket: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == data
 
 
+def test_objects_of_parts_become_parts_of_another_object(s3: Any, bucket: str, endpoint: Any) -> None:
+    """An object that was gathered of parts is copied whole, on the condition of its ETag, into one part of another."""
+    data = random.Random(9).randbytes(17 * MIB)
+    gathered = s3.create_multipart_upload(Bucket=bucket, Key=".gathered/1", ChecksumAlgorithm="SHA256")["UploadId"]
+    about = {"Bucket": bucket, "Key": ".gathered/1", "UploadId": gathered}
+    sent = []
+    for number, (start, end) in enumerate([(6, 11), (11, 16)], 1):
+        reply = s3.upload_part(
+            **about, PartNumber=number, Body=data[start * MIB : end * MIB], ChecksumAlgorithm="SHA256"
+        )
+        sent.append({"PartNumber": number, "ETag": reply["ETag"], "ChecksumSHA256": reply.get("ChecksumSHA256")})
+    named = [{name: one for name, one in part.items() if one is not None} for part in sent]
+    etag = s3.complete_multipart_upload(**about, MultipartUpload={"Parts": named})["ETag"]
+
+    whole = s3.create_multipart_upload(Bucket=bucket, Key="whole", ChecksumAlgorithm="SHA256")["UploadId"]
+    about = {"Bucket": bucket, "Key": "whole", "UploadId": whole}
+    first = s3.upload_part(**about, PartNumber=1, Body=data[: 6 * MIB], ChecksumAlgorithm="SHA256")
+    source = {"Bucket": bucket, "Key": ".gathered/1"}
+    other = code_of(lambda: s3.upload_part_copy(**about, PartNumber=2, CopySource=source, CopySourceIfMatch='"0"'))
+    assert other == "PreconditionFailed"
+    told = s3.upload_part_copy(**about, PartNumber=2, CopySource=source, CopySourceIfMatch=etag)["CopyPartResult"]
+    last = s3.upload_part(**about, PartNumber=3, Body=data[16 * MIB :], ChecksumAlgorithm="SHA256")
+    copied = data[6 * MIB : 16 * MIB]
+    assert told["ETag"] == f'"{hashlib.md5(copied).hexdigest()}"'
+    if endpoint.ours:
+        assert told["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(copied).digest()).decode()
+    beyond = code_of(
+        lambda: s3.upload_part_copy(
+            **about, PartNumber=4, CopySource=source, CopySourceRange=f"bytes=0-{10 * MIB}", CopySourceIfMatch=etag
+        )
+    )
+    assert beyond == "InvalidRange"
+    parts = [
+        {"PartNumber": number, "ETag": reply["ETag"]}
+        | ({"ChecksumSHA256": reply["ChecksumSHA256"]} if "ChecksumSHA256" in reply else {})
+        for number, reply in enumerate([first, told, last], 1)
+    ]
+    s3.complete_multipart_upload(**about, MultipartUpload={"Parts": parts})
+    s3.delete_object(**source)
+    assert s3.get_object(Bucket=bucket, Key="whole")["Body"].read() == data
+
+
 def test_transfer_manager_both_ways(s3: Any, bucket: str) -> None:
     data = random.Random(6).randbytes(33 * MIB + 17)
     config = TransferConfig(multipart_threshold=8 * MIB, multipart_chunksize=8 * MIB, max_concurrency=6)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sealift.sandbox.store.objects import ObjectStore
 
 MAX_PARTS = 10_000
+MAX_COPY = 5 * 2**30  # bytes that one part may be copied from: AWS, S3 API reference, UploadPartCopy
 MIN_PART_SIZE = 5 * 2**20  # all parts but the last: IBM docs, cloud-object-storage, "Store large objects"
 
 

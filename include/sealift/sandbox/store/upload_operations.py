@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sealift.sandbox.store import listing, xml
+from sealift.sandbox.store import listing, multipart, xml
 from sealift.sandbox.store.bucket_operations import Encoder, number, xml_response
 from sealift.sandbox.store.call import Call
 from sealift.sandbox.store.checksums import ALGORITHMS, HEADER
@@ -83,13 +83,21 @@ def _copy_part(call: Call, upload: Upload, part_number: int) -> Response:
         start, length = int(match.group(1)), int(match.group(2)) + 1 - int(match.group(1))
         if start + length > source.size:
             raise S3Error("InvalidRange", "Range specified is not valid for the source object's size.")
+    if length > multipart.MAX_COPY:
+        raise S3Error(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy source: "
+            f"{multipart.MAX_COPY}",
+        )
     with call.store.incoming() as incoming:
         incoming.append_file(source.file, length, offset=start)
         etag = call.store.md5_of(incoming.path)
         algorithm = upload.checksum_algorithm
         known = {algorithm: call.store.digest_of(incoming.path, algorithm)} if algorithm else {}
         part = call.store.uploads.put_part(upload, incoming, number=part_number, etag=etag, checksums=known)
-    return xml_response("CopyPartResult", [("ETag", f'"{part.etag}"'), ("LastModified", part.last_modified)])
+    children: list[Element] = [("ETag", f'"{part.etag}"'), ("LastModified", part.last_modified)]
+    children += [(name, known.get(algorithm)) for name, algorithm in _ELEMENTS.items()]
+    return xml_response("CopyPartResult", children)
 
 
 def complete(call: Call) -> Response:
