@@ -22,6 +22,8 @@ that speaks S3 (`s3://bucket/prefix`, by a connection of the type `aws`); then n
 
 * Each disk is read by ranges that demand the proven ETag, hashed on the way, compared with what the target keeps, and
   its structure is proven once more where it arrived.
+* *Format* has the images arrive as VMDK, qcow2, fixed VHD or raw disks: those that were converted in the bucket, or
+  else converted on their way. *Target kits* go below them.
 * A delivery that broke off goes on where it stopped. What is there already is checked, and not brought again.
 * Each export is a folder of its own: `<host name>-<id>/<export id>`.
 

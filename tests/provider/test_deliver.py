@@ -151,8 +151,9 @@ def test_exports_that_have_finished_are_delivered(exported: Exported, caplog: py
         ({"to": None, "exports": ["web"]}, {}, "is no place to deliver to"),
         ({"to": "/srv", "exports": ["nobody"]}, {}, "no images of a server named 'nobody'"),
         ({"to": "/srv"}, {"asset": [event()]}, "made by hand"),
+        ({"to": "/srv", "exports": ["web"], "format": "vdi"}, {}, "not delivered as 'vdi'"),
     ],
-    ids=["nothing", "relative", "nowhere", "unknown", "by hand"],
+    ids=["nothing", "relative", "nowhere", "unknown", "by hand", "format"],
 )
 def test_what_is_wrong_is_said_before_anything_is_brought(
     params: dict[str, Any], events: dict[Any, Any], said: str
@@ -236,6 +237,32 @@ def test_an_export_is_delivered_into_a_bucket_without_a_disk(
     (third,), _ = deliver([export], params)
     assert third["brought"] == exported.manifest(first).disks[0].size
     assert body(disks[0]) == exported.cos.read(exported.bucket, exported.manifest(first).disks[0].key)
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_an_export_is_delivered_in_another_format_with_kits(
+    exported: Exported, tmp_path: Path, s3: Any, kind: str
+) -> None:
+    second = exported.items[1]
+    to = str(tmp_path) if kind == "folder" else "s3://copies/converted"
+    params = {"to": to, "exports": [second.export_id], "format": "vmdk", "kits": True, "aws_conn_id": "elsewhere"}
+    ((export,),) = choose(params)
+    (told,), _ = deliver([export], params)
+    base = f"{second.hostname}-{second.guest_id}/{second.export_id}"
+
+    def body(name: str) -> bytes:
+        if kind == "folder":
+            return (tmp_path / base / name).read_bytes()
+        return bytes(s3.get_object(Bucket="copies", Key=f"converted/{base}/{name}")["Body"].read())
+
+    sums = dict(reversed(line.split("  ")) for line in body("SHA256SUMS").decode().splitlines())
+    assert {"disk-0.vmdk", "conversion.json", "server.json", "manifest.json", "kits/vmware/server.ovf"} <= set(sums)
+    assert "disk-0.vhd" not in sums
+    assert all(hashlib.sha256(body(name)).hexdigest() == sha256 for name, sha256 in sums.items())
+    assert json.loads(body("conversion.json"))["made_by"] == "deliver_images manual"
+    assert told["bytes"] == sum(len(body(name)) for name in sums)
+    (again,), _ = deliver([export], params)
+    assert again["brought"] == 0
 
 
 def test_an_export_that_is_gone_by_now_is_said(exported: Exported, tmp_path: Path) -> None:

@@ -51,6 +51,14 @@ FAILED, INTERRUPTED = 1, 130
     is_flag=True,
     help="Leave the storage's token in the tags that ascp gets as an argument, should the service want that.",
 )
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["vmdk", "qcow2", "vhd-fixed", "raw"]),
+    help="The images' format. Not given: as they were exported. What was not converted in the bucket before is "
+    "converted on its way, by range reads over HTTPS.",
+)
+@click.option("--kits", is_flag=True, help="Put target kits below the images, in kits/.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each export.")
 @bucket_options
 def download(
@@ -63,6 +71,8 @@ def download(
     ascp: Path | None,
     aspera_key: Path | None,
     aspera_credentials_in_tags: bool,
+    format_: str | None,
+    kits: bool,
     as_json: bool,
     bucket: str | None,
     prefix: str,
@@ -77,7 +87,7 @@ def download(
     """
     from sealift.cli.connections import Connections, read_file
     from sealift.cos.errors import CosError
-    from sealift.exports.delivery import deliver, delivered_as_json, find_manifest, folder_of
+    from sealift.exports.delivery import Wanted, deliver, delivered_as_json, find_manifest, folder_of
     from sealift.exports.delivery_places import FolderPlace, How
     from sealift.exports.errors import ExportsError
     from sealift.exports.names import normal_prefix
@@ -110,10 +120,12 @@ def download(
                     watcher=watcher,
                     how=how,
                     made_by="sealift download",
+                    wanted=Wanted.of(format_=format_, kits=kits),
                 )
             click.echo(delivered_as_json(delivered) if as_json else _in_words(delivered))
-            if noted and not as_json:
-                click.echo(noted, err=True)
+            for one in (*delivered.remarks, noted):
+                if one and not as_json:
+                    click.echo(one, err=True)
     except (ConnectionProblem, CosError, ExportsError, TransferError) as error:
         _give_up(str(error))
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from sealift.connections import ConnectionProblem
 
 if TYPE_CHECKING:
     from sealift.cos.client import CosClient
-    from sealift.exports.kits import ConvertedImage, Kit
+    from sealift.exports.kits import Kit
     from sealift.exports.manifest import Manifest
 
 FAILED = 1
@@ -72,14 +72,15 @@ def kits(
         opened = open_bucket(connections, cos_conn_id=cos_conn_id, bucket=bucket, region=region)
         for one in exports:
             manifest, _ = find_manifest(opened.cos, bucket=opened.bucket, prefix=prefix, wanted=one, period=period)
-            made = _made(opened.cos, manifest, prefix=normal_prefix(prefix), targets=targets)
+            folder = None if under is None else under / folder_of(manifest)
+            made = _made(opened.cos, manifest, prefix=normal_prefix(prefix), targets=targets, folder=folder)
             _tell(manifest, made, as_json=as_json)
             if only_fit:
                 continue
-            if under is None:
+            if folder is None:
                 written = write_kits(opened.cos, manifest=manifest, kits=made)
             else:
-                written = write_kits_to_folder(_delivered(under / folder_of(manifest)), kits=made)
+                written = write_kits_to_folder(_delivered(folder), kits=made)
             different = different or bool(written.different)
             click.echo(f"{manifest.export_id}: {written.words}", err=as_json)
     except (ConnectionProblem, CosError, ExportsError, OSError) as error:
@@ -88,49 +89,21 @@ def kits(
     sys.exit(FAILED if different else 0)
 
 
-def _made(cos: CosClient, manifest: Manifest, *, prefix: str, targets: tuple[str, ...]) -> list[Kit]:
-    from sealift.exports.kits import Target, build_kits
-    from sealift.exports.kits.system import guest_system
-    from sealift.exports.proofs import known_digests, read_proofs
-    from sealift.exports.record import parse_record, read_record
+def _made(
+    cos: CosClient, manifest: Manifest, *, prefix: str, targets: tuple[str, ...], folder: Path | None
+) -> list[Kit]:
+    from sealift.exports.kits import Target, converted_in_bucket, kits_of, kits_of_delivery
 
-    body = read_record(cos, bucket=manifest.bucket, record=manifest.record)
-    record = parse_record(body, bucket=manifest.bucket, key=manifest.record.key)
-    proofs = read_proofs(cos, bucket=manifest.bucket, prefix=prefix, manifest=manifest)
-    digests = known_digests(manifest, proofs)
-    contents = [one.content for one in proofs if one.content is not None]
-    system = guest_system(contents[-1].system) if contents else None
-    disks = [disk.model_copy(update={"sha256": digests.get(disk.key)}) for disk in manifest.disks]
-    known = manifest.model_copy(update={"disks": disks})
-    return build_kits(
-        known,
-        record,
-        system,
-        _converted(cos, manifest),
-        targets=[Target(one) for one in targets or TARGETS],
-    )
+    wanted = [Target(one) for one in targets or TARGETS]
+    converted = converted_in_bucket(cos, manifest)
+    if folder is None:
+        return kits_of(cos, prefix=prefix, manifest=manifest, converted=converted, targets=wanted)
+    there = [one for one in converted if _is_there(folder / one.key.rpartition("/")[2], one.size)]
+    return kits_of_delivery(cos, prefix=prefix, manifest=manifest, delivered=there, targets=wanted)
 
 
-def _converted(cos: CosClient, manifest: Manifest) -> list[ConvertedImage]:
-    """Find the images in other formats that are whole."""
-    from sealift.exports.converting import FORMATS, read_conversion
-    from sealift.exports.kits import ConvertedImage
-
-    images = manifest.disks[0].key.rpartition("/")[0]
-    found = [read_conversion(cos, bucket=manifest.bucket, images=images, format_=one) for one in FORMATS]
-    return [
-        ConvertedImage(
-            key=disk.key,
-            format=disk.format,
-            size=disk.size,
-            virtual_size=disk.virtual_size,
-            sha256=disk.sha256,
-            of_device=disk.device,
-        )
-        for record in found
-        if record is not None and record.is_of(manifest.disks)
-        for disk in record.disks
-    ]
+def _is_there(file: Path, size: int) -> bool:
+    return file.is_file() and file.stat().st_size == size
 
 
 def _delivered(folder: Path) -> Path:

@@ -21,7 +21,7 @@ from sealift.exports.errors import ConversionFailedError, LedgerError, OutcomeUn
 from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.looking import real_clock
 from sealift.exports.manifest import ManifestCheck, ManifestConversion, ManifestDisk
-from sealift.exports.ports import Clock
+from sealift.exports.ports import Clock, CosApi
 from sealift.images.convert.errors import ConversionError
 from sealift.images.convert.formats import TargetFormat, identity_of, writer_for
 from sealift.images.convert.run import Converted, convert, prove_result
@@ -97,7 +97,7 @@ class Conversion(ConversionModel):
         return made_of == [(disk.key, disk.etag) for disk in disks]
 
 
-def read_conversion(cos: CosClient, *, bucket: str, images: str, format_: TargetFormat) -> Conversion | None:
+def read_conversion(cos: CosApi, *, bucket: str, images: str, format_: TargetFormat) -> Conversion | None:
     """Read the record of a conversion.
 
     :param cos: the object store.
@@ -200,7 +200,7 @@ def _convert(
     where = f"{bucket}/{disk.key}, disk {disk.device}"
     key = beside.converted_key(images=images, format_=format_, index=index, suffix=format_.suffix)
     try:
-        source = ObjectSource(client=cos, bucket=bucket, key=disk.key, info=_as_proven(cos, bucket, disk, where))
+        source = source_of(cos, bucket=bucket, disk=disk)
         opened = open_disk(source)
         upload = Upload(
             target=CosTarget(client=cos, bucket=bucket, key=key, metadata={"sealift-source-etag": disk.etag})
@@ -253,16 +253,23 @@ def _proven(
     )
 
 
-def _as_proven(cos: CosClient, bucket: str, disk: ManifestDisk, where: str) -> ObjectInfo:
+def source_of(cos: CosApi, *, bucket: str, disk: ManifestDisk) -> ObjectSource:
+    """Open an exported image, just as it was proven, for range reads.
+
+    :param cos: the object store.
+    :param bucket: the bucket.
+    :param disk: the image.
+    :raises UnsettledProofError: it was replaced or deleted.
+    """
     info = cos.head(bucket, disk.key)
     if info is None or (info.etag, info.size) != (disk.etag, disk.size):
         raise UnsettledProofError(
-            f"{where}, was replaced or deleted since it was proven (its ETag was {disk.etag}). Look at what wrote to "
-            "the bucket, then export the server again.",
+            f"{bucket}/{disk.key}, disk {disk.device}, was replaced or deleted since it was proven (its ETag was "
+            f"{disk.etag}). Look at what wrote to the bucket, then export the server again.",
             check_id="etag-stable",
             key=disk.key,
         )
-    return info
+    return ObjectSource(client=cos, bucket=bucket, key=disk.key, info=info)
 
 
 def _compare_with_what_is_there(cos: CosClient, bucket: str, record: Conversion) -> None:

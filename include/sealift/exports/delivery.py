@@ -16,24 +16,34 @@ from typing import Final, Protocol
 
 from sealift.cos.errors import CosPermissionError
 from sealift.exports import ledger, names
+from sealift.exports.converting import FORMATS
+from sealift.exports.delivery_images import (
+    Arrived,
+    DeliveredConversion,
+    DeliveredDisk,
+    DeliversFrom,
+    ExportedImage,
+    Image,
+    images_in,
+    read_delivered,
+)
 from sealift.exports.delivery_places import NOTES, How, Place
-from sealift.exports.errors import DeliveryError, LedgerError, NoSuchExportError, SettingsError
-from sealift.exports.jsontext import digest
+from sealift.exports.errors import DeliveryError, InputError, LedgerError, NoSuchExportError, SettingsError
+from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.looking import real_clock
 from sealift.exports.manifest import Manifest, ManifestDisk, parse_manifest
 from sealift.exports.ports import Clock, CosApi
 from sealift.exports.proofs import LaterProof, add_proof, known_digests, proven_bytes, read_proofs
 from sealift.exports.record import read_record
-from sealift.images.proof import ProofFailed, prove_vhd
-from sealift.transfer.reading import OpensRanges, Remote
+from sealift.images.convert.formats import TargetFormat
 
 SUMS: Final = "SHA256SUMS"
 SUMS_SO_FAR: Final = f"{SUMS}.part"
 MANIFEST: Final = "manifest.json"
+CONVERSION: Final = "conversion.json"
 
-
-class DeliversFrom(CosApi, OpensRanges, Protocol):
-    """What a delivery needs of the object store."""
+AS_EXPORTED: Final = "exported"
+"""What the format is called that images have already."""
 
 
 class Watcher(Protocol):
@@ -66,6 +76,7 @@ class DeliveredFile:
     :param already: it was there already, and whole.
     :param resumed: bytes that an earlier try had brought.
     :param crc64nvme: the CRC-64/NVME of a disk that was brought, as S3's headers carry it.
+    :param read: bytes that came out of the bucket for it, where those are not all but the resumed ones.
     """
 
     name: str
@@ -74,6 +85,7 @@ class DeliveredFile:
     already: bool
     resumed: int = 0
     crc64nvme: str | None = None
+    read: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +96,47 @@ class Delivered:
     :param place: where it is.
     :param files: all files but ``SHA256SUMS``.
     :param seconds: how long it took.
+    :param remarks: what is good to know of it, in sentences.
     """
 
     export_id: str
     place: str
     files: tuple[DeliveredFile, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
 
     @property
     def brought(self) -> int:
         """Bytes that came out of the bucket in this delivery."""
-        return sum(one.size - one.resumed for one in self.files if not one.already)
+        return sum(one.size - one.resumed if one.read is None else one.read for one in self.files if not one.already)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What of an export is delivered, besides its record and its manifest.
+
+    :param format: the format of the images; None for the images as they were exported.
+    :param kits: whether target kits are put below them, in ``kits/``.
+    """
+
+    format: TargetFormat | None = None
+    kits: bool = False
+
+    @classmethod
+    def of(cls, *, format_: str | None, kits: bool) -> Wanted:
+        """Read what somebody asks for.
+
+        :param format_: the name of a format; None, nothing or ``exported`` for the images as they were exported.
+        :param kits: whether kits are wanted.
+        :raises InputError: exports are not converted into such a format.
+        """
+        if format_ in (None, "", AS_EXPORTED):
+            return cls(kits=kits)
+        if format_ not in FORMATS:
+            raise InputError(
+                f"Exports are not delivered as {format_!r}: name one of {', '.join((AS_EXPORTED, *FORMATS))}."
+            )
+        return cls(format=TargetFormat(format_), kits=kits)
 
 
 def find_manifest(
@@ -184,6 +226,10 @@ class Delivery:
     :param watcher: is told how it goes on.
     :param how: how bytes are brought.
     :param digests: the SHA-256 that disks must have, by key; see :func:`sealift.exports.proofs.known_digests`.
+    :param wanted: what of the export.
+    :param prefix: what all keys in the bucket begin with; may be empty.
+    :param made_by: what delivers, for the record of converted images.
+    :param clock: tells the time, in UTC.
     """
 
     def __init__(
@@ -196,6 +242,10 @@ class Delivery:
         watcher: Watcher,
         how: How | None = None,
         digests: Mapping[str, str] | None = None,
+        wanted: Wanted | None = None,
+        prefix: str = "",
+        made_by: str = "",
+        clock: Clock = real_clock,
     ) -> None:
         self.manifest = manifest
         self.place = place
@@ -204,26 +254,42 @@ class Delivery:
         self._watcher = watcher
         self._how = how or How()
         self._due = dict(digests or {})
+        self._wanted = wanted or Wanted()
+        self._prefix = prefix
+        self._made_by = made_by
+        self._clock = clock
         self._sums: dict[str, str] = {}
+        self._remarks: list[str] = []
 
     def run(self) -> Delivered:
         """Bring everything, and check it.
 
         :returns: the files, each whole.
         :raises DeliveryError: a file is not what the manifest says.
+        :raises ConversionFailedError: an image cannot be converted into the format that is wanted.
+        :raises UnsettledProofError: an image was replaced or deleted while it was converted.
         :raises sealift.transfer.errors.TransferError: it could not be brought to this place.
         :raises sealift.cos.errors.CosError: the object store refused, or failed for too long.
         """
         began = time.monotonic()
-        self._sums = self._known_sums()
-        missing = [disk for disk in self.manifest.disks if not self._is_there(disk)]
-        self.place.check_room({file_name(disk): disk.size for disk in missing})
+        images = self._images()
+        known = self._known_sums()
+        there = {image.name: self._there(image, known.get(image.name)) for image in images}
+        self._sums = {name: one.sha256 for name, one in there.items() if one is not None}
+        # Of an image that is converted on its way, the size is known at its end; about as much is stored as before.
+        self.place.check_room({one.name: one.disk.size for one in images if there[one.name] is None})
         # What is known to be whole stays known, whatever ends this delivery.
         self._write_sums(SUMS_SO_FAR)
         self.place.remove(SUMS)
-        files = [self._disk(disk, bring=disk in missing) for disk in self.manifest.disks]
+        arrived = [self._image(image, there[image.name]) for image in images]
+        files = [file for file, _ in arrived]
+        converted = [one.converted for _, one in arrived if one.converted is not None]
+        if converted:
+            files.append(self._conversion(converted))
         files.append(self._record())
         files.append(self._small(MANIFEST, self._body))
+        if self._wanted.kits:
+            files += self._kits(images, converted)
         self._write_sums(SUMS)
         self.place.remove(SUMS_SO_FAR)
         return Delivered(
@@ -231,6 +297,25 @@ class Delivery:
             place=self.place.label,
             files=tuple(files),
             seconds=time.monotonic() - began,
+            remarks=tuple(self._remarks),
+        )
+
+    def _images(self) -> list[Image]:
+        """Say which images come, and how."""
+        manifest, format_ = self.manifest, self._wanted.format
+        if format_ is None:
+            return [
+                ExportedImage(bucket=manifest.bucket, disk=disk, name=file_name(disk), sha256=self._due.get(disk.key))
+                for disk in manifest.disks
+            ]
+        return images_in(
+            self._cos,
+            bucket=manifest.bucket,
+            disks=manifest.disks,
+            format_=format_,
+            earlier=read_delivered(self.place.read(CONVERSION), export_id=manifest.export_id, format_=format_),
+            digests=self._due,
+            name_of=_file_name,
         )
 
     def _known_sums(self) -> dict[str, str]:
@@ -247,70 +332,66 @@ class Delivery:
                 found |= parse_sums(self.place.read(name) or b"")
         return found
 
-    def _is_there(self, disk: ManifestDisk) -> bool:
-        """Say whether a disk's file is there and whole."""
-        name = file_name(disk)
-        known = self._sums.pop(name, None)
-        if known is None or known != self._due.get(disk.key, known):
-            return False
-        self._watcher.begins(name, disk.size)
-        if not self.place.is_whole(
-            name, size=disk.size, sha256=known, checked=lambda count: self._watcher.checked(name, count)
-        ):
-            return False
-        self._sums[name] = known
-        return True
+    def _there(self, image: Image, known: str | None) -> Arrived | None:
+        """Say whether an image's file is there and whole."""
+        if known is None:
+            return None
+        self._watcher.begins(image.name, image.size)
+        return image.is_there(self.place, known, lambda count: self._watcher.checked(image.name, count))
 
-    def _disk(self, disk: ManifestDisk, *, bring: bool) -> DeliveredFile:
-        name = file_name(disk)
-        resumed, crc64nvme = 0, None
-        if bring:
-            self._watcher.begins(name, disk.size)
-            remote = Remote(
-                bucket=self.manifest.bucket,
-                key=disk.key,
-                size=disk.size,
-                etag=disk.etag,
-                sha256=self._due.get(disk.key),
-                crc64nvme=disk.crc64nvme,
-            )
-            brought = self.place.bring(
-                name,
-                remote,
-                client=self._cos,
+    def _image(self, image: Image, there: Arrived | None) -> tuple[DeliveredFile, Arrived]:
+        arrived = there
+        if arrived is None:
+            self._watcher.begins(image.name, image.size)
+            arrived = image.bring(
+                self.place,
+                cos=self._cos,
                 how=self._how,
-                arrived=lambda count: self._watcher.arrived(name, count),
+                arrived=lambda count: self._watcher.arrived(image.name, count),
             )
-            resumed, crc64nvme = brought.resumed, brought.crc64nvme
-            self._prove(disk, name)
-            self._sums[name] = brought.sha256
+            self._sums[image.name] = arrived.sha256
+            # An image that is made on its way is found again by the record of what was made of what.
+            if arrived.converted is not None:
+                self._note(arrived.converted)
             self._write_sums(SUMS_SO_FAR)
-        self._watcher.done(name, self._sums[name], already=not bring)
-        return DeliveredFile(
-            name=name,
-            size=disk.size,
-            sha256=self._sums[name],
-            already=not bring,
-            resumed=resumed,
-            crc64nvme=crc64nvme,
+        self._watcher.done(image.name, arrived.sha256, already=there is not None)
+        file = DeliveredFile(
+            name=image.name,
+            size=arrived.size,
+            sha256=arrived.sha256,
+            already=there is not None,
+            resumed=arrived.resumed,
+            crc64nvme=arrived.crc64nvme,
+            read=arrived.read,
         )
+        return file, arrived
 
-    def _prove(self, disk: ManifestDisk, name: str) -> None:
-        """Prove the structure of what arrived, and that it is the disk that the manifest speaks of."""
-        try:
-            with self.place.open(name, size=disk.size) as source:
-                proof = prove_vhd(source, expected_capacity_bytes=None, boot_disk=disk.device == "0")
-        except ProofFailed as error:
-            raise DeliveryError(
-                f"{self.place.label}/{name} arrived whole, but is not a sound image: {error.detail}. It was proven in "
-                f"the bucket on {self.manifest.proven_at:%Y-%m-%d}: try once more, and report this if it comes out the "
-                "same."
-            ) from error
-        if (proof.virtual_size, proof.footer_uuid) != (disk.virtual_size, disk.footer_uuid):
-            raise DeliveryError(
-                f"{self.place.label}/{name} is another disk than the manifest's: it has {proof.virtual_size} bytes and "
-                f"the id {proof.footer_uuid}, where {disk.virtual_size} bytes and {disk.footer_uuid} were proven."
+    def _note(self, one: DeliveredDisk) -> None:
+        """Note an image in another format as soon as it is there, beside those that an earlier delivery noted."""
+        assert self._wanted.format is not None
+        body = self.place.read(CONVERSION)
+        noted = read_delivered(body, export_id=self.manifest.export_id, format_=self._wanted.format)
+        self.place.write(CONVERSION, self._told(list((noted | {one.device: one}).values())))
+
+    def _conversion(self, converted: list[DeliveredDisk]) -> DeliveredFile:
+        """Write what the images in another format were made of; where all were there already, it says so already."""
+        assert self._wanted.format is not None
+        there = self.place.read(CONVERSION)
+        noted = read_delivered(there, export_id=self.manifest.export_id, format_=self._wanted.format)
+        same = there is not None and list(noted.values()) == converted
+        return self._small(CONVERSION, there if same and there is not None else self._told(converted))
+
+    def _told(self, disks: list[DeliveredDisk]) -> bytes:
+        assert self._wanted.format is not None
+        return canonical_json(
+            DeliveredConversion(
+                export_id=self.manifest.export_id,
+                format=self._wanted.format,
+                made_at=self._clock(),
+                made_by=self._made_by,
+                disks=disks,
             )
+        )
 
     def _record(self) -> DeliveredFile:
         record = self.manifest.record
@@ -320,15 +401,43 @@ class Delivery:
             raise DeliveryError(f"{error} The images are in {self.place.label}.") from error
         return self._small(_file_name(record.key), body)
 
-    def _small(self, name: str, body: bytes) -> DeliveredFile:
-        """Write a small file whole."""
-        self._watcher.begins(name, len(body))
+    def _kits(self, images: list[Image], converted: list[DeliveredDisk]) -> list[DeliveredFile]:
+        """Write target kits below the images. What somebody changed in one stays as it is."""
+        from sealift.exports.delivery_kits import kits_below
+
+        kits = kits_below(
+            self._cos,
+            prefix=self._prefix,
+            manifest=self.manifest,
+            sums=self._sums,
+            converted=converted,
+            delivered={image.name for image in images},
+        )
+        self._remarks += kits.remarks
+        files, kept = [], []
+        for name, body in kits.files.items():
+            there = self.place.read(name)
+            if there is not None and there != body:
+                kept.append(name)
+            files.append(self._small(name, body if there is None else there, told=False))
+        if kept:
+            self._remarks.append(
+                f"{len(kept)} files of the kits are there with other contents and were left as they are, the first is "
+                f"{kept[0]}: they are of an earlier state of knowledge, or somebody changed them. Delete the kit's "
+                "folder to have it made anew."
+            )
+        return files
+
+    def _small(self, name: str, body: bytes, *, told: bool = True) -> DeliveredFile:
+        """Write a small file whole; those who watch need not be told of each of many."""
         already = self.place.read(name) == body
         if not already:
             self.place.write(name, body)
         self._sums[name] = digest(body).removeprefix("sha256:")
-        self._watcher.arrived(name, len(body))
-        self._watcher.done(name, self._sums[name], already=already)
+        if told:
+            self._watcher.begins(name, len(body))
+            self._watcher.arrived(name, len(body))
+            self._watcher.done(name, self._sums[name], already=already)
         return DeliveredFile(name=name, size=len(body), sha256=self._sums[name], already=already)
 
     def _write_sums(self, name: str) -> None:
@@ -346,6 +455,7 @@ def deliver(
     watcher: Watcher,
     how: How | None = None,
     made_by: str,
+    wanted: Wanted | None = None,
     clock: Clock = real_clock,
 ) -> tuple[Delivered, str]:
     """Bring one export to one place, compare it with what was read before, and note what was read for those who come.
@@ -354,6 +464,7 @@ def deliver(
 
     :param prefix: what all keys in the bucket begin with; may be empty.
     :param made_by: what delivers, for the proof.
+    :param wanted: what of the export; its images as they were exported if not given.
     :param clock: tells the time, in UTC.
     :returns: what is there, and what came of the note, in words; empty where there was nothing to note.
     :raises DeliveryError: as :meth:`Delivery.run`, or earlier readings contradict each other.
@@ -361,13 +472,23 @@ def deliver(
     bucket = manifest.bucket
     earlier = known_digests(manifest, read_proofs(cos, bucket=bucket, prefix=prefix, manifest=manifest))
     delivered = Delivery(
-        cos=cos, manifest=manifest, body=body, place=place, watcher=watcher, how=how, digests=earlier
+        cos=cos,
+        manifest=manifest,
+        body=body,
+        place=place,
+        watcher=watcher,
+        how=how,
+        digests=earlier,
+        wanted=wanted,
+        prefix=prefix,
+        made_by=made_by,
+        clock=clock,
     ).run()
     read = {one.name: one for one in delivered.files}
     new = [
         proven_bytes(disk, sha256=one.sha256, crc64nvme=one.crc64nvme)
         for disk in manifest.disks
-        if disk.key not in earlier and (one := read[file_name(disk)])
+        if disk.key not in earlier and (one := read.get(file_name(disk))) and one.size == disk.size
     ]
     if not new:
         return delivered, ""
@@ -397,7 +518,7 @@ def file_name(disk: ManifestDisk) -> str:
 
 def _file_name(key: str) -> str:
     name = key.rpartition("/")[2]
-    if names.key_safe(name) != name or name in (MANIFEST, SUMS, SUMS_SO_FAR, NOTES):
+    if names.key_safe(name) != name or name in (MANIFEST, CONVERSION, SUMS, SUMS_SO_FAR, NOTES):
         raise DeliveryError(
             f"The manifest names an object {key!r}, which Sealift does not write. Look at who wrote it."
         )

@@ -6,6 +6,7 @@ out what is there already: a folder is read, a bucket is asked for what it keeps
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from sealift.images.convert.pieces import FileSink, PieceSink
 from sealift.images.source import FileSource, RangeSource
 from sealift.transfer.aspera.download import begun
 from sealift.transfer.download import PART_SIZE, STREAMS
@@ -25,6 +27,8 @@ from sealift.transfer.pace import Pace
 from sealift.transfer.reading import OpensRanges, Remote
 from sealift.transfer.s3 import CopyToS3
 from sealift.transfer.s3_bucket import S3Bucket, S3Source, unquoted
+from sealift.transfer.upload import Upload
+from sealift.transfer.upload_targets import S3Target
 
 NOTES: Final = "delivery.json"
 """In a bucket: what was delivered there, so that a HEAD tells whether it is still the same."""
@@ -94,6 +98,10 @@ class Place(Protocol):
         """Bring an object into a file."""
         ...
 
+    def make(self, name: str, fill: Callable[[PieceSink], None]) -> str:
+        """Make a file, which is filled piece by piece, and return its SHA-256. Where that fails, nothing is left."""
+        ...
+
     def open(self, name: str, *, size: int) -> AbstractContextManager[RangeSource]:
         """Open a file for range reads."""
         ...
@@ -123,14 +131,17 @@ class FolderPlace:
             return None
 
     def write(self, name: str, body: bytes) -> None:
-        """See :class:`Place`. The file is flushed to disk before it gets its name."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f".{name}.new"
+        """See :class:`Place`. The file is flushed to disk before it gets its name; scripts may be run."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.new")
         with unfinished.open("wb") as file:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(unfinished, self.folder / name)
+        if path.suffix == ".sh":
+            unfinished.chmod(0o755)
+        os.replace(unfinished, path)
 
     def remove(self, name: str) -> None:
         """See :class:`Place`."""
@@ -169,6 +180,12 @@ class FolderPlace:
             arrived=arrived,
         )
         return Brought(sha256=done.sha256, crc64nvme=done.crc64nvme, resumed=done.resumed, checked="")
+
+    def make(self, name: str, fill: Callable[[PieceSink], None]) -> str:
+        """See :class:`Place`. The file gets its name once it is whole and flushed to disk."""
+        path = self.folder / name
+        fill(FileSink(path))
+        return digests_of_file(path).sha256
 
     def open(self, name: str, *, size: int) -> AbstractContextManager[RangeSource]:  # noqa: ARG002
         """See :class:`Place`."""
@@ -255,6 +272,24 @@ class S3Place:
             resumed=done.resumed,
             checked=f"compared there by {done.checked_by}",
         )
+
+    def make(self, name: str, fill: Callable[[PieceSink], None]) -> str:
+        """See :class:`Place` and :class:`sealift.transfer.upload.Upload`. Nothing touches this machine's disk."""
+        upload = Upload(target=S3Target(place=self._bucket, key=self.key(name)))
+        fill(upload)
+        done = upload.result
+        assert done is not None
+        sha256 = done.sha256 or self._read(name, size=done.size, etag=done.etag)
+        self._notes()[name] = {"sha256": sha256, "etag": done.etag, "checked_by": done.checked_by}
+        self.write(NOTES, json.dumps(self._notes(), indent=2, sort_keys=True).encode())
+        return sha256
+
+    def _read(self, name: str, *, size: int, etag: str) -> str:
+        """Compute the digest of a file whose first bytes came last."""
+        source, digest = S3Source(place=self._bucket, key=self.key(name), size=size, etag=etag), hashlib.sha256()
+        for at in range(0, size, PART_SIZE):
+            digest.update(source.read(at, min(PART_SIZE, size - at)))
+        return digest.hexdigest()
 
     def open(self, name: str, *, size: int) -> AbstractContextManager[RangeSource]:
         """See :class:`Place`."""

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from pydantic import BaseModel
 
 from sealift.exports.converting import Conversion
+from sealift.exports.delivery_images import DeliveredConversion
 from sealift.exports.doctor_models import Examination
 from sealift.exports.kits.models import FitReport
 from sealift.exports.manifest import Manifest
@@ -34,6 +35,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "wave-report": (WaveReport, "Report of a wave"),
     "proof": (LaterProof, "A later proof of an export"),
     "conversion": (Conversion, "An export's images in another format"),
+    "delivered-conversion": (DeliveredConversion, "Images that were delivered in another format (conversion.json)"),
     "examination": (Examination, "Report of the doctor"),
     "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }

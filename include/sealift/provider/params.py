@@ -329,6 +329,22 @@ def deliver_params(defaults: Mapping[str, Any], *, to: str, aws_conn_id: str) ->
             type=["string", "null"],
             title="Period",
         ),
+        "format": Param(
+            "exported",
+            "The images' format: as they were exported, or another one. What was not converted in the bucket before is "
+            "converted on its way.",
+            type="string",
+            enum=["exported", "vmdk", "qcow2", "vhd-fixed", "raw"],
+            title="Format",
+            section=_HOW,
+        ),
+        "kits": Param(
+            False,
+            "Put target kits below the images, in kits/: what other platforms' own tools take, and what would fail.",
+            type="boolean",
+            title="Target kits",
+            section=_HOW,
+        ),
         "streams": Param(
             4,
             "Range reads at a time, for each export.",

@@ -44,6 +44,7 @@ MODULES: Final = (
     "sealift.cos.client",
     "sealift.exports.converting",
     "sealift.exports.delivery",
+    "sealift.exports.delivery_kits",
     "sealift.exports.doctor",
     "sealift.exports.missing",
     "sealift.exports.proving_servers",

@@ -7,6 +7,7 @@ system inside the disks, and images in other formats, make them better. ``write_
 from __future__ import annotations
 
 from sealift.exports.kits.build import build_kits, fit_page, fit_report
+from sealift.exports.kits.making import converted_in_bucket, kits_of, kits_of_delivery
 from sealift.exports.kits.models import (
     ConvertedImage,
     DriverPlace,
@@ -33,8 +34,11 @@ __all__ = [
     "Written",
     "WrittenKits",
     "build_kits",
+    "converted_in_bucket",
     "fit_page",
     "fit_report",
+    "kits_of",
+    "kits_of_delivery",
     "write_kits",
     "write_kits_to_folder",
 ]

@@ -59,12 +59,14 @@ class ChooseExportsOperator(_Delivers):
         :returns: the batches.
         :raises InputError: nothing is named, what is named is not there, or there is no place to deliver to.
         """
+        from sealift.exports.delivery import Wanted
         from sealift.exports.errors import InputError
 
         params = self._params(context)
         to = str(params.get("to") or "")
         check_target(to)
         check_engine(to, str(params.get("engine") or "https"))
+        Wanted.of(format_=params.get("format"), kits=bool(params.get("kits")))
         wanted = [str(one) for one in params.get("exports") or []]
         found = self._named(params, wanted) if wanted else self._finished(params, context)
         if not found:
@@ -146,7 +148,7 @@ class DeliverExportOperator(_Delivers):
         :param context: the task's context.
         :returns: for each, its id, its place, its bytes and how many of them were brought.
         """
-        from sealift.exports.delivery import deliver, folder_of
+        from sealift.exports.delivery import Wanted, deliver, folder_of
         from sealift.exports.delivery_places import How
         from sealift.exports.errors import NoSuchExportError
         from sealift.exports.manifest import parse_manifest
@@ -155,6 +157,7 @@ class DeliverExportOperator(_Delivers):
 
         params = self._params(context)
         check_engine(str(params["to"]), str(params.get("engine") or "https"))
+        wanted = Wanted.of(format_=params.get("format"), kits=bool(params.get("kits")))
         cos = self._cos(params).client
         megabytes = params.get("limit_megabytes")
         how = How(
@@ -191,6 +194,7 @@ class DeliverExportOperator(_Delivers):
                 watcher=watcher,
                 how=how,
                 made_by=f"{context['ti'].dag_id} {context['ti'].run_id}",
+                wanted=wanted,
             )
             size = sum(one.size for one in done.files)
             self.log.info(
@@ -202,8 +206,9 @@ class DeliverExportOperator(_Delivers):
                 done.brought,
                 done.seconds,
             )
-            if noted:
-                self.log.info("%s", noted)
+            for one in (*done.remarks, noted):
+                if one:
+                    self.log.info("%s", one)
             delivered.append({"export_id": done.export_id, "place": done.place, "bytes": size, "brought": done.brought})
         events = context["outlet_events"]
         for outlet in self.outlets:
