@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -47,8 +48,8 @@ class Messy(Steps):
 
     def state(self) -> tuple[Any, ...]:
         """Everything in the bucket and the account, and every write that was ever made."""
-        objects = [one.model_dump() for one in self.cos.list(self.bucket, "")]
-        uploads = [one.model_dump() for one in self.cos.list_multipart_uploads(self.bucket, "")]
+        objects = [dataclasses.asdict(one) for one in self.cos.list(self.bucket, "")]
+        uploads = [dataclasses.asdict(one) for one in self.cos.list_multipart_uploads(self.bucket, "")]
         return objects, uploads, self.sandbox.templates(), self.sandbox.writes()
 
 
