@@ -113,6 +113,8 @@ class PartReader:
         self._pace = pace or Pace(bytes_per_second=None)
         self._retries = retries or Retries(max_attempts=TRIES)
         self._stop = stop
+        self.most = PIECE if self._pace.bytes_per_second is not None else None
+        """Bytes that may come at once where a rate is kept; None where as many as there are."""
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Read a part piece by piece.
@@ -217,7 +219,7 @@ class OpenPart:
         """
         while self.at < self._end:
             try:
-                count = self._opened().readinto(view)
+                count = self._opened().readinto(view[: self._reader.most])
             except CosError as error:
                 self._broke(error)
             else:
