@@ -13,7 +13,7 @@ from sealift.cos.errors import CosAuthError, CosError, CosTransientError, CosUnr
 from sealift.cos.iam import IamTokens
 from sealift.cos.retrying import Retries
 
-Fake = Any  # tests/cos/conftest.py's Fake
+Fake, Store = Any, Any  # tests/cos/conftest.py's
 
 KEY = "PLANTED+api/key="
 
@@ -128,3 +128,22 @@ def test_the_endpoint_may_be_a_bare_host(fake: Fake) -> None:
     assert tokens(fake, Time(), endpoint="https://iam.example/x/token").endpoint == "https://iam.example/x/token"
     with pytest.raises(ValueError, match="IAM endpoint"):
         tokens(fake, Time(), endpoint="iam.example")
+
+
+def test_a_proxy_and_a_bundle_of_requests_are_heeded(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    token = json.dumps({"access_token": "t", "expires_in": 3600}).encode()
+    fake.respond = lambda request: fake.Reply(body=token)
+    monkeypatch.setenv("http_proxy", fake.url)
+    assert tokens(fake, Time(), endpoint="http://iam.example").get_token() == "t"
+    assert fake.seen[-1].path == "http://iam.example/identity/token", "the proxy was asked"
+    assert tokens(fake, Time()).get_token() == "t"
+    assert fake.seen[-1].path == "/identity/token", "nothing on this machine is behind a proxy"
+
+
+def test_a_token_is_got_over_tls_only_where_the_certificate_is_trusted(tls_store: Store) -> None:
+    client = tls_store.client("manager")
+    assert client._connection._tokens.get_token()
+    with pytest.raises(CosUnreachableError, match="no trusted TLS connection"):
+        tls_store.client("manager", verify=True, max_attempts=1)._connection._tokens.get_token()

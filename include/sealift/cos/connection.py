@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from sealift.cos.direct import Direct, Reply, proxy_demanded
+from sealift.cos.direct import Direct, Reply
 from sealift.cos.errors import CosAuthError, CosError, CosPermissionError, CosTransientError
 from sealift.cos.iam import IamTokens
+from sealift.cos.network import proxy_demanded
 from sealift.cos.redact import Redactor
 from sealift.cos.signing import by_hmac, by_token
 from sealift.cos.streams import Guarded

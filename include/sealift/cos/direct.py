@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from sealift.cos.errors import CosError, CosTransientError
+from sealift.cos.network import trusting
 from sealift.cos.redact import Redactor
 from sealift.cos.signing import Signs
 from sealift.cos.verdict import Doing, error_of_reply, error_on_the_way
@@ -182,13 +183,20 @@ class Reply:
         return int(told) if told.isascii() and told.isdecimal() else None
 
     def read(self, most: int) -> bytes:
-        """Return the next bytes: as many as asked for, but where the reply ends or breaks off before."""
+        """Return the next bytes: as many as asked for, but where the reply ends or breaks off before.
+
+        :param most: how many.
+        """
         data = self._response.fp.read(min(most, self._left)) if self._left else b""
         self._passed(len(data))
         return data
 
     def readinto(self, view: memoryview) -> int:
-        """Read what is there, at least one byte, into memory; returns how many, 0 where the reply is over."""
+        """Read what is there, at least one byte, into memory.
+
+        :param view: where the bytes go.
+        :returns: how many came; 0 where the reply is over.
+        """
         if not self._left:
             return 0
         count = self._response.fp.readinto1(view[: self._left])
@@ -250,33 +258,3 @@ def _has_something_to_say(connection: http.client.HTTPConnection) -> bool:
         poll.register(connection.sock, select.POLLIN)
         return bool(poll.poll(0))
     return True
-
-
-def trusting(verify: bool | str) -> ssl.SSLContext:
-    """Make a TLS context that trusts what the SDK trusts.
-
-    :param verify: False for anything; True for the certificates of ``certifi``; or the path of a CA bundle.
-    :returns: the context.
-    :raises OSError: the bundle cannot be read.
-    """
-    # Neither the SDK nor urllib3 reads SSL_CERT_FILE, as ssl.create_default_context would without a bundle.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    bundle: Any = verify
-    if verify is True:
-        import certifi
-
-        bundle = certifi.where()
-    context.load_verify_locations(bundle)
-    return context
-
-
-def proxy_demanded() -> bool:
-    """Whether this machine's settings name any proxy, whatever for: then the SDK decides which requests take it."""
-    from urllib.request import getproxies
-
-    return any(name != "no" for name in getproxies())

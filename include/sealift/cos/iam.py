@@ -7,13 +7,19 @@ call that finds it old, and keeps using the old one as long as it is valid.
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
+import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from sealift.cos.errors import CosAuthError, CosError, CosTransientError, CosUnreachableError
+from sealift.cos.network import proxy_demanded, trusting
 from sealift.cos.redact import Redactor
 from sealift.cos.retrying import Retries
 
@@ -23,6 +29,7 @@ _GRANT = "urn:ibm:params:oauth:grant-type:apikey"
 _CLIENT = ("bx", "bx")
 # A token is renewed when this part of its life is left; IAM's live for an hour.
 _RENEW_AT = 0.2
+_LONGEST_REPLY = 1024 * 1024
 
 
 class IamTokens:
@@ -154,38 +161,82 @@ class IamTokens:
 
     def _post(self, **form: str) -> Mapping[str, Any]:
         """Ask the token endpoint, once, and return the fields of a reply that grants something."""
+        sent = {"grant_type": _GRANT, "apikey": self._api_key, **form}
+        # Where a proxy is set, or a CA bundle that only requests reads, it asks; to load it takes a tenth of a second.
+        demanded = proxy_demanded() or any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+        status, text = self._by_requests(sent) if demanded and not self._loopback else self._directly(sent)
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        return self._granted(status, body)
+
+    def _directly(self, form: Mapping[str, str]) -> tuple[int, bytes]:
+        parts = urlsplit(self.endpoint)
+        host, https = parts.hostname or "", parts.scheme == "https"
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        basic = base64.b64encode(":".join(_CLIENT).encode()).decode()
+        headers = {
+            "Accept": "application/json",
+            "Authorization": f"Basic {basic}",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        failure: CosError
+        connected = False
+        connection: http.client.HTTPConnection | None = None
+        try:
+            if https:
+                context = trusting(self._verify)
+                connection = http.client.HTTPSConnection(host, parts.port, timeout=self._timeout, context=context)
+            else:
+                connection = http.client.HTTPConnection(host, parts.port, timeout=self._timeout)
+            connection.connect()
+            connected = True
+            connection.request("POST", path, body=urlencode(form), headers=headers)
+            response = connection.getresponse()
+            text = response.read(_LONGEST_REPLY)
+            if response.length:
+                raise http.client.IncompleteRead(text, response.length)
+            return response.status, text
+        except (OSError, http.client.HTTPException) as error:
+            failure = self._not_reached(isinstance(error, ssl.SSLError)) if not connected else self._cut_short(error)
+        finally:
+            if connection is not None:
+                connection.close()
+        raise failure
+
+    def _by_requests(self, form: Mapping[str, str]) -> tuple[int, bytes]:
         import requests
         import urllib3.exceptions
 
         failure: CosError
         try:
             with requests.Session() as session:
-                session.trust_env = not self._loopback
                 response = session.post(
                     self.endpoint,
-                    data={"grant_type": _GRANT, "apikey": self._api_key, **form},
+                    data=form,
                     headers={"Accept": "application/json"},
                     auth=_CLIENT,
                     timeout=self._timeout,
                     verify=self._verify,
                     allow_redirects=False,
                 )
+                return response.status_code, response.content
         except requests.RequestException as error:
             # What comes after a connection was made says the same in requests' words, and something else in urllib3's.
             broke = any(isinstance(one, urllib3.exceptions.ProtocolError) for one in error.args)
             if isinstance(error, requests.ConnectionError) and not broke:
-                no_tls = isinstance(error, requests.exceptions.SSLError)
-                why = "no trusted TLS connection could be made" if no_tls else "no connection could be made"
-                failure = CosUnreachableError(f"IAM at {self.endpoint} cannot be reached: {why}")
+                failure = self._not_reached(isinstance(error, requests.exceptions.SSLError))
             else:
-                failure = CosTransientError(f"IAM at {self.endpoint} did not answer in full ({type(error).__name__})")
-        else:
-            try:
-                body = response.json()
-            except ValueError:
-                body = None
-            return self._granted(response.status_code, body)
+                failure = self._cut_short(error)
         raise failure
+
+    def _not_reached(self, no_tls: bool) -> CosError:
+        why = "no trusted TLS connection could be made" if no_tls else "no connection could be made"
+        return CosUnreachableError(f"IAM at {self.endpoint} cannot be reached: {why}")
+
+    def _cut_short(self, error: Exception) -> CosError:
+        return CosTransientError(f"IAM at {self.endpoint} did not answer in full ({type(error).__name__})")
 
     def _granted(self, status: int, body: Any) -> Mapping[str, Any]:
         fields: Mapping[str, Any] = body if isinstance(body, Mapping) else {}

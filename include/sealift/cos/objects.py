@@ -55,8 +55,12 @@ class Objects:
         return range_stream(opened, doing, start=start, length=length, if_match=if_match or None)
 
     def read(self, doing: Doing, *, start: int, length: int, if_match: str | None) -> bytes:
-        """Read a part of an object. Parameters and errors as for :meth:`open`.
+        """Read a part of an object. Errors as for :meth:`open`.
 
+        :param doing: which object, and what for.
+        :param start: the first byte, from 0.
+        :param length: how many bytes, at least one.
+        :param if_match: the ETag that the object must have, without quotes; empty or None for any.
         :returns: its bytes: as many as were asked for.
         """
         with self.open(doing, start=start, length=length, if_match=if_match) as stream:
@@ -66,9 +70,12 @@ class Objects:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_into(self, doing: Doing, view: memoryview, *, start: int, if_match: str | None) -> None:
-        """Read a part of an object into memory, which it fills. Otherwise as :meth:`read`.
+        """Read a part of an object into memory, which it fills. Errors as for :meth:`open`.
 
-        :param view: where the bytes go.
+        :param doing: which object, and what for.
+        :param view: where the bytes go: as many as it is long.
+        :param start: the first byte, from 0.
+        :param if_match: the ETag that the object must have, without quotes; empty or None for any.
         """
         with self.open(doing, start=start, length=len(view), if_match=if_match) as stream:
             stream.fill(view)
