@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -15,8 +16,9 @@ from click.testing import CliRunner, Result
 
 from sealift.cli import main
 from sealift.cli.amounts import amount
+from sealift.images import emulator
 from sealift.images.vhd_writer import write_dynamic_vhd
-from tests.images.servers import DATA_UUID, grub_code, make_ext, mbr_disk, server_files, write_tree
+from tests.images.servers import DATA_UUID, VERSION, grub_code, kernel, make_ext, mbr_disk, server_files, write_tree
 from tests.images.vmdk_files import stream_optimized
 
 MIB = 2**20
@@ -136,6 +138,24 @@ def test_a_server_that_cannot_start_is_not_whole(server: list[Path]) -> None:
     assert result.exit_code == 1, result.output
     assert "the server: not whole: " in result.output
     assert "BAD boot.loader" in result.output
+
+
+@pytest.mark.skipif(shutil.which(emulator.PROGRAM) is None, reason=f"{emulator.PROGRAM} is not installed")
+def test_a_login_with_a_kernel_that_was_handed_over_is_said_to_be_that(tmp_path: Path) -> None:
+    """Level L4 of a server whose boot loader shows nothing, and of one whose boot loader is lost."""
+    files = server_files()
+    files[f"boot/vmlinuz-{VERSION}"] = kernel(says="\r\nweb01 login: ")
+    root = make_ext(tmp_path / "root", tree=write_tree(tmp_path / "tree", files)).read_bytes()
+    good = mbr_disk([(0x83, root)], size=20 * MIB)
+    for data, status in ((good, 0), (bytes(440) + good[440:], 1)):
+        raw, image = tmp_path / "boot.raw", tmp_path / "boot.vhd"
+        raw.write_bytes(data)
+        write_dynamic_vhd(raw=raw, out=image, uuid=UUID(int=9), timestamp=datetime(2026, 1, 2, tzinfo=UTC))
+        result = prove("--level", "L4", "--skip-bytes", "--boot-time", "3", image)
+        assert result.exit_code == status, result.output
+        assert ("BAD boot.loader: disk 0: the first sector holds no code" in result.output) is bool(status)
+        assert "it starts: this proves its kernel and root file system" in result.output
+        assert "which proves the kernel and the root file system, but not the boot loader" in result.output
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -126,11 +127,13 @@ def debugfs(path: Path, request: str, *, write: bool = False) -> str:
     return run(tool("debugfs"), *(["-w"] if write else []), "-R", request, path)
 
 
-def newc(files: dict[str, bytes]) -> bytes:
-    """Return a cpio archive in the new ASCII format."""
+def newc(files: dict[str, bytes], *, folders: Sequence[str] = ()) -> bytes:
+    """Return a cpio archive in the new ASCII format, of programs where it has folders."""
     out = bytearray()
-    for number, (name, data) in enumerate([*files.items(), ("TRAILER!!!", b"")], 1):
-        fields = [number, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
+    everything = [*((name, b"") for name in folders), *files.items(), ("TRAILER!!!", b"")]
+    for number, (name, data) in enumerate(everything, 1):
+        mode = 0o40755 if name in folders else 0o100755 if folders else 0o100644
+        fields = [number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
         out += b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
         out += bytes(-len(out) % 4)
         out += data
@@ -151,13 +154,29 @@ def initramfs(modules: tuple[str, ...] = MODULES, *, microcode: bool = True) -> 
     return early + packed
 
 
+_SAYS = bytes.fromhex(
+    "fc baf803"  # cld; mov dx, 0x3f8
+    "66a12802 66c1e804 8ec0 31f6"  # mov eax, [0x228]; shr eax, 4; mov es, ax; xor si, si: the command line
+    "268a04 46 84c0 7403 ee ebf5"  # until a zero: mov al, es:[si]; inc si; out dx, al
+    "66833e1c0200 7403 b02b ee"  # if [0x21c], the size of the initramfs: '+'
+    "bea002 ac 84c0 7403 ee ebf8 f4 ebfd"  # mov si, what follows; until a zero: lodsb; out dx, al. hlt
+)
+
+
 def kernel(
-    version: str = VERSION, *, payload: bytes | None = None, appended: bytes = b"", sealed: bool = True
+    version: str = VERSION,
+    *,
+    payload: bytes | None = None,
+    appended: bytes = b"",
+    sealed: bool = True,
+    says: str = "",
 ) -> bytes:
     """Return what has the outside of a Linux kernel for x86.
 
     :param payload: the compressed kernel; by default random bytes in gzip.
     :param sealed: end with the checksum that the kernel's build adds.
+    :param says: a machine that starts it writes its command line to the serial port, ``+`` if there is an initramfs,
+        and then this; a processor does it in real mode, where a kernel's first part runs.
     :param appended: comes after what the header counts, as a signature does.
     """
     if payload is None:
@@ -174,6 +193,12 @@ def kernel(
     struct.pack_into("<H", head, 0x20E, 0x400)
     head[0x600 : 0x600 + 100] = f"{version} (somebody@somewhere) #1 SMP".encode().ljust(100, b"\0")
     struct.pack_into("<II", head, 0x248, 256, len(payload))
+    if says:
+        head[0x200:0x202] = b"\xeb\x6a"  # to 0x26c
+        head[0x211] = 1  # to be loaded high
+        struct.pack_into("<I", head, 0x22C, 0x7FFF_FFFF)
+        program = _SAYS + says.encode() + b"\0"
+        head[0x26C : 0x26C + len(program)] = program
     whole = bytes(head) + body
     if sealed:
         whole = whole[:-4] + struct.pack("<I", zlib.crc32(whole[:-4]) ^ 0xFFFF_FFFF)

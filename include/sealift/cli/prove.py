@@ -16,7 +16,9 @@ from sealift.cli.watching import watching
 from sealift.connections import ConnectionProblem
 
 if TYPE_CHECKING:
+    from sealift.images.content.content_proof import ContentProof
     from sealift.images.verdict import DiskProof, ProofFailed, ProofLevel
+    from sealift.images.virtual_disk import VirtualDisk
 
 WHOLE, NOT_WHOLE = 0, 1
 
@@ -26,7 +28,9 @@ WHOLE, NOT_WHOLE = 0, 1
     "mebibyte of each image. L2 reads every byte, and compares its SHA-256 with the one in a SHA256SUMS file "
     "beside the image, where there is one. L3 takes the images for the disks of one server, the one that it "
     "starts from first, and reads their file systems: whether these are whole and hold what the server needs to "
-    "start. L4 starts them in an emulated machine (qemu-system-x86_64) until a login prompt shows. Each level "
+    "start. L4 starts them in an emulated machine (qemu-system-x86_64) until a login prompt shows: by their own "
+    "boot loader, and if that shows none, with the kernel that it would take handed over, which proves all but the "
+    "boot loader; it says which. Each level "
     "includes the ones before it."
 )
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -46,6 +50,14 @@ WHOLE, NOT_WHOLE = 0, 1
 )
 @click.option("--skip-bytes", is_flag=True, help="Leave L2 out of L3 and L4: not every byte is read then.")
 @click.option("--screenshots", type=click.Path(path_type=Path), help="A new folder for what L4 saw.")
+@click.option(
+    "--boot-time",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each try of L4 may take. Emulation is ten to twenty times slower than a server.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image, and for the server.")
 def prove(
     images: tuple[Path, ...],
@@ -54,6 +66,7 @@ def prove(
     level: str,
     skip_bytes: bool,
     screenshots: Path | None,
+    boot_time: float,
     as_json: bool,
 ) -> None:
     """Prove image files: VHD (fixed, dynamic), VMDK (monolithicSparse, streamOptimized) and qcow2."""
@@ -90,17 +103,19 @@ def prove(
         if not as_json:
             _tell((check.passed, check.id, check.detail) for check in checks)
     if not bad and wanted > ProofLevel.L2:
-        bad = not _prove_server(images, wanted, screenshots=screenshots, as_json=as_json)
+        bad = not _prove_server(images, wanted, screenshots=screenshots, seconds=boot_time, as_json=as_json)
     sys.exit(NOT_WHOLE if bad else WHOLE)
 
 
-def _prove_server(images: Sequence[Path], level: ProofLevel, *, screenshots: Path | None, as_json: bool) -> bool:
+def _prove_server(
+    images: Sequence[Path], level: ProofLevel, *, screenshots: Path | None, seconds: float, as_json: bool
+) -> bool:
     """Prove the images as the disks of one server; say what was found, and whether it is good."""
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
     from sealift.images.boot_proof import prove_boot
-    from sealift.images.content.content_proof import prove_content
+    from sealift.images.content.handover import take_kernel
     from sealift.images.emulator import EmulatorError
     from sealift.images.proof import ProofFailed
     from sealift.images.source import FileSource, ImageFormatError
@@ -110,28 +125,27 @@ def _prove_server(images: Sequence[Path], level: ProofLevel, *, screenshots: Pat
     with ExitStack() as stack:
         try:
             disks = [open_disk(stack.enter_context(FileSource(path))) for path in images]
-            content = prove_content(disks)
-            if as_json:
-                click.echo(content.model_dump_json())
-            else:
-                click.echo(
-                    f"the server: {content.system.os_name or 'no known system'}, {content.bytes_read:,} bytes read"
-                )
-                _tell((True, one.id, one.detail) for one in content.checks)
-                for remark in content.remarks:
-                    click.echo(f"  --  {remark.id}: {remark.detail}")
+            content, failure = _prove_content(disks, level, as_json=as_json)
             if level is not ProofLevel.L4:
                 return True
             folder = screenshots or Path(stack.enter_context(TemporaryDirectory(prefix="sealift-boot-")))
             folder.mkdir(parents=True, exist_ok=True)
-            firmware: Any = "uefi" if content.starts_by_uefi else "bios"
+            firmware: Any = "uefi" if content and content.starts_by_uefi else "bios"
             boot = prove_boot(
-                disks, folder=folder, firmware=firmware, told=lambda words: click.echo(f"  ..  {words}", err=True)
+                disks,
+                folder=folder,
+                firmware=firmware,
+                direct=lambda place: take_kernel(disks, folder=place),
+                loader_needed=failure is None and not (content and content.starts_without_loader),
+                seconds=seconds,
+                told=lambda words: click.echo(f"  ..  {words}", err=True),
             )
             if as_json:
                 click.echo(boot.model_dump_json())
             else:
+                click.echo(f"it starts: this proves {boot.proves}")
                 _tell((True, one.id, one.detail) for one in boot.checks)
+            return failure is None
         except ProofFailed as error:
             if as_json:
                 _tell_failure("the server", error)
@@ -142,7 +156,37 @@ def _prove_server(images: Sequence[Path], level: ProofLevel, *, screenshots: Pat
         except (EmulatorError, ImageFormatError, OSError) as error:
             click.echo(f"the server: cannot be proven: {error}", err=True)
             return False
-    return True
+
+
+def _prove_content(
+    disks: Sequence[VirtualDisk], level: ProofLevel, *, as_json: bool
+) -> tuple[ContentProof | None, ProofFailed | None]:
+    """Prove what is on the disks, and say it. At L4 a server of which only the boot loader is damaged is started
+    nonetheless, to say whether the rest of it is good."""
+    from sealift.images.content.content_proof import prove_content
+    from sealift.images.proof import ProofFailed
+    from sealift.images.verdict import ProofLevel
+
+    try:
+        content = prove_content(disks)
+    except ProofFailed as error:
+        failed = {check.id for check in error.checks if not check.passed}
+        if level is not ProofLevel.L4 or not failed <= {"boot.loader", "boot.configuration"}:
+            raise
+        if as_json:
+            _tell_failure("the server", error)
+        else:
+            click.echo(f"the server: not whole: {error.detail}")
+            _tell((check.passed, check.id, check.detail) for check in error.checks)
+        return None, error
+    if as_json:
+        click.echo(content.model_dump_json())
+    else:
+        click.echo(f"the server: {content.system.os_name or 'no known system'}, {content.bytes_read:,} bytes read")
+        _tell((True, one.id, one.detail) for one in content.checks)
+        for remark in content.remarks:
+            click.echo(f"  --  {remark.id}: {remark.detail}")
+    return content, None
 
 
 def _tell_failure(what: str, error: ProofFailed) -> None:

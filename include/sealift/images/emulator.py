@@ -93,7 +93,8 @@ class Machine:
             "-no-user-config",
             "-no-reboot",
             "-snapshot",
-            *("-machine", "pc", "-accel", "tcg"),
+            # The processor that QEMU takes by itself is too old for RHEL 9 and what is built like it.
+            *("-machine", "pc", "-accel", "tcg", "-cpu", "max"),
             *("-m", str(self.memory_mib), "-smp", str(self.cpus)),
             *("-display", "none", "-vga", "std", "-nic", "none"),
             *("-serial", f"file:{_escaped(serial)}"),
@@ -108,7 +109,7 @@ class Machine:
             drive = f"id=disk{number},if=none,format=raw,file.driver=nbd,file.server.type=unix"
             words += ["-drive", f"{drive},file.server.path={_escaped(path)}"]
             device = "virtio-blk-pci" if self.bus == "virtio" else "ide-hd"
-            order = ",bootindex=0" if number == 0 else ""
+            order = ",bootindex=0" if number == 0 and self.direct is None else ""
             words += ["-device", f"{device},drive=disk{number}{order}"]
         if self.direct is not None:
             words += ["-kernel", str(self.direct.kernel), "-append", self.direct.command_line]
@@ -218,15 +219,20 @@ class Emulator:
 
     def _connect(self) -> None:
         deadline = time.monotonic() + _ANSWER_WITHIN
-        while not self._control.exists():
+        while self._socket is None:
             if not self.running:
                 raise self._ended()
             if time.monotonic() > deadline:
                 raise EmulatorError("QEMU was started but does not open its control socket.")
-            time.sleep(0.02)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_ANSWER_WITHIN)
-        self._socket.connect(str(self._control))
+            found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            found.settimeout(_ANSWER_WITHIN)
+            try:
+                found.connect(str(self._control))
+            except (FileNotFoundError, ConnectionRefusedError):  # not made yet, or made but nobody listens yet
+                found.close()
+                time.sleep(0.02)
+                continue
+            self._socket = found
         self._line()
         self._ask("qmp_capabilities")
 

@@ -72,6 +72,12 @@ class ContentProof(BaseModel):
         boot = self.system.boot
         return boot is not None and bool(boot.efi_loaders) and boot.mbr in ("none", "other")
 
+    @property
+    def starts_without_loader(self) -> bool:
+        """Whether there is nothing that a firmware could start: where the platform reads GRUB's configuration itself."""
+        boot = self.system.boot
+        return boot is not None and boot.mbr == "none" and not boot.efi_loaders
+
 
 def prove_content(
     disks: Sequence[RangeSource],
@@ -99,10 +105,10 @@ def prove_content(
     findings = Findings()
     reading = Reading(budget=DEEP_BUDGET if deep else BUDGET)
     cached = [CachedDisk(disk, reading=reading, name=f"disk {index}") for index, disk in enumerate(disks)]
-    letters = _letters(len(disks), boot_index, device_numbers)
+    letters = disk_letters(len(disks), boot_index, device_numbers)
     try:
         starts, volumes = find_volumes(findings, cached, boot_index=boot_index, letters=letters)
-        opened = [_open(findings, volume, deep=deep) for volume in volumes]
+        opened = open_volumes(findings, volumes, deep=deep)
         server = Server(starts=starts, opened=opened, boot_index=boot_index, letters=letters)
         system, mounted = read_system(findings, server, reading)
         if deep and mounted:
@@ -125,11 +131,26 @@ def prove_content(
     )
 
 
-def _letters(count: int, boot_index: int, device_numbers: Sequence[int] | None) -> list[str]:
-    """Return the letter that Linux gives each disk; empty where that is not known."""
+def disk_letters(count: int, boot_index: int, device_numbers: Sequence[int] | None) -> list[str]:
+    """Return the letter that Linux gives each disk; empty where that is not known.
+
+    :param count: of the disks.
+    :param boot_index: place of the disk that the server starts from.
+    :param device_numbers: as for :func:`prove_content`.
+    """
     if device_numbers is None:
         return ["a" if index == boot_index else "" for index in range(count)]
     return [_LETTERS[number] if 0 <= number < len(_LETTERS) else "" for number in device_numbers]
+
+
+def open_volumes(findings: Findings, volumes: Sequence[Volume], *, deep: bool = False) -> list[Opened]:
+    """Open and check what volumes hold.
+
+    :param findings: where checks and remarks go.
+    :param volumes: of all disks.
+    :param deep: as for :func:`prove_content`.
+    """
+    return [_open(findings, volume, deep=deep) for volume in volumes]
 
 
 def _open(findings: Findings, volume: Volume, *, deep: bool) -> Opened:

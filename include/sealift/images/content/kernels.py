@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from sealift.images.content import drivers
 from sealift.images.content.boot_loader import Configuration
 from sealift.images.content.facts import KernelFacts
 from sealift.images.content.initramfs import Initramfs, read_initramfs
-from sealift.images.content.kernel import KernelHeader, check_kernel_whole, read_kernel_header, version_key
+from sealift.images.content.kernel import KernelHeader, check_kernel_whole, read_kernel_header
+from sealift.images.content.kernel_files import KERNEL_NAME, booted_path, initramfs_beside, kernels_in_boot
 from sealift.images.file_systems.file_system import Place, Tree
 from sealift.images.file_systems.window import Reading
 from sealift.images.findings import Findings, some
 from sealift.images.source import ImageFormatError, ShortReadError
 
-MOST_KERNELS: Final = 16
 LARGEST_TOGETHER: Final = 768 * 1024 * 1024
 """Bytes of kernels and their initramfs that are read."""
 
 _OTHER_FORMS: Final = (b"\x7fELF", b"\x1f\x8b")
 """How kernels begin that only Xen starts: as programs, which may be compressed."""
-_KERNEL_NAME: Final = re.compile(r"(?:vmlinuz|bzImage|kernel)-(.+)$")
 
 
 class KernelReader:
@@ -53,9 +51,7 @@ class KernelReader:
 
     def _read(self) -> list[KernelFacts]:
         default = self._default_kernel()
-        names = [name for name in self._tree.names("/boot") if _KERNEL_NAME.match(name) and "rescue" not in name]
-        names.sort(key=version_key, reverse=True)
-        paths = [f"/boot/{name}" for name in names[:MOST_KERNELS]]
+        paths = kernels_in_boot(self._tree)
         if default and default.path not in paths:
             paths.append(default.path)
         if not paths:
@@ -78,7 +74,7 @@ class KernelReader:
         """Find the kernel that starts if nobody chooses another."""
         if self._default is None:
             return None
-        place = self._booted_path(self._default.kernel)
+        place = booted_path(self._tree, self._default.kernel)
         if place is None:
             self._findings.record(
                 "boot.kernel",
@@ -86,13 +82,6 @@ class KernelReader:
                 f"{self._where}: {self._default.title!r} starts {self._default.kernel}, which is not there",
             )
         return place
-
-    def _booted_path(self, path: str) -> Place | None:
-        """Find a path of the boot loader's, which begins at the root of the partition that holds /boot."""
-        path = re.sub(r"^\([^)]*\)|^\$\{?\w+\}?", "", path)
-        if not path.startswith("/"):
-            path = f"/{path}"
-        return self._tree.file(f"/boot{path}") or self._tree.file(path)
 
     def _kernel(self, place: Place, path: str, *, default: bool, whole: bool) -> KernelFacts | None:
         try:
@@ -105,7 +94,7 @@ class KernelReader:
             else:
                 self._findings.damaged("boot.kernel", error)
             return None
-        named = _KERNEL_NAME.match(path.rsplit("/", 1)[-1])
+        named = KERNEL_NAME.match(path.rsplit("/", 1)[-1])
         if named and header.version and named.group(1) != header.version:
             self._findings.remark("boot.kernel", f"{path} says that it is version {header.version}")
         version = header.version or (named.group(1) if named else "")
@@ -147,7 +136,7 @@ class KernelReader:
         place = None
         if default and self._default and self._default.initrds:
             for name in self._default.initrds:
-                place = self._booted_path(name)
+                place = booted_path(self._tree, name)
                 if place is None:
                     self._findings.record(
                         "boot.initramfs",
@@ -156,10 +145,7 @@ class KernelReader:
                     )
                     return name, None
         else:
-            folder = path.rsplit("/", 1)[0]
-            suffix = path.rsplit("/", 1)[-1].partition("-")[2] or version
-            for name in (f"initrd.img-{suffix}", f"initramfs-{suffix}.img", f"initrd-{suffix}", f"initramfs-{suffix}"):
-                place = place or self._tree.file(f"{folder}/{name}")
+            place = initramfs_beside(self._tree, path, version)
         if place is None:
             self._findings.remark(
                 "boot.initramfs", f"{path} has no initramfs: it starts only with what is built into it"
