@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ from sealift.exports.plan import PlanItem
 from sealift.exports.schemas import schema_text
 from sealift.exports.steps import Recorded, prove_and_record
 from sealift.exports.terms import SECOND_LOOK_SECONDS, Ended, Look
+from sealift.images.convert.files import convert_file
+from sealift.images.convert.formats import TargetFormat
 
 BUCKET = "sealift-exports"
 MANIFEST = "nightly/manifests/101/20261123T0200Z.json"
@@ -526,3 +529,57 @@ def test_what_was_seen_of_another_template_is_not_this_export_s(
     prove(template_ended=Ended(template_id=901, unfinished_at=whole - timedelta(seconds=15), over_at=whole))
 
     assert manifest_in(bucket).timing is None
+
+
+@pytest.fixture
+def other_formats(vhd_bytes: bytes, tmp_path: Path) -> dict[str, bytes]:
+    """The same disk as VMDKs and qcow2."""
+    made = {"vhd": vhd_bytes}
+    source = tmp_path / "disk.vhd"
+    source.write_bytes(vhd_bytes)
+    for into in (TargetFormat.VMDK, TargetFormat.QCOW2, TargetFormat.VMDK_SPARSE):
+        target = tmp_path / f"{into}.made"
+        convert_file(source, target, into=into)
+        made[into.value] = target.read_bytes()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("images", "formats", "told"),
+    [
+        (("vhd", "vhd"), ["vhd-dynamic", "vhd-dynamic"], "vhd"),
+        (("vmdk", "vmdk"), ["vmdk-stream", "vmdk-stream"], "vmdk"),
+        (("vmdk", "vmdk-sparse"), ["vmdk-stream", "vmdk-sparse"], "vmdk"),
+        (("qcow2", "qcow2"), ["qcow2", "qcow2"], "qcow2"),
+        (("vhd", "vmdk"), ["vhd-dynamic", "vmdk-stream"], "mixed"),
+    ],
+)
+@pytest.mark.parametrize("level", ["L1", "L2"])
+def test_the_manifest_tells_the_format_that_the_proof_found(
+    prove: Callable[..., Recorded],
+    bucket: Any,
+    item: PlanItem,
+    other_formats: dict[str, bytes],
+    images: tuple[str, ...],
+    formats: list[str],
+    told: str,
+    level: str,
+) -> None:
+    for key, image in zip(item.disk_keys, images, strict=True):
+        bucket.store(key, other_formats[image], etag=f"{image}-etag")
+    assert prove({"proof_level": level}).proof_level == level
+    manifest = manifest_in(bucket)
+    assert [disk.format for disk in manifest.disks] == formats
+    assert manifest.format == told
+    assert {disk.virtual_size for disk in manifest.disks} == {manifest.disks[0].virtual_size}
+    Draft202012Validator(json.loads(schema_text("manifest"))).validate(json.loads(canonical_json(manifest)))
+
+
+@pytest.mark.parametrize("image", ["vmdk", "vmdk-sparse", "qcow2"])
+def test_a_damaged_image_of_any_format_has_no_manifest(
+    prove: Callable[..., Recorded], bucket: Any, item: PlanItem, other_formats: dict[str, bytes], image: str
+) -> None:
+    bucket.store(item.disk_keys[0], other_formats[image][: len(other_formats[image]) // 2], etag="cut")
+    with pytest.raises(ProofError, match="is not a sound image"):
+        prove()
+    assert MANIFEST not in bucket.objects

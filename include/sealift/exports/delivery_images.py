@@ -38,7 +38,7 @@ class DeliversFrom(CosApi, OpensRanges, Protocol):
     """What a delivery needs of the object store."""
 
 
-THE_SAME: Final = {"vmdk-stream": TargetFormat.VMDK}
+THE_SAME: Final = {"vmdk-stream": TargetFormat.VMDK, "qcow2": TargetFormat.QCOW2}
 """Formats of exported images that are what somebody asks for by the name of a conversion."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,6 +11,9 @@ from sealift.exports.errors import LedgerError
 from sealift.exports.ports import CosApi
 
 SCHEMA_VERSION: Literal[1] = 1
+
+ImagesFormat = Literal["vhd", "vmdk", "qcow2", "mixed"]
+_FORMATS: Final[Mapping[str, ImagesFormat]] = {"vhd": "vhd", "vmdk": "vmdk", "qcow2": "qcow2"}
 
 
 class ManifestModel(BaseModel):
@@ -54,7 +58,9 @@ class ManifestDisk(ManifestModel):
     virtual_size: int = Field(gt=0, description="Size of the disk that the image holds, in bytes")
     capacity: float = Field(description="The captured disk's capacity, as the API gives it")
     units: str = Field(description="Units of capacity")
-    format: str = Field(description="vhd-dynamic or vhd-fixed")
+    format: str = Field(
+        description="The image's format, as its proof found it: vhd-dynamic, vhd-fixed, vmdk-stream, vmdk-sparse, qcow2"
+    )
     etag: str = Field(description="The object's ETag, without quotes; the proof read exactly this object")
     parts: int | None = Field(default=None, description="How many parts the object was uploaded in, by its ETag")
     part_size: int | None = Field(default=None, description="Bytes per part, where the store tells")
@@ -64,8 +70,10 @@ class ManifestDisk(ManifestModel):
     )
     sha256: str | None = Field(default=None, description="SHA-256 of the whole object, where it was read in full")
     uploaded_at: AwareDatetime = Field(description="When the object was completed (its Last-Modified)")
-    footer_uuid: str = Field(description="The VHD footer's unique id")
-    creator: str = Field(description="The program that made the VHD, by its footer")
+    footer_uuid: str = Field(
+        description="The VHD footer's unique id; of a VMDK its descriptor's, empty where the format has none"
+    )
+    creator: str = Field(description="The program that made the image, by its VHD footer or VMDK descriptor")
     partition_table: str = Field(description="mbr, gpt, or none with the reason")
     partitions: list[dict[str, Any]] = Field(default_factory=list, description="The partitions found")
     proof_level: str = Field(description="L0 to L4: how deep the image was checked")
@@ -145,7 +153,9 @@ class Manifest(ManifestModel):
     proven_at: AwareDatetime = Field(description="When the proof ended")
     bucket: str = Field(description="The bucket that holds the objects")
     region: str = Field(description="The bucket's region")
-    format: Literal["vhd", "vmdk"] = Field(description="Format of the images")
+    format: ImagesFormat = Field(
+        description="Format of the images, as their proofs found it; mixed where they are of several: see the disks"
+    )
     proof_level: str = Field(description="The lowest proof level of all disks")
     disks: list[ManifestDisk] = Field(min_length=1, description="The images, in the order of the disks")
     left_out: list[dict[str, str]] = Field(
@@ -180,6 +190,20 @@ class Manifest(ManifestModel):
             return (manifest.export_id, manifest.template.id, manifest.bucket, disks, manifest.record.digest)
 
         return substance(self) == substance(other)
+
+
+def format_of(disks: Sequence[ManifestDisk]) -> ImagesFormat:
+    """Say which format an export's images have.
+
+    A captured server leaves the API as VHDs. Of one that was made of an imported VMDK that is unconfirmed: IBM's page
+    on the export of image templates offers VMDK for those (ibm-cloud-docs/image-templates, export-image-ibm-cos), and
+    what the API then puts behind a key that ends in ``.vhd``, nobody has written down.
+
+    :param disks: the images, proven.
+    :returns: the format, without its variant; ``mixed`` where there are several.
+    """
+    found = {_FORMATS.get(disk.format.partition("-")[0], "mixed") for disk in disks}
+    return found.pop() if len(found) == 1 else "mixed"
 
 
 def parse_manifest(body: bytes, *, bucket: str, key: str) -> Manifest:

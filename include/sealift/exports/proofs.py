@@ -71,6 +71,9 @@ class ProvenTry(ProofModel):
 class ProvenBoot(ProofModel):
     """What starting the server in an emulated machine showed. What it wrote to its console is not kept."""
 
+    proves: Literal["the server", "its kernel and root file system", "nothing"] = Field(
+        description="What the login prompt proves: where the kernel was handed over, nothing of the boot loader"
+    )
     checks: list[ManifestCheck] = Field(description="What was checked, and found")
     tries: list[ProvenTry] = Field(description="Every start, in order; none where the server cannot be judged so")
     screenshot: str | None = Field(default=None, description="Key of the picture of its screen at the end of the last")

@@ -41,6 +41,7 @@ from sealift.exports.manifest import (
     ManifestRecord,
     ManifestRun,
     ManifestTemplate,
+    format_of,
     parse_manifest,
     read_manifest,
 )
@@ -49,7 +50,7 @@ from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
 from sealift.exports.record import ConfigurationRecord, build_record, parse_record
 from sealift.exports.settings import PlanSettings
 from sealift.exports.terms import SECOND_LOOK_SECONDS, Ended, Look
-from sealift.images.proof import DiskProof, KnownDigests, ProofFailed, ProofLevel, prove_vhd
+from sealift.images.proof import DiskProof, KnownDigests, ProofFailed, ProofLevel, prove_image
 from sealift.images.source import RangeSource
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def prove_and_record(
         proven_at=proven_at,
         bucket=bucket,
         region=settings.region,
-        format="vhd",
+        format=format_of(disks),
         proof_level=min(disk.proof_level for disk in disks),
         disks=disks,
         left_out=[{"device": one.device, "reason": one.reason} for one in item.left_out],
@@ -371,7 +372,7 @@ def _prove_disk(
     boot_disk = planned.device == "0"
     source = opener(bucket, info)
     try:
-        proof: DiskProof = prove_vhd(
+        proof: DiskProof = prove_image(
             source, expected_capacity_bytes=planned.capacity_bytes or None, boot_disk=boot_disk
         )
         if level >= ProofLevel.L2:

@@ -27,7 +27,7 @@ from sealift.exports.proofs import (
 from sealift.exports.proving import Progress, known_of
 from sealift.exports.proving_servers import ProvenServer, ServerImages, prove_server
 from sealift.images.bytes_proof import prove_bytes
-from sealift.images.proof import ProofFailed, ProofLevel, prove_vhd
+from sealift.images.proof import ProofFailed, ProofLevel, prove_image
 
 
 def prove_again(
@@ -79,7 +79,7 @@ def _prove(
     source = ObjectSource(client=cos, bucket=manifest.bucket, key=disk.key, info=info)
     boot_disk = disk.device == "0"
     try:
-        structure = prove_vhd(source, expected_capacity_bytes=None, boot_disk=boot_disk)
+        structure = prove_image(source, expected_capacity_bytes=None, boot_disk=boot_disk)
         if (structure.virtual_size, structure.footer_uuid) != (disk.virtual_size, disk.footer_uuid):
             raise ProofError(
                 f"{where}, is another disk than the manifest's: it has {structure.virtual_size} bytes and the id "

@@ -17,7 +17,8 @@ from sealift.exports.manifest import ManifestCheck, ManifestDisk
 from sealift.exports.ports import CosApi
 from sealift.exports.proofs import ProvenBoot, ProvenContent, ProvenTry, screen_key
 from sealift.images.boot_proof import BootProof, prove_boot
-from sealift.images.content.content_proof import prove_content
+from sealift.images.content.content_proof import ContentProof, prove_content
+from sealift.images.content.handover import take_kernel
 from sealift.images.emulator import EmulatorError
 from sealift.images.source import RangeSource
 from sealift.images.verdict import Check, ProofLevel
@@ -102,20 +103,23 @@ def prove_server(cos: CosApi, images: ServerImages, *, level: ProofLevel) -> Pro
         return ProvenServer(level=ProofLevel.L3, content=content, boot=None)
     if not proof.system.root_volume:
         words = "not started: its operating system is not one of those whose login prompt can be seen"
-        skipped = ProvenBoot(checks=[ManifestCheck(id="boot.login", detail=words)], tries=[])
+        skipped = ProvenBoot(proves="nothing", checks=[ManifestCheck(id="boot.login", detail=words)], tries=[])
         return ProvenServer(level=ProofLevel.L3, content=content, boot=skipped)
     disks = [virtual[boot_index], *(one for place, one in enumerate(virtual) if place != boot_index)]
-    boot = _start(cos, images, disks, by_uefi=proof.starts_by_uefi)
+    boot = _start(cos, images, disks, proof)
     return ProvenServer(level=ProofLevel.L4, content=content, boot=boot)
 
 
-def _start(cos: CosApi, images: ServerImages, disks: Sequence[RangeSource], *, by_uefi: bool) -> ProvenBoot:
+def _start(cos: CosApi, images: ServerImages, disks: Sequence[RangeSource], content: ContentProof) -> ProvenBoot:
+    """Start a server, the disk that it starts from first."""
     with tempfile.TemporaryDirectory(prefix="sealift-boot-") as folder:
         try:
             proof = prove_boot(
                 disks,
                 folder=Path(folder),
-                firmware="uefi" if by_uefi else "bios",
+                firmware="uefi" if content.starts_by_uefi else "bios",
+                direct=lambda place: take_kernel(disks, folder=place),
+                loader_needed=not content.starts_without_loader,
                 seconds=BOOT_SECONDS,
                 told=lambda words: log.info("%s: %s", images.hostname, words),
             )
@@ -125,6 +129,7 @@ def _start(cos: CosApi, images: ServerImages, disks: Sequence[RangeSource], *, b
                 "clear this task, which does not capture the server again; or choose a lower level for the next plan."
             ) from error
         return ProvenBoot(
+            proves=proof.proves,
             checks=_as_manifest_checks(proof.checks),
             tries=[
                 ProvenTry(

@@ -18,7 +18,7 @@ from sealift.exports.record import ConfigurationRecord
 NAME_MAX: Final = 50
 """Longest name of a server in a kit: with ``-data-12`` after it, every target takes it (the narrowest takes 63)."""
 
-EXPORTED: Final = ("vhd-dynamic", "vhd-fixed", "vmdk-stream", "vmdk-sparse")
+EXPORTED: Final = ("vhd-dynamic", "vhd-fixed", "vmdk-stream", "vmdk-sparse", "qcow2")
 """Formats that the account exports."""
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")

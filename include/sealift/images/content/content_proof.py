@@ -74,7 +74,7 @@ class ContentProof(BaseModel):
 
     @property
     def starts_without_loader(self) -> bool:
-        """Whether there is nothing that a firmware could start: where the platform reads GRUB's configuration itself."""
+        """Whether there is nothing for a firmware to start: the platform reads GRUB's configuration itself."""
         boot = self.system.boot
         return boot is not None and boot.mbr == "none" and not boot.efi_loaders
 
