@@ -67,6 +67,24 @@ def test_the_report_alone_writes_nothing(exported: Exported, call: Callable[...,
     assert {info.key for info in exported.cos.list(exported.bucket, "")} == before
 
 
+def test_kits_below_a_download_count_on_the_images_that_are_there(
+    exported: Exported, call: Callable[..., Result], tmp_path: Path
+) -> None:
+    """VMDKs that lie in the bucket are of no use to scripts that look for them in a folder without them."""
+    wanted = exported.other.hostname
+    converted = call("convert-export", wanted, "--into", "vmdk")
+    assert converted.exit_code == 0, converted.output
+    places = {}
+    for name, words in {"vhd": [], "vmdk": ["--format", "vmdk"]}.items():
+        downloaded = call("download", wanted, "--to", str(tmp_path / name), "--json", *words)
+        assert downloaded.exit_code == 0, downloaded.output
+        places[name] = Path(json.loads(downloaded.stdout)["place"]) / "kits" / "vmware"
+        result = call("kits", wanted, "--to", str(tmp_path / name), "--target", "vmware")
+        assert result.exit_code == 0, result.output
+    assert (places["vhd"] / "convert.sh").exists()
+    assert not (places["vmdk"] / "convert.sh").exists()
+
+
 def test_kits_go_below_the_disks_of_a_download(exported: Exported, call: Callable[..., Result], tmp_path: Path) -> None:
     wanted = exported.other.hostname
     early = call("kits", wanted, "--to", str(tmp_path))

@@ -230,6 +230,21 @@ def test_a_delivery_that_broke_off_keeps_what_was_made(export: Export, monkeypat
     compared(export, export.files("folder"), "qcow2")
 
 
+def test_a_conversion_leaves_alone_what_an_interrupted_download_of_that_name_left(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fixed VHD is called as the dynamic one is; a journal tells which bytes of the latter have arrived."""
+    left = {"disk-0.vhd.part": b"some bytes", "disk-0.vhd.journal": b"which ones"}
+    (export.folder / "to").mkdir()
+    for name, body in left.items():
+        (export.folder / "to" / name).write_bytes(body)
+    export.deliver("folder", "vhd-fixed")
+    files = export.files("folder")
+    assert {name: files[name] for name in left} == left
+    compared(export, files, "vhd-fixed")
+    assert not [name for name in files if "made" in name]
+
+
 def test_an_export_that_is_a_vmdk_already_is_not_converted_into_one(export: Export) -> None:
     for index in range(2):
         convert_file(export.folder / f"{index}.vhd", export.folder / f"{index}.vmdk", into=TargetFormat.VMDK)

@@ -184,7 +184,8 @@ class FolderPlace:
     def make(self, name: str, fill: Callable[[PieceSink], None]) -> str:
         """See :class:`Place`. The file gets its name once it is whole and flushed to disk."""
         path = self.folder / name
-        fill(FileSink(path))
+        # Not as a download of the same name is called, which may have been interrupted and whose journal is there.
+        fill(FileSink(path, unfinished=path.with_name(f"{name}.made.part")))
         return digests_of_file(path).sha256
 
     def open(self, name: str, *, size: int) -> AbstractContextManager[RangeSource]:  # noqa: ARG002

@@ -98,11 +98,12 @@ class FileSink:
     """A local file: written beside its place, flushed to disk, and renamed once it is whole. Zeros become holes.
 
     :param path: the file; one that is there is replaced once the new one is whole.
+    :param unfinished: what it is called until then; its name with ``.part`` behind if not given.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, unfinished: Path | None = None) -> None:
         self.path = Path(path)
-        self.unfinished = self.path.with_name(f"{self.path.name}.part")
+        self.unfinished = unfinished or self.path.with_name(f"{self.path.name}.part")
         self._fd: int | None = None
         self._at = 0
 
