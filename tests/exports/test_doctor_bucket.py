@@ -243,6 +243,17 @@ def test_many_strange_objects_make_one_finding_for_a_folder(world: World) -> Non
     assert (finding.objects, finding.bytes, len(finding.keys)) == (30, 300, KEYS_SHOWN)
 
 
+def test_what_a_conversion_that_broke_off_left_is_told_of_once_it_cannot_run_any_more(world: World) -> None:
+    folder = f"{PREFIX}/images/web-101/101-20261110T0200Z/converted/raw"
+    world.cos.put(f"{folder}/.disk-0.raw.parts/0a1b2c3d-08001", 10, at=NOW - timedelta(hours=23))
+    assert world.examine().findings == []
+    world.cos.put(f"{folder}/.disk-1.raw.parts/0a1b2c3d-08001", 10, at=NOW - timedelta(hours=25))
+    finding = one(world.examine())
+    assert finding.keys == [f"{folder}/.disk-1.raw.parts/0a1b2c3d-08001"]
+    assert "A conversion that broke off has left" in finding.what
+    assert "Convert again, which deletes it" in finding.do
+
+
 def test_a_key_that_would_play_with_a_terminal(world: World) -> None:
     key = f"{PREFIX}/images/\x1b[2Jgone"
     world.cos.put(key, 1)

@@ -11,8 +11,10 @@ _KIT_FILE = re.compile(
 )
 _CONVERTED_FILE = re.compile(
     rf"[A-Za-z0-9._-]+-(?P<guest>[1-9]\d*)/(?P=guest)-{PERIOD_PATTERN}/converted/[a-z][a-z0-9-]*/"
-    r"(?:disk-(?:0|[1-9]\d*)\.[a-z0-9]+|conversion\.json|\.disk-(?:0|[1-9]\d*)\.[a-z0-9]+\.parts/[0-9a-f]+-\d+)"
+    r"(?:disk-(?:0|[1-9]\d*)\.[a-z0-9]+|conversion\.json)"
 )
+
+_PIECE = re.compile(r"(?:.*/)?converted/[a-z][a-z0-9-]*/\.disk-(?:0|[1-9]\d*)\.[a-z0-9]+\.parts/[0-9a-f]+-\d+")
 
 
 def kit_key(*, images: str, target: str, name: str) -> str:
@@ -56,9 +58,18 @@ def is_kit_file(rest: str) -> bool:
 
 
 def is_converted_file(rest: str) -> bool:
-    """Say whether a converted disk, a piece of one that is being made, or the record lies at a key below ``images/``.
+    """Say whether a converted disk, or the record of a conversion, lies at a key below ``images/``.
 
     :param rest: the key behind :func:`sealift.exports.names.room_prefix`.
     :returns: False where nothing of ours would be written there.
     """
     return _CONVERTED_FILE.fullmatch(rest) is not None
+
+
+def is_piece_of_conversion(key: str) -> bool:
+    """Say whether an intermediate object of a conversion lies at a key: it is there while one runs.
+
+    :param key: the key.
+    :returns: False where it is something else; see :mod:`sealift.transfer.upload_layout`.
+    """
+    return _PIECE.fullmatch(key) is not None

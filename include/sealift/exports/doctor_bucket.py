@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from sealift.cos.models import ObjectInfo
 from sealift.exports import beside, names
@@ -82,6 +83,10 @@ class Folder:
         )
 
 
+CONVERTING_AT_MOST: Final = timedelta(days=1)
+"""So long an intermediate object of a conversion may be one of a conversion that runs."""
+
+
 class Strange:
     """Objects at keys that Sealift does not write, by the folder that they lie in."""
 
@@ -109,9 +114,15 @@ class Strange:
         :param now: the present time.
         :returns: one finding for each folder.
         """
-        do = "No manifest names them, and Sealift never reads them. Look at who wrote them; delete or move them."
+        stranger = "No manifest names them, and Sealift never reads them. Look at who wrote them; delete or move them."
         for _, (count, size, last, keys) in sorted(self._folders.items()):
-            if count == 1:
+            do = stranger
+            if beside.is_piece_of_conversion(keys[0]):
+                if now - last < CONVERTING_AT_MOST:
+                    continue
+                what = f"A conversion that broke off has left {shown(keys[0])}."
+                do = "Nothing needs it. Convert again, which deletes it, or delete it."
+            elif count == 1:
                 what = f"Sealift does not write an object at the key {shown(keys[0])}."
             else:
                 what = f"{count} objects lie at keys that Sealift does not write, as {shown(keys[0])}."
@@ -129,7 +140,7 @@ class Strange:
             yield Finding(
                 kind=Kind.STRANGE_OBJECTS,
                 what=f"{self._more[0]} more objects lie in other folders at keys that Sealift does not write.",
-                do=do,
+                do=stranger,
                 objects=self._more[0],
                 bytes=self._more[1],
             )
