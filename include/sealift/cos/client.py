@@ -32,7 +32,7 @@ from sealift.cos.errors import (
 )
 from sealift.cos.fasp import RECEIVER, FaspConnection, ask_connection, ask_token
 from sealift.cos.iam import DEFAULT_ENDPOINT, IamTokens
-from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome
+from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome, unquoted
 from sealift.cos.multipart import Multipart
 from sealift.cos.redact import Redactor
 from sealift.cos.regions import (
@@ -42,6 +42,7 @@ from sealift.cos.regions import (
     location_constraint_for,
     region_of_location_constraint,
 )
+from sealift.cos.removing import Removing
 from sealift.cos.retrying import Retries
 from sealift.cos.streams import RangeStream
 from sealift.cos.verdict import Doing
@@ -307,7 +308,7 @@ class CosClient:
         info = ObjectInfo(
             key=key,
             size=reply["ContentLength"],
-            etag=_unquoted(reply["ETag"]),
+            etag=unquoted(reply["ETag"]),
             last_modified=reply["LastModified"].astimezone(UTC),
             crc64nvme=reply.get("ChecksumCRC64NVME"),
             version_id=reply.get("VersionId"),
@@ -337,7 +338,7 @@ class CosClient:
                 yield ObjectInfo(
                     key=one["Key"],
                     size=one["Size"],
-                    etag=_unquoted(one["ETag"]),
+                    etag=unquoted(one["ETag"]),
                     last_modified=one["LastModified"].astimezone(UTC),
                 )
             token = reply.get("NextContinuationToken")
@@ -412,10 +413,8 @@ class CosClient:
         body = self.read(bucket, key)
         if body is None:
             return None
-        try:
+        with contextlib.suppress(ValueError):
             return json.loads(body)
-        except ValueError:
-            pass
         raise CosError(f"object {key} in bucket {bucket} is not JSON", bucket=bucket, key=key)
 
     def read_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str | None = None) -> bytes:
@@ -552,6 +551,11 @@ class CosClient:
         """Uploads in parts."""
         return Multipart(call=self._call, head=self.head)
 
+    @property
+    def removing(self) -> Removing:
+        """Conditional replacement, protection and versions of objects."""
+        return Removing(call=self._call, read=self.read)
+
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there is deleted already.
 
@@ -591,7 +595,3 @@ class CosClient:
         if doing.bucket is not None:
             params["Bucket"] = doing.bucket
         return self._connection.call(operation, doing, **params)
-
-
-def _unquoted(etag: str) -> str:
-    return etag.removeprefix("W/").strip('"')
