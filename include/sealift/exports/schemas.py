@@ -22,6 +22,8 @@ from sealift.exports.plan import Plan, WaveSlice
 from sealift.exports.proofs import LaterProof
 from sealift.exports.record import ConfigurationRecord
 from sealift.exports.report import RunReport, WaveReport
+from sealift.exports.retention.models import DryRun, Result
+from sealift.exports.retention.rules import RetentionRules
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -35,6 +37,9 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "proof": (LaterProof, "A later proof of an export"),
     "conversion": (Conversion, "An export's images in another format"),
     "examination": (Examination, "Report of the doctor"),
+    "retention-rules": (RetentionRules, "Rules of retention"),
+    "retention": (DryRun, "Dry run of retention: what would go, and why"),
+    "retention-result": (Result, "What came of a dry run of retention"),
     "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }
 

@@ -21,6 +21,7 @@ class ExportFacts:
     :param bytes: all of its objects together.
     :param objects: how many there are.
     :param etag: its manifest's ETag.
+    :param images: what the keys of its images begin with, without a slash at the end.
     :param sound: the objects are those that the manifest names.
     :param held: somebody holds this export.
     :param removing: its manifest is marked: it is being removed, and no export any more.
@@ -35,6 +36,7 @@ class ExportFacts:
     bytes: int = 0
     objects: int = 0
     etag: str = ""
+    images: str = ""
     sound: bool = True
     held: bool = False
     removing: bool = False

@@ -105,6 +105,11 @@ class RetentionRules(RulesModel):
 
     rules: list[KeepRule] = Field(min_length=1, max_length=1000, description="The rules, in the order of their weight")
     timezone: str = Field(default="UTC", description="Time zone in which days, weeks, months and years begin")
+    versions: Literal["keep", "delete"] = Field(
+        default="keep",
+        description="In a bucket that keeps versions: keep leaves them to its lifecycle rules, and frees no bytes "
+        "itself; delete deletes all versions of what goes",
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -119,6 +124,11 @@ class RetentionRules(RulesModel):
     def zone(self) -> zoneinfo.ZoneInfo:
         """The time zone."""
         return zoneinfo.ZoneInfo(self.timezone)
+
+    @property
+    def asks_for_proofs(self) -> bool:
+        """Whether it matters what was proven after the manifests were written."""
+        return any(one.proof_level != "L1" or one.proof_max_age is not None for one in self.rules)
 
     @property
     def asks_for_tags(self) -> bool:
