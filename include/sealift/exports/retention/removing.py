@@ -212,7 +212,9 @@ class Remover:
             template=going.template_id is not None,
         )
         marked = canonical_json(manifest.model_copy(update={"removal": mark}))
-        self._cos.put(self._bucket, note, canonical_json({"retention_id": mark.retention_id}))
+        if not begun or self._cos.head(self._bucket, note) is None:
+            # Not written anew where it is: under a retention policy that would be refused, or protect it once more.
+            self._cos.put(self._bucket, note, canonical_json({"retention_id": mark.retention_id}))
         if not begun:
             self._mark(going, marked, etag, note)
         try:
@@ -321,7 +323,7 @@ class Remover:
 
     def _forget(self, note: str) -> None:
         with contextlib.suppress(CosPermissionError):  # a note alone does no harm
-            self._cos.delete(self._bucket, note)
+            self._delete_key(note, 0)
 
     def _objects(self, going: GoingExport) -> list[GoingObject]:
         listed = objects_at(self._cos, self._bucket, prefix=self._prefix, images=going.images, export=going.export_id)
