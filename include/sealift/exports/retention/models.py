@@ -178,6 +178,11 @@ class Result(RetentionModel):
         return sum(one.bytes for one in self.outcomes)
 
     @property
+    def unfinished(self) -> list[Outcome]:
+        """What was begun and is to be taken up."""
+        return [one for one in self.outcomes if one.done is Done.UNFINISHED]
+
+    @property
     def left(self) -> list[Outcome]:
         """What the rules let go and something did not: another run may, or somebody has to look."""
         return [one for one in self.outcomes if one.done in (Done.UNFINISHED, Done.REFUSED, Done.PROTECTED)]
