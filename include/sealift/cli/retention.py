@@ -217,6 +217,8 @@ def show(dry_run: DryRun) -> None:
             f"goes: image template {two.template_id} of {two.export_id}  {two.hostname}, {size_words(two.bytes)} "
             f"({two.why})"
         )
+    for orphan in dry_run.orphans:
+        click.echo(f"goes: {orphan.kind} of {orphan.export_id or orphan.upload_key}, {size_words(orphan.bytes)}")
     for three in dry_run.protected:
         end = f"until {three.until:%Y-%m-%d %H:%M} UTC" if three.until else "without an end"
         held = " by a legal hold" if three.legal_hold else ""
@@ -230,6 +232,6 @@ def show(dry_run: DryRun) -> None:
         click.echo("The bucket keeps versions: what goes is billed until its lifecycle rules delete the versions.")
     click.echo(
         f"{dry_run.summary}: {size_words(dry_run.bytes_freed)} in the bucket, and "
-        f"{size_words(dry_run.template_bytes_freed)} of image templates beside those of the exports that go."
+        f"{size_words(dry_run.template_bytes_freed)} of image templates whose exports do not go."
     )
     click.echo(f"Dry run {dry_run.retention_id}. Nothing was changed. To carry it out: --apply {dry_run.retention_id}")

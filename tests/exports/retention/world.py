@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sealift.classic.errors import ClassicNotFoundError
-from sealift.classic.models import Guest, Template
+from sealift.classic.models import Guest, GuestState, Template
 from sealift.cos.errors import CosPermissionError
-from sealift.cos.models import BucketGuards, ObjectInfo, ObjectVersion, Protection, PutOutcome
+from sealift.cos.models import BucketGuards, MultipartUpload, ObjectInfo, ObjectVersion, Protection, PutOutcome
 from sealift.exports import names
 from sealift.exports.jsontext import digest
 from sealift.exports.retention.applying import apply_dry_run
@@ -75,6 +75,9 @@ class Account:
     def template_states(self, ids: Collection[int]) -> dict[int, Template]:
         return {one: self.templates[one] for one in ids if one in self.templates}
 
+    def guest_states(self, ids: Collection[int]) -> dict[int, GuestState]:
+        return {}
+
     def delete_template(self, template_id: int) -> None:
         if template_id in self.refusals:
             raise self.refusals[template_id]
@@ -102,11 +105,26 @@ class Bucket:
         self.protected: dict[str, Protection] = {}
         self.found_guards = BucketGuards()
         self.heads: list[str] = []
+        self.uploads: list[MultipartUpload] = []
         self.clock: Callable[[], datetime] = lambda: NOW
 
     @property
     def removing(self) -> Bucket:
         return self
+
+    @property
+    def multipart(self) -> Bucket:
+        return self
+
+    def list_multipart_uploads(self, bucket: str, prefix: str) -> Sequence[MultipartUpload]:
+        return [one for one in self.uploads if one.key.startswith(prefix)]
+
+    def upload_size(self, bucket: str, upload: MultipartUpload) -> tuple[int, int]:
+        return 2, 5000
+
+    def abort(self, bucket: str, upload: MultipartUpload) -> None:
+        left = [one for one in self.uploads if one.upload_id != upload.upload_id]
+        self.switch(f"abort {upload.key}", lambda: setattr(self, "uploads", left))
 
     def info(self, key: str) -> ObjectInfo:
         body, at = self.objects[key]

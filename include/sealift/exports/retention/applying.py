@@ -17,6 +17,7 @@ from sealift.exports.retention import keys
 from sealift.exports.retention.deciding import decide
 from sealift.exports.retention.gathering import gather
 from sealift.exports.retention.models import Done, DryRun, Outcome, Result
+from sealift.exports.retention.orphans import remove_orphans
 from sealift.exports.retention.ports import Account, Store
 from sealift.exports.retention.removing import Remover
 
@@ -40,6 +41,7 @@ def apply_dry_run(dry_run: DryRun, *, cos: Store, classic: Account, clock: Clock
     :raises sealift.cos.errors.CosError: the bucket cannot be looked at, or the key was refused.
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
     """
+    remover = Remover(dry_run, cos=cos, classic=classic, clock=clock)
     wanted = {one.guest_id for one in dry_run.exports} | {one.guest_id for one in dry_run.templates}
     outcomes: list[Outcome] = []
     if wanted:
@@ -52,7 +54,6 @@ def apply_dry_run(dry_run: DryRun, *, cos: Store, classic: Account, clock: Clock
             guest_ids=wanted,
         )
         verdicts = {one.facts.server.id: one for one in decide(facts.servers, rules=dry_run.rules, now=clock())}
-        remover = Remover(dry_run, cos=cos, classic=classic, clock=clock)
         for going in dry_run.exports:
             outcomes.append(remover.export(going, verdicts.get(going.guest_id)))
             if tell is not None:
@@ -61,6 +62,10 @@ def apply_dry_run(dry_run: DryRun, *, cos: Store, classic: Account, clock: Clock
             outcomes.append(remover.template(lone, verdicts.get(lone.guest_id)))
             if tell is not None:
                 tell(outcomes[-1])
+    for outcome in remove_orphans(dry_run, remover, cos=cos, classic=classic, now=clock()):
+        outcomes.append(outcome)
+        if tell is not None:
+            tell(outcome)
     _sweep_notes(cos, dry_run, clock)
     result = Result(retention_id=dry_run.retention_id, applied_at=clock(), outcomes=outcomes)
     return _keep_result(cos, dry_run, result)
@@ -92,8 +97,8 @@ def read_result(cos: Store, *, bucket: str, prefix: str, retention_id: str) -> R
 def _keep_result(cos: Store, dry_run: DryRun, result: Result) -> Result:
     """Write the result; what an earlier try removed is said to be removed, not to be gone."""
     earlier = read_result(cos, bucket=dry_run.bucket, prefix=dry_run.prefix, retention_id=dry_run.retention_id)
-    before = {(one.export_id, one.template_id): one for one in earlier.outcomes} if earlier else {}
-    merged = [_merged(one, before.get((one.export_id, one.template_id))) for one in result.outcomes]
+    before = {one.identity: one for one in earlier.outcomes} if earlier else {}
+    merged = [_merged(one, before.get(one.identity)) for one in result.outcomes]
     result = result.model_copy(update={"outcomes": merged})
     key = keys.result_key(prefix=dry_run.prefix, retention_id=dry_run.retention_id)
     cos.put(dry_run.bucket, key, compact_json(result.model_dump(mode="json")))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 
 from pydantic import ValidationError
 
-from sealift.cos.models import ObjectInfo, Protection, PutOutcome
+from sealift.cos.models import Protection, PutOutcome
 from sealift.exports import names
 from sealift.exports.errors import LedgerError, NoSuchExportError
 from sealift.exports.jsontext import compact_json
@@ -16,6 +15,8 @@ from sealift.exports.retention import keys
 from sealift.exports.retention.deciding import ExportVerdict, ServerVerdict, Why, decide
 from sealift.exports.retention.gathering import Gathered, gather
 from sealift.exports.retention.models import DryRun, GoingExport, GoingObject, GoingTemplate, Guards, ProtectedExport
+from sealift.exports.retention.objects import objects_at
+from sealift.exports.retention.orphans import find_orphans
 from sealift.exports.retention.ports import Account, Store
 from sealift.exports.retention.rules import RetentionRules
 
@@ -97,6 +98,9 @@ def make_dry_run(
         templates_seen=seen_templates,
         exports=exports,
         templates=templates,
+        orphans=find_orphans(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rule=rules.orphans, now=now)
+        if rules.orphans is not None
+        else [],
         protected=protected,
         kept=_in_order(kept),
         kept_templates=_in_order(kept_templates),
@@ -177,21 +181,6 @@ def _length(found: tuple[str, Protection]) -> tuple[bool, bool, float]:
     protection = found[1]
     until = protection.until.timestamp() if protection.until else 0.0
     return protection.endless, protection.legal_hold, until
-
-
-def objects_at(cos: Store, bucket: str, *, prefix: str, images: str, export: str) -> Iterator[ObjectInfo]:
-    """List every object of an export but its manifest: images, record, kits, converted images, later proofs.
-
-    :param cos: the object store.
-    :param bucket: the bucket.
-    :param prefix: what all keys begin with; may be empty.
-    :param images: what the keys of its images begin with.
-    :param export: the export id.
-    :returns: the objects.
-    """
-    guest_id, period = names.parse_export_id(export)
-    yield from cos.list(bucket, f"{images}/")
-    yield from cos.list(bucket, names.proofs_prefix(prefix=prefix, guest_id=guest_id, period=period))
 
 
 def keep_dry_run(cos: Store, dry_run: DryRun) -> DryRun:

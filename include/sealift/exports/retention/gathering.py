@@ -287,11 +287,20 @@ def _templates(found: Iterable[Template], only: set[int] | None) -> dict[int, li
                 id=one.id,
                 export_id=export,
                 created_at=_aware(one.create_date),
-                bytes=int(sum(child.block_devices_disk_space_total or 0 for child in one.children)),
+                bytes=template_size(one),
                 busy=bool(one.transactions_left) or one.transaction is not None,
             )
         )
     return by_guest
+
+
+def template_size(template: Template) -> int:
+    """Say how large an image template is, in all of its data centers together.
+
+    :param template: the image template.
+    :returns: bytes, by the account.
+    """
+    return int(sum(child.block_devices_disk_space_total or 0 for child in template.children))
 
 
 def _aware(moment: datetime | None) -> datetime | None:

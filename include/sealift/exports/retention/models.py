@@ -67,6 +67,28 @@ class GoingTemplate(RetentionModel):
     bytes: int = Field(ge=0, description="Its size in all data centers, by the account")
 
 
+class GoingOrphan(RetentionModel):
+    """Something without an export, as the doctor finds it, that goes."""
+
+    kind: str = Field(description="The doctor's kind of finding")
+    what: str = Field(description="What it is, in a sentence")
+    export_id: str | None = Field(default=None, description="The export that it was made for")
+    guest_id: int | None = Field(default=None, description="The virtual server's id")
+    hostname: str | None = Field(default=None, description="Its host name, where something tells it")
+    since: AwareDatetime | None = Field(default=None, description="When it was made or last written")
+    template_id: int | None = Field(default=None, description="The image template that goes")
+    objects: list[GoingObject] = Field(default_factory=list, description="The objects that go")
+    upload_key: str | None = Field(default=None, description="Key of the unfinished upload that is aborted")
+    upload_id: str | None = Field(default=None, description="Its id")
+    bytes: int = Field(default=0, ge=0, description="Its size")
+
+    @property
+    def identity(self) -> tuple[str, str | None, int | None, str | None, str | None]:
+        """What tells it from others."""
+        first = self.objects[0].key if self.objects else None
+        return (self.kind, self.export_id, self.template_id, self.upload_id, first)
+
+
 class ProtectedExport(RetentionModel):
     """An export that the rules let go and that the object store does not let be deleted yet."""
 
@@ -94,6 +116,9 @@ class DryRun(RetentionModel):
     templates_seen: int = Field(ge=0, description="Image templates of these servers that were looked at")
     exports: list[GoingExport] = Field(description="The exports that go, by server, oldest first")
     templates: list[GoingTemplate] = Field(description="The image templates that go though their exports are kept")
+    orphans: list[GoingOrphan] = Field(
+        default_factory=list, description="What goes without being an export, where the rules say so"
+    )
     protected: list[ProtectedExport] = Field(
         default_factory=list, description="Exports that would go, were they not protected by the object store"
     )
@@ -106,17 +131,20 @@ class DryRun(RetentionModel):
         """Bytes that become free in the bucket at once; none where it keeps versions and these are left to it."""
         if self.guards.versions and self.rules.versions == "keep":
             return 0
-        return sum(one.bytes for one in self.exports)
+        objects = sum(info.size for one in self.orphans for info in one.objects)
+        uploads = sum(one.bytes for one in self.orphans if one.upload_id is not None)
+        return sum(one.bytes for one in self.exports) + objects + uploads
 
     @property
     def template_bytes_freed(self) -> int:
-        """Bytes of image templates that go though their exports are kept, by the account."""
-        return sum(one.bytes for one in self.templates)
+        """Bytes of image templates that go without an export, by the account."""
+        orphans = sum(one.bytes for one in self.orphans if one.template_id is not None)
+        return sum(one.bytes for one in self.templates) + orphans
 
     @property
     def size(self) -> int:
-        """How many exports and image templates go."""
-        return len(self.exports) + len(self.templates)
+        """How many exports, image templates and orphans go."""
+        return len(self.exports) + len(self.templates) + len(self.orphans)
 
     @property
     def summary(self) -> str:
@@ -125,7 +153,7 @@ class DryRun(RetentionModel):
         return (
             f"{len(self.exports)} of {self.exports_seen} exports and {going} of {self.templates_seen} image templates "
             f"of {self.servers} servers go"
-        )
+        ) + (f", and {len(self.orphans)} orphans" if self.orphans else "")
 
 
 class Done(StrEnum):
@@ -151,11 +179,17 @@ class Outcome(RetentionModel):
     """What came of one export or image template that was to go."""
 
     export_id: str = Field(description="The export")
-    template_id: int | None = Field(default=None, description="The image template, where the export is kept")
+    template_id: int | None = Field(default=None, description="The image template, where it goes without an export")
+    upload_id: str | None = Field(default=None, description="The unfinished upload; then the export may be its key")
     done: Done = Field(description="What came of it")
     words: str = Field(default="", description="What the account or the store said, or what changed")
     objects: int = Field(default=0, ge=0, description="Objects that were deleted")
     bytes: int = Field(default=0, ge=0, description="Bytes of these")
+
+    @property
+    def identity(self) -> tuple[str, int | None, str | None]:
+        """What tells it from others of the same dry run."""
+        return (self.export_id, self.template_id, self.upload_id)
 
 
 class Result(RetentionModel):

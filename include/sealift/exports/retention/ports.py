@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sealift.classic.models import Guest, Template
-from sealift.cos.models import BucketGuards, ObjectVersion, Protection
+from sealift.classic.models import Guest, GuestState, Template
+from sealift.cos.models import BucketGuards, MultipartUpload, ObjectVersion, Protection
 from sealift.exports.ports import CosApi
 
 if TYPE_CHECKING:
@@ -28,8 +28,21 @@ class RemovingApi(Protocol):
     def delete_version(self, bucket: str, key: str, version_id: str) -> None: ...
 
 
+class UploadsApi(Protocol):
+    """The call that aborts an upload; see :class:`sealift.cos.multipart.Multipart`."""
+
+    def abort(self, bucket: str, upload: MultipartUpload) -> None: ...
+
+
 class Store(CosApi, Protocol):
     """The object store."""
+
+    def list_multipart_uploads(self, bucket: str, prefix: str) -> Iterable[MultipartUpload]: ...
+
+    def upload_size(self, bucket: str, upload: MultipartUpload) -> tuple[int, int]: ...
+
+    @property
+    def multipart(self) -> UploadsApi: ...
 
     @property
     def removing(self) -> RemovingApi: ...
@@ -41,6 +54,8 @@ class Account(Protocol):
     def list_guests(self, *, object_filter: dict[str, Any] | None = None) -> list[Guest]: ...
 
     def templates_with_prefix(self, prefix: str) -> list[Template]: ...
+
+    def guest_states(self, ids: Collection[int]) -> dict[int, GuestState]: ...
 
     def template_states(self, ids: Collection[int]) -> dict[int, Template]: ...
 

@@ -30,16 +30,20 @@ from sealift.exports.manifest import Manifest, ManifestRemoval, is_marked, parse
 from sealift.exports.ports import Clock
 from sealift.exports.retention import keys
 from sealift.exports.retention.deciding import ServerVerdict, Why
-from sealift.exports.retention.dry_run import objects_at
 from sealift.exports.retention.models import Done, DryRun, GoingExport, GoingObject, GoingTemplate, Outcome
+from sealift.exports.retention.objects import objects_at
 from sealift.exports.retention.ports import Account, Store
 
 _MARK_STANDS: Final = " Its manifest stays marked: the next run takes it up."
 _NOT_THE_SAME: Final = "Its manifest is not the one that the dry run saw."
 
 
-class _Stop(Exception):  # noqa: N818 - it ends one removal, for a reason
-    """One removal cannot go on."""
+class Stop(Exception):  # noqa: N818 - it ends one removal, for a reason
+    """One removal cannot go on.
+
+    :param done: what came of it.
+    :param words: why.
+    """
 
     def __init__(self, done: Done, words: str) -> None:
         super().__init__(words)
@@ -91,7 +95,7 @@ class Remover:
         done, words = Done.REMOVED, ""
         try:
             self._remove(going, verdict, deleted)
-        except _Stop as stop:
+        except Stop as stop:
             done, words = stop.done, stop.words
         except (CosAuthError, ClassicAuthError):
             raise
@@ -111,9 +115,9 @@ class Remover:
         try:
             self._check_lone_template(going, verdict)
             if self._state_of(going.template_id, going.export_id) is None:
-                raise _Stop(Done.GONE, "It was deleted already.")
-            self._delete_template(going.template_id)
-        except _Stop as stop:
+                raise Stop(Done.GONE, "It was deleted already.")
+            self.delete_template(going.template_id)
+        except Stop as stop:
             done, words = stop.done, stop.words
         except ClassicAuthError:
             raise
@@ -127,11 +131,11 @@ class Remover:
         its = [one for one in verdict.templates if one.template.id == going.template_id] if verdict else []
         exports = [one for one in verdict.exports if one.export.export_id == going.export_id] if verdict else []
         if not exports or exports[0].export.etag != going.manifest_etag:
-            raise _Stop(Done.CHANGED, _NOT_THE_SAME)
+            raise Stop(Done.CHANGED, _NOT_THE_SAME)
         if not its:
-            raise _Stop(Done.GONE, "It was deleted already.")
+            raise Stop(Done.GONE, "It was deleted already.")
         if its[0].keep or its[0].why is not Why.PROVEN_AND_OLDER:
-            raise _Stop(Done.KEPT_NOW, f"It is kept by now: {its[0].why.value}.")
+            raise Stop(Done.KEPT_NOW, f"It is kept by now: {its[0].why.value}.")
 
     def _read(self, going: GoingExport) -> tuple[Manifest, str] | None:
         """Read the manifest and its ETag, if it is what the dry run saw, or that with the mark of this dry run."""
@@ -142,29 +146,29 @@ class Remover:
         try:
             manifest = parse_manifest(body, bucket=self._bucket, key=going.manifest_key)
         except LedgerError as error:
-            raise _Stop(Done.CHANGED, error.message) from error
+            raise Stop(Done.CHANGED, error.message) from error
         mark = manifest.removal
         begun = (
             mark is not None and mark.retention_id == self._dry_run.retention_id and mark.etag == going.manifest_etag
         )
         if manifest.export_id != going.export_id or not (begun or info.etag == going.manifest_etag):
-            raise _Stop(Done.CHANGED, _NOT_THE_SAME)
+            raise Stop(Done.CHANGED, _NOT_THE_SAME)
         return manifest, info.etag
 
     def _check_rules(self, going: GoingExport, verdict: ServerVerdict | None) -> None:
         """Hold the rules against what is there now: a hold, a proof, an export that was lost may have changed it."""
         its = [one for one in verdict.exports if one.export.export_id == going.export_id] if verdict else []
         if verdict is None or not its or its[0].export.etag != going.manifest_etag:
-            raise _Stop(Done.CHANGED, _NOT_THE_SAME)
+            raise Stop(Done.CHANGED, _NOT_THE_SAME)
         if its[0].keep:
-            raise _Stop(Done.KEPT_NOW, f"It is kept by now: {', '.join(one.value for one in its[0].why)}.")
+            raise Stop(Done.KEPT_NOW, f"It is kept by now: {', '.join(one.value for one in its[0].why)}.")
         with_it = [
             one.template.id
             for one in verdict.templates
             if one.why is Why.EXPORT_GOES and one.template.export_id == going.export_id
         ]
         if with_it not in ([], [going.template_id]):
-            raise _Stop(Done.CHANGED, "Its image template is not the one that the dry run saw.")
+            raise Stop(Done.CHANGED, "Its image template is not the one that the dry run saw.")
 
     def _check_objects(self, going: GoingExport, *, begun: bool) -> None:
         """Nothing may be there that the dry run did not see; and all that it saw, where nothing was deleted yet."""
@@ -172,22 +176,27 @@ class Remover:
         there = set(self._objects(going))
         if there - planned or (not begun and planned - there):
             strange = min((one.key for one in there ^ planned), default="")
-            raise _Stop(Done.CHANGED, f"Its objects are not those that the dry run saw, as {strange}.")
+            raise Stop(Done.CHANGED, f"Its objects are not those that the dry run saw, as {strange}.")
 
-    def _check_template(self, going: GoingExport, *, begun: bool) -> None:
-        if going.template_id is None:
-            return
-        state = self._state_of(going.template_id, going.export_id)
+    def check_template(self, template_id: int, export: str, *, begun: bool) -> None:
+        """See that an image template is the one that is meant, and that nothing is being done with it.
+
+        :param template_id: the image template.
+        :param export: the export that its name must tell.
+        :param begun: its deletion may have been begun.
+        :raises Stop: it has another name, or something is being done with it.
+        """
+        state = self._state_of(template_id, export)
         if state is not None and (state.transactions_left or state.transaction is not None):
             if begun:
                 words = "Something is being done with its image template, which may be its deletion."
-                raise _Stop(Done.UNFINISHED, words + _MARK_STANDS)
-            raise _Stop(Done.KEPT_NOW, "Something is being done with its image template.")
+                raise Stop(Done.UNFINISHED, words + _MARK_STANDS)
+            raise Stop(Done.KEPT_NOW, "Something is being done with its image template.")
 
     def _state_of(self, template_id: int, export: str) -> Template | None:
         state = self._classic.template_states([template_id]).get(template_id)
         if state is not None and state.name != names.template_name(export):
-            raise _Stop(Done.CHANGED, f"The image template {template_id} is named {state.name!r} now.")
+            raise Stop(Done.CHANGED, f"The image template {template_id} is named {state.name!r} now.")
         return state
 
     # Steps
@@ -198,13 +207,14 @@ class Remover:
         found = self._read(going)
         if found is None:
             self._forget(note)
-            raise _Stop(Done.GONE, "It was removed already.")
+            raise Stop(Done.GONE, "It was removed already.")
         manifest, etag = found
         begun = manifest.removal is not None
         if not begun:
             self._check_rules(going, verdict)
         self._check_objects(going, begun=begun)
-        self._check_template(going, begun=begun)
+        if going.template_id is not None:
+            self.check_template(going.template_id, going.export_id, begun=begun)
         mark = manifest.removal or ManifestRemoval(
             retention_id=self._dry_run.retention_id,
             marked_at=self._clock(),
@@ -222,12 +232,12 @@ class Remover:
                 self._check_survivor(verdict)
                 self._check_hold(guest_id, period)
             if going.template_id is not None:
-                self._delete_template(going.template_id)
+                self.delete_template(going.template_id)
                 deleted.template = True
             self._delete_objects(going, deleted)
-        except _Stop as stop:
+        except Stop as stop:
             if begun or not deleted.nothing or stop.done is Done.UNFINISHED:
-                raise _Stop(stop.done, stop.words + _MARK_STANDS) from stop
+                raise Stop(stop.done, stop.words + _MARK_STANDS) from stop
             self._unmark(going, manifest, marked, note)
             raise
         self._delete_manifest(going, marked)
@@ -238,10 +248,10 @@ class Remover:
             replaced = self._cos.removing.put_if_match(self._bucket, going.manifest_key, marked, etag=etag)
         except CosPermissionError as error:
             self._forget(note)
-            raise _Stop(Done.PROTECTED, f"Its manifest cannot be marked: {error}.") from error
+            raise Stop(Done.PROTECTED, f"Its manifest cannot be marked: {error}.") from error
         if not replaced:
             self._forget(note)
-            raise _Stop(Done.CHANGED, _NOT_THE_SAME)
+            raise Stop(Done.CHANGED, _NOT_THE_SAME)
 
     def _unmark(self, going: GoingExport, manifest: Manifest, marked: bytes, note: str) -> None:
         """Take the mark back: nothing of the export was deleted."""
@@ -260,13 +270,19 @@ class Remover:
                 body = self._cos.read(self._bucket, key)
                 if body is not None and not is_marked(body):
                     return
-        raise _Stop(Done.KEPT_NOW, "The proven export that was to stay is being removed itself.")
+        raise Stop(Done.KEPT_NOW, "The proven export that was to stay is being removed itself.")
 
     def _check_hold(self, guest_id: int, period: str) -> None:
         if self._cos.head(self._bucket, keys.hold_key(prefix=self._prefix, guest_id=guest_id, period=period)):
-            raise _Stop(Done.KEPT_NOW, "Somebody holds it by now.")
+            raise Stop(Done.KEPT_NOW, "Somebody holds it by now.")
 
-    def _delete_template(self, template_id: int) -> None:
+    def delete_template(self, template_id: int) -> None:
+        """Have the account delete an image template; one that is gone is deleted already.
+
+        :param template_id: the image template.
+        :raises Stop: the account refused, or its answer was lost.
+        :raises ClassicAuthError: the account refused the key.
+        """
         try:
             self._classic.delete_template(template_id)
         except ClassicNotFoundError:
@@ -275,34 +291,40 @@ class Remover:
             state = self._classic.template_states([template_id]).get(template_id)
             if state is not None and not state.transactions_left:
                 words = f"Whether the image template {template_id} is being deleted is not known: {error}."
-                raise _Stop(Done.UNFINISHED, words) from error
+                raise Stop(Done.UNFINISHED, words) from error
         except ClassicActiveTransactionError as error:
             words = f"Something is being done with the image template {template_id}: {error}."
-            raise _Stop(Done.REFUSED, words) from error
+            raise Stop(Done.REFUSED, words) from error
         except ClassicAuthError:
             raise
         except ClassicError as error:
             kind = Done.UNFINISHED if error.retryable else Done.REFUSED
-            raise _Stop(kind, f"The image template {template_id} cannot be deleted: {error}.") from error
+            raise Stop(kind, f"The image template {template_id} cannot be deleted: {error}.") from error
 
     def _delete_objects(self, going: GoingExport, deleted: _Deleted) -> None:
         for one in self._objects(going):
             self._delete(one, going, deleted)
         left = self._objects(going)
         if left:
-            raise _Stop(Done.UNFINISHED, f"{left[0].key} was written meanwhile.")
+            raise Stop(Done.UNFINISHED, f"{left[0].key} was written meanwhile.")
 
     def _delete(self, one: GoingObject, going: GoingExport, deleted: _Deleted) -> None:
         if one not in going.objects:
-            raise _Stop(Done.UNFINISHED, f"{one.key} was written meanwhile.")
+            raise Stop(Done.UNFINISHED, f"{one.key} was written meanwhile.")
         try:
-            deleted.bytes += self._delete_key(one.key, one.size)
+            deleted.bytes += self.delete_key(one.key, one.size)
         except CosPermissionError as error:
-            raise _Stop(Done.PROTECTED, f"{one.key} cannot be deleted: {error}.") from error
+            raise Stop(Done.PROTECTED, f"{one.key} cannot be deleted: {error}.") from error
         deleted.objects += 1
 
-    def _delete_key(self, key: str, size: int) -> int:
-        """Delete an object, and return how many bytes became free."""
+    def delete_key(self, key: str, size: int) -> int:
+        """Delete an object, with all of its versions where the rules say so.
+
+        :param key: the object.
+        :param size: its bytes.
+        :returns: how many bytes became free.
+        :raises CosPermissionError: it is protected, or the key may not delete it.
+        """
         if not self._all_versions:
             self._cos.delete(self._bucket, key)
             return 0 if self._dry_run.guards.versions else size
@@ -314,16 +336,16 @@ class Remover:
 
     def _delete_manifest(self, going: GoingExport, marked: bytes) -> None:
         if self._cos.read(self._bucket, going.manifest_key) != marked:
-            raise _Stop(Done.CHANGED, "Its manifest was changed while its objects were deleted. Look at who wrote it.")
+            raise Stop(Done.CHANGED, "Its manifest was changed while its objects were deleted. Look at who wrote it.")
         try:
-            self._delete_key(going.manifest_key, 0)
+            self.delete_key(going.manifest_key, 0)
         except CosPermissionError as error:
             words = f"Its objects are deleted, and its manifest cannot be yet: {error}."
-            raise _Stop(Done.PROTECTED, words + _MARK_STANDS) from error
+            raise Stop(Done.PROTECTED, words + _MARK_STANDS) from error
 
     def _forget(self, note: str) -> None:
         with contextlib.suppress(CosPermissionError):  # a note alone does no harm
-            self._delete_key(note, 0)
+            self.delete_key(note, 0)
 
     def _objects(self, going: GoingExport) -> list[GoingObject]:
         listed = objects_at(self._cos, self._bucket, prefix=self._prefix, images=going.images, export=going.export_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -96,6 +96,20 @@ class KeepRule(RulesModel):
         return None if self.keep_within_days is None else timedelta(days=self.keep_within_days)
 
 
+OrphanKind = Literal["orphan-template", "broken-template", "duplicate-templates", "half-export", "unfinished-upload"]
+
+
+class OrphanRule(RulesModel):
+    """When what sealift doctor finds may go."""
+
+    after_days: float = Field(ge=1, le=36_525, description="It goes once it is so many days old")
+    kinds: list[OrphanKind] = Field(
+        default_factory=lambda: list(get_args(OrphanKind)),
+        min_length=1,
+        description="Findings that go; all if not given",
+    )
+
+
 def _document(value: Any) -> Any:
     return {"rules": value} if isinstance(value, list) else value
 
@@ -105,6 +119,7 @@ class RetentionRules(RulesModel):
 
     rules: list[KeepRule] = Field(min_length=1, max_length=1000, description="The rules, in the order of their weight")
     timezone: str = Field(default="UTC", description="Time zone in which days, weeks, months and years begin")
+    orphans: OrphanRule | None = Field(default=None, description="When orphans that the doctor finds go; null: never")
     versions: Literal["keep", "delete"] = Field(
         default="keep",
         description="In a bucket that keeps versions: keep leaves them to its lifecycle rules, and frees no bytes "

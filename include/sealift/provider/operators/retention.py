@@ -99,6 +99,7 @@ class DryRunRetentionOperator(BaseOperator, Linked):
             f"Image template {one.template_id} of {one.export_id} of {one.hostname} goes ({one.why})."
             for one in made.templates
         ]
+        lines += [f"{one.kind} goes, {one.bytes} bytes: {one.what}" for one in made.orphans]
         for line in lines[:SHOWN]:
             self.log.info("%s", line)
         if len(lines) > SHOWN:
