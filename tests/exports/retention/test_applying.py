@@ -452,3 +452,18 @@ class Doctored:
 
     def findings(self, now: datetime) -> Sequence[Finding]:
         return examine(classic=self, cos=self, bucket=BUCKET, prefix=PREFIX, now=now).findings
+
+
+def test_a_dry_run_names_so_many_and_the_next_one_the_rest(world: World) -> None:
+    for days in range(1, 10):
+        world.export(101, days)
+    rules = keep(keep_last=2).model_copy(update={"at_most": 3})
+    left = []
+    for number in range(1, 5):
+        dry_run = world.dry_run(rules, name=f"r-{number}")
+        left.append((len(dry_run.exports), dry_run.kept.get("later", 0), dry_run.kept_templates.get("later", 0)))
+        world.apply(dry_run)
+
+    assert left == [(3, 4, 4), (3, 1, 1), (1, 0, 0), (0, 0, 0)]
+    assert len(world.classic.templates) == 1
+    assert len(list(ledger.manifests(world.cos, bucket=BUCKET, prefix=PREFIX))) == 2

@@ -68,6 +68,8 @@ class Why(StrEnum):
     """The manifest names another image template."""
     PROTECTED = "protected"
     """The object store does not let it be deleted yet."""
+    LATER = "later"
+    """It goes, and the dry run is full: the next one names it."""
     NOT_KEPT = "not-kept"
     """No part of the rule keeps it."""
     BEING_REMOVED = "being-removed"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -12,13 +14,15 @@ from sealift.exports import names
 from sealift.exports.errors import LedgerError, NoSuchExportError
 from sealift.exports.jsontext import compact_json
 from sealift.exports.retention import keys
-from sealift.exports.retention.deciding import ExportVerdict, ServerVerdict, Why, decide
+from sealift.exports.retention.deciding import ExportVerdict, ServerVerdict, TemplateVerdict, Why, decide
 from sealift.exports.retention.gathering import Gathered, gather
 from sealift.exports.retention.models import DryRun, GoingExport, GoingObject, GoingTemplate, Guards, ProtectedExport
 from sealift.exports.retention.objects import objects_at
 from sealift.exports.retention.orphans import find_orphans
 from sealift.exports.retention.ports import Account, Store
 from sealift.exports.retention.rules import RetentionRules
+
+_LOOKERS: Final = 8
 
 
 def make_dry_run(
@@ -49,43 +53,18 @@ def make_dry_run(
     guards = Guards.model_validate(cos.removing.guards(bucket).model_dump())
     facts = gathered or gather(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rules=rules)
     looker = _Looker(cos, bucket, prefix, now, guarded=guards.object_lock or guards.retention_policy)
-    exports: list[GoingExport] = []
-    templates: list[GoingTemplate] = []
-    protected: list[ProtectedExport] = []
-    kept: Counter[str] = Counter()
-    kept_templates: Counter[str] = Counter()
-    seen = seen_templates = 0
+    tally = _Tally(rules.at_most)
     for verdict in decide(facts.servers, rules=rules, now=now):
-        seen += len(verdict.exports)
-        seen_templates += len(verdict.templates)
-        stays: set[str] = set()
-        for one in verdict.exports:
-            found = None if one.keep else looker.look(verdict, one)
-            if found is None:
-                kept[one.why[0]] += 1
-            elif isinstance(found, ProtectedExport):
-                protected.append(found)
-                stays.add(found.export_id)
-                kept[Why.PROTECTED] += 1
-            else:
+        tally.take(verdict)
+    exports: list[GoingExport] = []
+    protected: list[ProtectedExport] = []
+    with ThreadPoolExecutor(_LOOKERS) as pool:
+        for found in pool.map(lambda pair: looker.look(*pair), tally.going):
+            if isinstance(found, GoingExport):
                 exports.append(found)
-        etags = {one.export.export_id: one.export.etag for one in verdict.exports}
-        for two in verdict.templates:
-            if two.keep or two.template.export_id in stays:
-                kept_templates[Why.PROTECTED if two.template.export_id in stays else two.why] += 1
-            elif two.why is not Why.EXPORT_GOES:
-                templates.append(
-                    GoingTemplate(
-                        template_id=two.template.id,
-                        export_id=two.template.export_id,
-                        guest_id=verdict.facts.server.id,
-                        hostname=verdict.facts.server.hostname,
-                        rule=verdict.rule.name if verdict.rule else None,
-                        why=two.why,
-                        manifest_etag=etags[two.template.export_id],
-                        bytes=two.template.bytes,
-                    )
-                )
+            else:
+                protected.append(found)
+    tally.keep_protected({one.export_id for one in protected})
     return DryRun(
         retention_id=retention_id,
         made_at=now,
@@ -94,22 +73,79 @@ def make_dry_run(
         rules=rules,
         guards=guards,
         servers=len(facts.servers),
-        exports_seen=seen,
-        templates_seen=seen_templates,
+        exports_seen=tally.seen,
+        templates_seen=tally.seen_templates,
         exports=exports,
-        templates=templates,
+        templates=tally.templates,
         orphans=find_orphans(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rule=rules.orphans, now=now)
         if rules.orphans is not None
         else [],
         protected=protected,
-        kept=_in_order(kept),
-        kept_templates=_in_order(kept_templates),
+        kept=_in_order(tally.kept),
+        kept_templates=_in_order(tally.kept_templates),
         unreadable=facts.unreadable,
     )
 
 
 def _in_order(counts: Counter[str]) -> dict[str, int]:
     return {one.value: counts[one] for one in Why if counts[one]}
+
+
+class _Tally:
+    """Counts what is kept, and takes down what goes, up to a number."""
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self.seen = self.seen_templates = 0
+        self.going: list[tuple[ServerVerdict, ExportVerdict]] = []
+        self.templates: list[GoingTemplate] = []
+        self.kept: Counter[str] = Counter()
+        self.kept_templates: Counter[str] = Counter()
+        self._with_exports: set[str] = set()
+
+    def take(self, verdict: ServerVerdict) -> None:
+        """Take a server in."""
+        self.seen += len(verdict.exports)
+        self.seen_templates += len(verdict.templates)
+        later: set[str] = set()
+        for one in verdict.exports:
+            if one.keep:
+                self.kept[one.why[0]] += 1
+            elif len(self.going) < self._at_most:
+                self.going.append((verdict, one))
+            else:
+                later.add(one.export.export_id)
+                self.kept[Why.LATER] += 1
+        for two in verdict.templates:
+            if two.keep:
+                self.kept_templates[two.why] += 1
+            elif two.why is Why.EXPORT_GOES and two.template.export_id not in later:
+                self._with_exports.add(two.template.export_id)
+            elif two.why is Why.EXPORT_GOES or len(self.templates) >= self._at_most:
+                self.kept_templates[Why.LATER] += 1
+            else:
+                self.templates.append(_going_template(verdict, two))
+
+    def keep_protected(self, exports: set[str]) -> None:
+        """Count what goes by the rules and is protected by the object store, with its image templates."""
+        if exports:
+            self.kept[Why.PROTECTED] += len(exports)
+        if with_them := len(exports & self._with_exports):
+            self.kept_templates[Why.PROTECTED] += with_them
+
+
+def _going_template(verdict: ServerVerdict, one: TemplateVerdict) -> GoingTemplate:
+    its = next(two.export for two in verdict.exports if two.export.export_id == one.template.export_id)
+    return GoingTemplate(
+        template_id=one.template.id,
+        export_id=its.export_id,
+        guest_id=verdict.facts.server.id,
+        hostname=verdict.facts.server.hostname,
+        rule=verdict.rule.name if verdict.rule else None,
+        why=one.why,
+        manifest_etag=its.etag,
+        bytes=one.template.bytes,
+    )
 
 
 class _Looker:

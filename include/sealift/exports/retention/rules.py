@@ -119,6 +119,9 @@ class RetentionRules(RulesModel):
 
     rules: list[KeepRule] = Field(min_length=1, max_length=1000, description="The rules, in the order of their weight")
     timezone: str = Field(default="UTC", description="Time zone in which days, weeks, months and years begin")
+    at_most: Count = Field(
+        default=5000, description="A dry run names so many exports, and image templates alone; the next one the rest"
+    )
     orphans: OrphanRule | None = Field(default=None, description="When orphans that the doctor finds go; null: never")
     versions: Literal["keep", "delete"] = Field(
         default="keep",
