@@ -93,6 +93,42 @@ def test_held_exports_stay_until_they_are_released(exported: Exported, sealift: 
     assert "12345-20260101T0000Z" not in sealift("hold").output
 
 
+def test_what_is_kept_costs_by_server_and_what_rules_would_change(
+    exported: Exported, sealift: Callable[..., Result], tmp_path: Path
+) -> None:
+    guest = exported.several
+    old, new = exported.manifest(guest.guest_id, PERIOD), exported.manifest(guest.guest_id, LATER)
+    prices = {
+        "dated": "2026-11-27",
+        "currency": "EUR",
+        "storage": [
+            {"id": "one", "title": "A plan", "per_gb_month": 1000, "confirmed": True, "source": "a contract"},
+            {"id": "two", "title": "B", "per_gb_month": 2000, "confirmed": False, "source": "a guess"},
+        ],
+        "egress": [],
+    }
+    (tmp_path / "prices.json").write_text(json.dumps(prices))
+    (tmp_path / "rules.json").write_text(json.dumps([{"name": "r", "servers": {"all": True}, "keep_last": 1}]))
+
+    shown = sealift(
+        "cost", "--prices", str(tmp_path / "prices.json"), "--rules", str(tmp_path / "rules.json"), "--json"
+    )
+
+    assert shown.exit_code == 0, shown.output
+    told = json.loads(shown.output)
+    (its,) = [one for one in told["servers"] if one["guest_id"] == guest.guest_id]
+    assert its["now"]["bytes"] == old.total_bytes + old.record.size + new.total_bytes + new.record.size
+    assert its["after"]["bytes"] == new.total_bytes + new.record.size
+    assert its["cost_now"] == round(its["now"]["bytes"] / 1e9 * 1000, 2)
+    assert (its["now"]["templates"], its["after"]["templates"]) == (2, 1)
+    words = sealift("cost", "--prices", str(tmp_path / "prices.json"), "--price", "two")
+    assert words.exit_code == 0, words.output
+    assert "All: 3 exports" in words.output
+    assert "no source of the seller confirms" in words.output
+    assert sealift("cost", "--price", "three").exit_code == 2
+    assert "USD" in sealift("cost").output
+
+
 def test_rules_come_from_a_file_and_mistakes_are_named(
     sealift: Callable[..., Result], tmp_path: Path, exported: Exported
 ) -> None:

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from sealift.cli.convert import convert, convert_export
+from sealift.cli.cost import cost
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
 from sealift.cli.kits import kits
@@ -110,6 +111,7 @@ PAGE_OF_COMMAND = (
     (kits, "kits"),
     (retention, "retention"),
     (hold, "retention"),
+    (cost, "retention"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from sealift.cli.convert import convert, convert_export
+from sealift.cli.cost import cost
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
 from sealift.cli.kits import kits
@@ -21,6 +22,7 @@ def main() -> None:
 
 main.add_command(convert)
 main.add_command(convert_export)
+main.add_command(cost)
 main.add_command(doctor)
 main.add_command(download)
 main.add_command(hold)

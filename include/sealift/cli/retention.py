@@ -90,7 +90,7 @@ def retention(
             sys.exit(LEFT if result.left else DONE)
         document: Any = {"timezone": timezone, "rules": [{"name": "all servers", "servers": {"all": True}, **rule}]}
         if rules_file is not None:
-            document = _read_json(rules_file)
+            document = read_json(rules_file)
         now = _now()
         made = make_dry_run(
             cos=opened.cos,
@@ -107,7 +107,7 @@ def retention(
         else:
             show(made)
 
-    _run(work, file=file, cos_conn_id=cos_conn_id, classic_conn_id=classic_conn_id, bucket=bucket, region=region)
+    run(work, file=file, cos_conn_id=cos_conn_id, classic_conn_id=classic_conn_id, bucket=bucket, region=region)
 
 
 @click.command()
@@ -144,14 +144,14 @@ def hold(
 
     if release and not exports:
         raise click.UsageError("Name the exports to release.")
-    _run(work, file=file, cos_conn_id=cos_conn_id, classic_conn_id=None, bucket=bucket, region=region)
+    run(work, file=file, cos_conn_id=cos_conn_id, classic_conn_id=None, bucket=bucket, region=region)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _run(
+def run(
     work: Callable[[Any, Any], None],
     *,
     file: Path | None,
@@ -160,6 +160,15 @@ def _run(
     bucket: str | None,
     region: str | None,
 ) -> None:
+    """Open a bucket and an account, and do something with them; end with 2 where that cannot be done.
+
+    :param work: what to do with the open bucket and the client of the account, which is None where none is asked for.
+    :param file: the file of connections, or None for the environment.
+    :param cos_conn_id: the connection of the object store.
+    :param classic_conn_id: that of the account; None where it is not needed.
+    :param bucket: the bucket; None for the connection's.
+    :param region: its region; None for the connection's.
+    """
     from sealift.classic.errors import ClassicError
     from sealift.cli.connections import Connections, read_file
     from sealift.cos.errors import CosError
@@ -183,7 +192,13 @@ def _give_up(words: str) -> NoReturn:
     sys.exit(COULD_NOT)
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read a file of JSON.
+
+    :param path: the file.
+    :returns: what it holds.
+    :raises SettingsError: it is no JSON.
+    """
     from sealift.exports.errors import SettingsError
 
     try:
@@ -234,4 +249,9 @@ def show(dry_run: DryRun) -> None:
         f"{dry_run.summary}: {size_words(dry_run.bytes_freed)} in the bucket, and "
         f"{size_words(dry_run.template_bytes_freed)} of image templates whose exports do not go."
     )
+    for freed in dry_run.costs_freed:
+        doubt = "" if freed.confirmed else ", which no source of the seller confirms"
+        click.echo(
+            f"By the price {freed.price} of {freed.dated}{doubt}: {freed.amount:.2f} {freed.currency} a month less."
+        )
     click.echo(f"Dry run {dry_run.retention_id}. Nothing was changed. To carry it out: --apply {dry_run.retention_id}")

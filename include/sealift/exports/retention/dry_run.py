@@ -14,6 +14,7 @@ from sealift.exports import names
 from sealift.exports.errors import LedgerError, NoSuchExportError
 from sealift.exports.jsontext import compact_json
 from sealift.exports.retention import keys
+from sealift.exports.retention.costing import monthly_costs
 from sealift.exports.retention.deciding import ExportVerdict, ServerVerdict, TemplateVerdict, Why, decide
 from sealift.exports.retention.gathering import Gathered, gather
 from sealift.exports.retention.models import DryRun, GoingExport, GoingObject, GoingTemplate, Guards, ProtectedExport
@@ -21,6 +22,7 @@ from sealift.exports.retention.objects import objects_at
 from sealift.exports.retention.orphans import find_orphans
 from sealift.exports.retention.ports import Account, Store
 from sealift.exports.retention.rules import RetentionRules
+from sealift.exports.status.prices import read_prices
 
 _LOOKERS: Final = 8
 
@@ -65,7 +67,7 @@ def make_dry_run(
             else:
                 protected.append(found)
     tally.keep_protected({one.export_id for one in protected})
-    return DryRun(
+    made = DryRun(
         retention_id=retention_id,
         made_at=now,
         bucket=bucket,
@@ -85,6 +87,7 @@ def make_dry_run(
         kept_templates=_in_order(tally.kept_templates),
         unreadable=facts.unreadable,
     )
+    return made.model_copy(update={"costs_freed": monthly_costs(made.bytes_freed, read_prices())})
 
 
 def _in_order(counts: Counter[str]) -> dict[str, int]:

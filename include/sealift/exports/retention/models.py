@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -101,6 +102,16 @@ class ProtectedExport(RetentionModel):
     bytes: int = Field(ge=0, description="Bytes of the export's objects")
 
 
+class MonthlyCost(RetentionModel):
+    """What some bytes cost a month, by one price."""
+
+    price: str = Field(description="Name of the price, in the file of prices")
+    amount: float = Field(description="The cost a month, rounded to hundredths")
+    currency: str = Field(description="The currency, as USD")
+    dated: date = Field(description="When the price was looked up")
+    confirmed: bool = Field(description="Whether a source of the seller confirms it")
+
+
 class DryRun(RetentionModel):
     """What would go, and why: nothing else is deleted, and nothing that changed since."""
 
@@ -121,6 +132,9 @@ class DryRun(RetentionModel):
     )
     protected: list[ProtectedExport] = Field(
         default_factory=list, description="Exports that would go, were they not protected by the object store"
+    )
+    costs_freed: list[MonthlyCost] = Field(
+        default_factory=list, description="What the freed bytes of the bucket cost a month, by each price of storage"
     )
     kept: dict[str, int] = Field(description="Exports that are kept, by the first reason")
     kept_templates: dict[str, int] = Field(description="Image templates that are kept, by reason")
