@@ -73,6 +73,8 @@ def test_a_dry_run_and_then_what_it_names(exported: Exported, sealift: Callable[
         assert time.monotonic() < deadline, "the account deletes what it said it would"
         time.sleep(0.05)
     assert {one["id"] for one in exported.sandbox.templates()} == templates - {old.template.id}
+    examined = json.loads(sealift("doctor", "--settled", "0", "--json").output)
+    assert [one for one in examined["findings"] if one["export_id"] == old.export_id] == [], "nothing is left behind"
     again = sealift("retention", "--apply", id_, "--json")
     assert [one["done"] for one in json.loads(again.output)["outcomes"]] == ["removed"]
     assert sealift("retention", "--apply", "no-such-run").exit_code == 2

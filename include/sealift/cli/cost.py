@@ -64,7 +64,9 @@ def cost(
         rules = read_rules(read_json(rules_file)) if rules_file else None
         # Without rules the simplest ones are gathered for: they ask for neither tags nor proofs.
         asked = rules or read_rules([{"name": "all", "servers": {"all": True}, "keep_last": 1}])
-        facts = gather(cos=opened.cos, classic=classic, bucket=opened.bucket, prefix=prefix, rules=asked)
+        facts = gather(
+            cos=opened.cos, classic=classic, bucket=opened.bucket, prefix=prefix, rules=asked, now=datetime.now(UTC)
+        )
         costs = server_costs(facts.servers, rules=rules, now=datetime.now(UTC))
 
         def money(size: int) -> float:

@@ -227,6 +227,8 @@ def show(dry_run: DryRun) -> None:
             f"goes: {one.export_id}  {one.hostname}, captured {one.captured_at:%Y-%m-%d %H:%M} UTC, "
             f"{len(one.objects)} objects, {size_words(one.bytes)}{also} ({', '.join(one.why)})"
         )
+    for back in dry_run.taken_back:
+        click.echo(f"taken back: {back.export_id}  {back.hostname}, whose removal was begun ({', '.join(back.why)})")
     for two in dry_run.templates:
         click.echo(
             f"goes: image template {two.template_id} of {two.export_id}  {two.hostname}, {size_words(two.bytes)} "

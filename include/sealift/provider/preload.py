@@ -48,6 +48,7 @@ MODULES: Final = (
     "sealift.exports.missing",
     "sealift.exports.report",
     "sealift.exports.retention.applying",
+    "sealift.exports.retention.dry_run",
     "sealift.exports.retry",
     "sealift.exports.steps",
     "sealift.exports.waiting",

@@ -95,6 +95,6 @@ def test_after_a_year_bucket_and_account_hold_what_the_rules_say(seed: int) -> N
     assert len(objects) == 2 * len(left)
     assert all(any(export in key for export in left) for key in objects)
     assert [key for key in world.cos.objects if "/removing/" in key] == []
-    facts = gather(cos=world.cos, classic=world.classic, bucket=BUCKET, prefix=PREFIX, rules=RULES)
+    facts = gather(cos=world.cos, classic=world.classic, bucket=BUCKET, prefix=PREFIX, rules=RULES, now=NOW)
     for verdict in decide(facts.servers, rules=RULES, now=NOW):
         assert all(one.keep for one in verdict.exports)

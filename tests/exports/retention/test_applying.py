@@ -467,3 +467,89 @@ def test_a_dry_run_names_so_many_and_the_next_one_the_rest(world: World) -> None
     assert left == [(3, 4, 4), (3, 1, 1), (1, 0, 0), (0, 0, 0)]
     assert len(world.classic.templates) == 1
     assert len(list(ledger.manifests(world.cos, bucket=BUCKET, prefix=PREFIX))) == 2
+
+
+# Marks that nobody goes on with
+
+
+def killed_after_the_mark(world: World, **rule: Any) -> None:
+    dry_run = world.dry_run(name=f"killed-{world.switch.count}", **rule)
+    world.switch.kill_at(2, after=True)
+    with pytest.raises(Killed):
+        world.apply(dry_run)
+    world.switch.calm()
+
+
+def test_a_marked_export_that_is_held_by_now_is_taken_back_and_not_deleted(world: World) -> None:
+    old = world.export(101, 30)
+    world.export(101, 1)
+    killed_after_the_mark(world, keep_last=1)
+    guest_id, period = names.parse_export_id(old)
+    world.cos.store(keys.hold_key(prefix=PREFIX, guest_id=guest_id, period=period), b"{}")
+
+    young = world.dry_run(name="young", keep_last=1)
+    assert [one.done for one in world.apply(young).outcomes] == [Done.KEPT_NOW], "whoever marked it may be at work"
+    world.now += timedelta(hours=2)
+    dry_run = world.dry_run(name="later", keep_last=1)
+    assert (dry_run.exports, [one.export_id for one in dry_run.taken_back]) == ([], [old])
+    assert outcomes(world.apply(dry_run)) == [(old, "taken-back")]
+
+    assert ledger.is_exported(world.cos, bucket=BUCKET, prefix=PREFIX, guest_id=guest_id, period=period)
+    assert [key for key in world.cos.objects if "/removing/" in key] == []
+    assert len([key for key in world.keys_of(old) if "/images/" in key]) == 3
+    assert world.dry_run(name="last", keep_last=1).taken_back == []
+    assert outcomes(world.apply(dry_run)) == [(old, "taken-back")]
+
+
+def test_two_runs_that_die_with_both_exports_marked_lose_neither_for_good(world: World) -> None:
+    """Each would have kept the other; whoever comes next keeps the newest."""
+    old, new = world.export(101, 30), world.export(101, 1)
+    killed_after_the_mark(world, keep_last=1)
+    mark = world.manifest(old)["removal"] | {"etag": world.cos.info(world.manifest_key(new)).etag}
+    guest_id, period = names.parse_export_id(new)
+    world.cos.store(world.manifest_key(new), json.dumps(world.manifest(new) | {"removal": mark}).encode())
+    world.cos.store(keys.removing_key(prefix=PREFIX, guest_id=guest_id, period=period), b"{}")
+    assert list(ledger.manifests(world.cos, bucket=BUCKET, prefix=PREFIX)) == []
+
+    early = world.dry_run(name="early", keep_last=1)
+    assert {one.done for one in world.apply(early).outcomes} == {Done.KEPT_NOW}, "there is no export that would stay"
+    world.now += timedelta(hours=2)
+    result = world.apply(world.dry_run(name="late", keep_last=1))
+
+    assert outcomes(result) == [(new, "taken-back"), (old, "removed")]
+    assert list(ledger.manifests(world.cos, bucket=BUCKET, prefix=PREFIX)) == [(guest_id, period)]
+    assert len([key for key in world.keys_of(new) if "/images/" in key]) == 3
+
+
+def test_a_mark_whose_first_disk_is_gone_is_not_taken_back(world: World) -> None:
+    old = world.export(101, 30)
+    world.export(101, 1)
+    dry_run = world.dry_run(keep_last=1)
+    world.switch.kill_at(4, after=True)  # note, mark, image template, first disk
+    with pytest.raises(Killed):
+        world.apply(dry_run)
+    world.switch.calm()
+    world.now += timedelta(hours=2)
+
+    again = world.dry_run(name="again", keep_last=50)
+
+    assert (again.taken_back, [one.export_id for one in again.exports]) == ([], [old])
+    assert outcomes(world.apply(again)) == [(old, "removed")]
+
+
+def test_notes_that_are_left_over_are_swept_and_those_of_others_at_work_are_not(world: World) -> None:
+    old = world.export(101, 1)
+    guest_id, period = names.parse_export_id(old)
+    gone = keys.removing_key(prefix=PREFIX, guest_id=999, period="20260101T0200Z")
+    given_up = keys.removing_key(prefix=PREFIX, guest_id=guest_id, period=period)
+    for key in (gone, given_up):
+        world.cos.store(key, b"{}")
+    manifest = world.manifest(old) | {"removal": None}
+    world.cos.store(world.manifest_key(old), json.dumps(manifest).encode(), at=NOW - timedelta(days=1))
+    dry_run = world.dry_run(keep_last=1)
+
+    world.apply(dry_run)
+    assert (gone in world.cos.objects, given_up in world.cos.objects) == (False, True)
+    world.now += timedelta(days=1, minutes=1)
+    world.apply(dry_run)
+    assert given_up not in world.cos.objects

@@ -205,6 +205,7 @@ def some_server(draw: st.DrawFn) -> ServerFacts:
             sound=draw(st.sampled_from([True] * 6 + [False])),
             held=draw(st.sampled_from([False] * 6 + [True])),
             removing=removing,
+            marked=not removing and draw(st.sampled_from([False] * 7 + [True])),
             removing_template=removing and draw(st.booleans()),
         )
         exports.append(one)

@@ -12,6 +12,7 @@ from sealift.cos.errors import CosPermissionError
 from sealift.exports import names
 from sealift.exports.errors import LedgerError
 from sealift.exports.jsontext import compact_json
+from sealift.exports.manifest import is_marked
 from sealift.exports.ports import Clock
 from sealift.exports.retention import keys
 from sealift.exports.retention.deciding import decide
@@ -42,7 +43,8 @@ def apply_dry_run(dry_run: DryRun, *, cos: Store, classic: Account, clock: Clock
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
     """
     remover = Remover(dry_run, cos=cos, classic=classic, clock=clock)
-    wanted = {one.guest_id for one in dry_run.exports} | {one.guest_id for one in dry_run.templates}
+    wanted = {one.guest_id for one in dry_run.taken_back} | {one.guest_id for one in dry_run.exports}
+    wanted |= {one.guest_id for one in dry_run.templates}
     outcomes: list[Outcome] = []
     if wanted:
         facts = gather(
@@ -51,9 +53,14 @@ def apply_dry_run(dry_run: DryRun, *, cos: Store, classic: Account, clock: Clock
             bucket=dry_run.bucket,
             prefix=dry_run.prefix,
             rules=dry_run.rules,
+            now=clock(),
             guest_ids=wanted,
         )
         verdicts = {one.facts.server.id: one for one in decide(facts.servers, rules=dry_run.rules, now=clock())}
+        for kept in dry_run.taken_back:
+            outcomes.append(remover.take_back(kept, verdicts.get(kept.guest_id)))
+            if tell is not None:
+                tell(outcomes[-1])
         for going in dry_run.exports:
             outcomes.append(remover.export(going, verdicts.get(going.guest_id)))
             if tell is not None:
@@ -123,7 +130,7 @@ def _sweep_notes(cos: Store, dry_run: DryRun, clock: Clock) -> None:
         key = names.manifest_key(prefix=dry_run.prefix, guest_id=parsed[0], period=parsed[1])
         body = cos.read(dry_run.bucket, key)
         stale = clock() - info.last_modified > STALE_NOTE
-        if body is None or (stale and b'"removal"' not in body):
+        if body is None or (stale and not is_marked(body)):
             try:
                 cos.delete(dry_run.bucket, info.key)
             except CosPermissionError:  # a note alone does no harm

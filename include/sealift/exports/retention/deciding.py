@@ -180,10 +180,14 @@ def _decide_server(facts: ServerFacts, rule: KeepRule | None, *, zone: ZoneInfo,
     verdicts = [
         ExportVerdict(one, False, (Why.BEING_REMOVED,))
         if one.removing
-        else ExportVerdict(one, bool(kept[one.export_id]), _in_order(kept[one.export_id]) or (Why.NOT_KEPT,))
+        else ExportVerdict(one, bool(kept[one.export_id]), _in_order(kept[one.export_id]) or (_goes(one),))
         for one in exports
     ]
     return ServerVerdict(facts, rule, verdicts, templates)
+
+
+def _goes(one: ExportFacts) -> Why:
+    return Why.BEING_REMOVED if one.marked else Why.NOT_KEPT
 
 
 def _held_as_a_whole(facts: ServerFacts, rule: KeepRule | None) -> Why | None:

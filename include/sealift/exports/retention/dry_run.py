@@ -17,7 +17,15 @@ from sealift.exports.retention import keys
 from sealift.exports.retention.costing import monthly_costs
 from sealift.exports.retention.deciding import ExportVerdict, ServerVerdict, TemplateVerdict, Why, decide
 from sealift.exports.retention.gathering import Gathered, gather
-from sealift.exports.retention.models import DryRun, GoingExport, GoingObject, GoingTemplate, Guards, ProtectedExport
+from sealift.exports.retention.models import (
+    DryRun,
+    GoingExport,
+    GoingObject,
+    GoingTemplate,
+    Guards,
+    ProtectedExport,
+    TakenBack,
+)
 from sealift.exports.retention.objects import objects_at
 from sealift.exports.retention.orphans import find_orphans
 from sealift.exports.retention.ports import Account, Store
@@ -53,9 +61,9 @@ def make_dry_run(
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
     """
     guards = Guards.model_validate(cos.removing.guards(bucket).model_dump())
-    facts = gathered or gather(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rules=rules)
+    facts = gathered or gather(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rules=rules, now=now)
     looker = _Looker(cos, bucket, prefix, now, guarded=guards.object_lock or guards.retention_policy)
-    tally = _Tally(rules.at_most)
+    tally = _Tally(rules.at_most, prefix)
     for verdict in decide(facts.servers, rules=rules, now=now):
         tally.take(verdict)
     exports: list[GoingExport] = []
@@ -79,6 +87,7 @@ def make_dry_run(
         templates_seen=tally.seen_templates,
         exports=exports,
         templates=tally.templates,
+        taken_back=tally.taken_back,
         orphans=find_orphans(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rule=rules.orphans, now=now)
         if rules.orphans is not None
         else [],
@@ -97,13 +106,15 @@ def _in_order(counts: Counter[str]) -> dict[str, int]:
 class _Tally:
     """Counts what is kept, and takes down what goes, up to a number."""
 
-    def __init__(self, at_most: int) -> None:
+    def __init__(self, at_most: int, prefix: str) -> None:
         self._at_most = at_most
+        self._prefix = prefix
         self.seen = self.seen_templates = 0
         self.going: list[tuple[ServerVerdict, ExportVerdict]] = []
         self.templates: list[GoingTemplate] = []
         self.kept: Counter[str] = Counter()
         self.kept_templates: Counter[str] = Counter()
+        self.taken_back: list[TakenBack] = []
         self._with_exports: set[str] = set()
 
     def take(self, verdict: ServerVerdict) -> None:
@@ -114,6 +125,8 @@ class _Tally:
         for one in verdict.exports:
             if one.keep:
                 self.kept[one.why[0]] += 1
+                if one.export.marked:
+                    self.taken_back.append(_taken_back(verdict, one, self._prefix))
             elif len(self.going) < self._at_most:
                 self.going.append((verdict, one))
             else:
@@ -135,6 +148,18 @@ class _Tally:
             self.kept[Why.PROTECTED] += len(exports)
         if with_them := len(exports & self._with_exports):
             self.kept_templates[Why.PROTECTED] += with_them
+
+
+def _taken_back(verdict: ServerVerdict, one: ExportVerdict, prefix: str) -> TakenBack:
+    guest_id, period = names.parse_export_id(one.export.export_id)
+    return TakenBack(
+        export_id=one.export.export_id,
+        guest_id=guest_id,
+        hostname=verdict.facts.server.hostname,
+        why=[reason.value for reason in one.why],
+        manifest_key=names.manifest_key(prefix=prefix, guest_id=guest_id, period=period),
+        manifest_etag=one.export.etag,
+    )
 
 
 def _going_template(verdict: ServerVerdict, one: TemplateVerdict) -> GoingTemplate:
@@ -203,7 +228,7 @@ class _Looker:
             template_id=template_id,
             objects=objects,
             bytes=size,
-            taken_up=export.removing,
+            taken_up=export.removing or export.marked,
         )
 
     def _protected(self, its_keys: list[str]) -> tuple[str, Protection] | None:

@@ -26,6 +26,8 @@ class ExportFacts:
     :param held: somebody holds this export.
     :param removing: its manifest is marked: it is being removed, and no export any more.
     :param removing_template: … and its image template with it.
+    :param marked: its manifest was marked a while ago, and its images are whole: the mark can be taken back, and the
+        export is judged like any other.
     """
 
     export_id: str
@@ -41,6 +43,7 @@ class ExportFacts:
     held: bool = False
     removing: bool = False
     removing_template: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

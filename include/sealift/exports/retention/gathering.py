@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from sealift.classic.models import Guest, Template
 from sealift.cos.models import ObjectInfo
 from sealift.exports import names
+from sealift.exports.doctor_models import SETTLED
 from sealift.exports.errors import LedgerError, SettingsError
 from sealift.exports.manifest import Manifest, parse_manifest
 from sealift.exports.proofs import LaterProof, proof_level
@@ -55,6 +56,7 @@ def gather(
     bucket: str,
     prefix: str,
     rules: RetentionRules,
+    now: datetime,
     guest_ids: Collection[int] | None = None,
 ) -> Gathered:
     """Gather what a decision rests on. Changes nothing.
@@ -64,6 +66,7 @@ def gather(
     :param bucket: the bucket.
     :param prefix: what all keys begin with; may be empty.
     :param rules: what is not asked for by them is not looked up.
+    :param now: the present time, with a time zone.
     :param guest_ids: the servers to look at; None for all.
     :returns: the facts.
     :raises sealift.cos.errors.CosError: the bucket cannot be looked at.
@@ -89,7 +92,7 @@ def gather(
                     continue
                 place = (guest_id, manifest.period)
                 later, folder = proofs.get(place, ()), folders.get(_images(manifest))
-                exports.append(_facts(manifest, info, later, folder, held=place in holds))
+                exports.append(_facts(manifest, info, later, folder, held=place in holds, now=now))
                 if newest is None or manifest.captured_at > newest.captured_at:
                     newest = manifest
             if newest is None:
@@ -233,11 +236,24 @@ def _images(manifest: Manifest) -> str:
 
 
 def _facts(
-    manifest: Manifest, info: ObjectInfo, later: Collection[LaterProof], folder: _Folder | None, *, held: bool
+    manifest: Manifest,
+    info: ObjectInfo,
+    later: Collection[LaterProof],
+    folder: _Folder | None,
+    *,
+    held: bool,
+    now: datetime,
 ) -> ExportFacts:
     etags = {disk.key: disk.etag for disk in manifest.disks}
     counting = [one for one in later if all(etags.get(disk.key) == disk.etag for disk in one.disks)]
+    sound = (
+        folder is not None
+        and folder.seal == _seal((disk.key, disk.size, disk.etag) for disk in manifest.disks)
+        and folder.record == manifest.record.size
+    )
     removal = manifest.removal
+    # Whoever marked it a moment ago goes on with it.
+    marked = removal is not None and sound and now - removal.marked_at >= SETTLED
     return ExportFacts(
         export_id=manifest.export_id,
         captured_at=manifest.captured_at,
@@ -248,12 +264,11 @@ def _facts(
         objects=folder.objects if folder else 0,
         etag=info.etag,
         images=_images(manifest),
-        sound=folder is not None
-        and folder.seal == _seal((disk.key, disk.size, disk.etag) for disk in manifest.disks)
-        and folder.record == manifest.record.size,
+        sound=sound,
         held=held,
-        removing=removal is not None,
-        removing_template=removal is not None and removal.template,
+        removing=removal is not None and not marked,
+        removing_template=removal is not None and not marked and removal.template,
+        marked=marked,
     )
 
 

@@ -68,6 +68,17 @@ class GoingTemplate(RetentionModel):
     bytes: int = Field(ge=0, description="Its size in all data centers, by the account")
 
 
+class TakenBack(RetentionModel):
+    """An export whose removal was begun, of which nothing was deleted, and which is kept by now."""
+
+    export_id: str = Field(description="<guest id>-<period>")
+    guest_id: int = Field(description="The virtual server's id")
+    hostname: str = Field(description="Its host name")
+    why: list[str] = Field(description="Why it is kept")
+    manifest_key: str = Field(description="Its manifest's key")
+    manifest_etag: str = Field(description="Its manifest's ETag, with the mark")
+
+
 class GoingOrphan(RetentionModel):
     """Something without an export, as the doctor finds it, that goes."""
 
@@ -130,6 +141,9 @@ class DryRun(RetentionModel):
     orphans: list[GoingOrphan] = Field(
         default_factory=list, description="What goes without being an export, where the rules say so"
     )
+    taken_back: list[TakenBack] = Field(
+        default_factory=list, description="Exports whose removal was begun, and whose mark is taken back"
+    )
     protected: list[ProtectedExport] = Field(
         default_factory=list, description="Exports that would go, were they not protected by the object store"
     )
@@ -177,6 +191,8 @@ class Done(StrEnum):
     """It is gone."""
     GONE = "gone"
     """It was gone already."""
+    TAKEN_BACK = "taken-back"
+    """Its mark was taken back: it is an export again."""
     KEPT_NOW = "kept-now"
     """It is kept by now: rules, holds or proofs say so."""
     CHANGED = "changed"

@@ -30,7 +30,7 @@ from sealift.exports.manifest import Manifest, ManifestRemoval, is_marked, parse
 from sealift.exports.ports import Clock
 from sealift.exports.retention import keys
 from sealift.exports.retention.deciding import ServerVerdict, Why
-from sealift.exports.retention.models import Done, DryRun, GoingExport, GoingObject, GoingTemplate, Outcome
+from sealift.exports.retention.models import Done, DryRun, GoingExport, GoingObject, GoingTemplate, Outcome, TakenBack
 from sealift.exports.retention.objects import objects_at
 from sealift.exports.retention.ports import Account, Store
 
@@ -103,6 +103,45 @@ class Remover:
             done, words = Done.UNFINISHED, f"{error}. The next run takes it up."
         return Outcome(export_id=going.export_id, done=done, words=words, objects=deleted.objects, bytes=deleted.bytes)
 
+    def take_back(self, kept: TakenBack, verdict: ServerVerdict | None) -> Outcome:
+        """Take the mark off an export of which nothing was deleted, and which is kept by now.
+
+        :param kept: the export, as the dry run saw it.
+        :param verdict: as for :meth:`export`.
+        :returns: what came of it.
+        :raises CosAuthError: the store refused the key.
+        """
+        done, words = Done.TAKEN_BACK, ""
+        try:
+            self._take_back(kept, verdict)
+        except Stop as stop:
+            done, words = stop.done, stop.words
+        except CosAuthError:
+            raise
+        except CosPermissionError as error:
+            done, words = Done.PROTECTED, str(error)
+        except CosError as error:
+            done, words = Done.UNFINISHED, f"{error}. The next run takes it up."
+        return Outcome(export_id=kept.export_id, done=done, words=words)
+
+    def _take_back(self, kept: TakenBack, verdict: ServerVerdict | None) -> None:
+        its = [one for one in verdict.exports if one.export.export_id == kept.export_id] if verdict else []
+        if its and not its[0].export.marked and not its[0].export.removing:
+            raise Stop(Done.TAKEN_BACK, "It was taken back already.")
+        if not its or its[0].export.etag != kept.manifest_etag:
+            raise Stop(Done.CHANGED, _NOT_THE_SAME)
+        if not its[0].keep:
+            raise Stop(Done.CHANGED, "It is not kept any more.")
+        body = self._cos.read(self._bucket, kept.manifest_key)
+        if body is None:
+            raise Stop(Done.GONE, "It was removed meanwhile.")
+        manifest = parse_manifest(body, bucket=self._bucket, key=kept.manifest_key)
+        plain = canonical_json(manifest.model_copy(update={"removal": None}))
+        if not self._cos.removing.put_if_match(self._bucket, kept.manifest_key, plain, etag=kept.manifest_etag):
+            raise Stop(Done.CHANGED, _NOT_THE_SAME)
+        guest_id, period = names.parse_export_id(kept.export_id)
+        self._forget(keys.removing_key(prefix=self._prefix, guest_id=guest_id, period=period))
+
     def template(self, going: GoingTemplate, verdict: ServerVerdict | None) -> Outcome:
         """Delete an image template whose export is kept.
 
@@ -155,10 +194,15 @@ class Remover:
             raise Stop(Done.CHANGED, _NOT_THE_SAME)
         return manifest, info.etag
 
-    def _check_rules(self, going: GoingExport, verdict: ServerVerdict | None) -> None:
+    def _is_whole(self, manifest: Manifest) -> bool:
+        root = manifest.disks[0].key.rpartition("/")[0]
+        there = {(info.key, info.size, info.etag) for info in self._cos.list(self._bucket, f"{root}/")}
+        return all((disk.key, disk.size, disk.etag) in there for disk in manifest.disks)
+
+    def _check_rules(self, going: GoingExport, verdict: ServerVerdict | None, *, begun: bool) -> None:
         """Hold the rules against what is there now: a hold, a proof, an export that was lost may have changed it."""
         its = [one for one in verdict.exports if one.export.export_id == going.export_id] if verdict else []
-        if verdict is None or not its or its[0].export.etag != going.manifest_etag:
+        if verdict is None or not its or (its[0].export.etag != going.manifest_etag and not begun):
             raise Stop(Done.CHANGED, _NOT_THE_SAME)
         if its[0].keep:
             raise Stop(Done.KEPT_NOW, f"It is kept by now: {', '.join(one.value for one in its[0].why)}.")
@@ -210,8 +254,10 @@ class Remover:
             raise Stop(Done.GONE, "It was removed already.")
         manifest, etag = found
         begun = manifest.removal is not None
-        if not begun:
-            self._check_rules(going, verdict)
+        # While its images are whole, nothing is lost, and whatever speaks for keeping it counts.
+        whole = not begun or self._is_whole(manifest)
+        if whole:
+            self._check_rules(going, verdict, begun=begun)
         self._check_objects(going, begun=begun)
         if going.template_id is not None:
             self.check_template(going.template_id, going.export_id, begun=begun)
@@ -228,7 +274,7 @@ class Remover:
         if not begun:
             self._mark(going, marked, etag, note)
         try:
-            if not begun and verdict is not None:
+            if whole and verdict is not None:
                 self._check_survivor(verdict)
                 self._check_hold(guest_id, period)
             if going.template_id is not None:
@@ -302,7 +348,9 @@ class Remover:
             raise Stop(kind, f"The image template {template_id} cannot be deleted: {error}.") from error
 
     def _delete_objects(self, going: GoingExport, deleted: _Deleted) -> None:
-        for one in self._objects(going):
+        # The disks go first: where all of them are there, nothing was deleted.
+        disks = f"{going.images}/disk-"
+        for one in sorted(self._objects(going), key=lambda info: (not info.key.startswith(disks), info.key)):
             self._delete(one, going, deleted)
         left = self._objects(going)
         if left:

@@ -104,6 +104,8 @@ class DryRunRetentionOperator(BaseOperator, Linked):
             self.log.info("%s", line)
         if len(lines) > SHOWN:
             self.log.info("… and %s more; all of them are in the dry run.", len(lines) - SHOWN)
+        for back in made.taken_back:
+            self.log.info("%s is kept (%s): its mark is taken back.", back.export_id, ", ".join(back.why))
         for one in made.protected:
             self.log.warning("%s would go, and %s is protected until %s.", one.export_id, one.key, one.until or "ever")
         for words in made.unreadable:

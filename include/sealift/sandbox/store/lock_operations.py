@@ -16,7 +16,7 @@ from sealift.sandbox.store.object_operations import find
 def put_lock(call: Call) -> Response:
     """PUT /bucket?object-lock: only where the bucket keeps versions, and never taken back."""
     bucket = call.store.need_bucket(call.bucket)
-    call.allow("config")
+    call.allow("write")  # Manager and Writer (IBM docs, object-lock: IAM actions)
     data = call.document()
     locks.read_lock(data)
     if bucket.versioning != "Enabled":
