@@ -20,7 +20,7 @@ from sealift.provider.waits import read_xcom
 
 pytestmark = pytest.mark.airflow
 
-FILES = ("plan_exports", "export_servers", "examine_exports", "deliver_images")
+FILES = ("plan_exports", "export_servers", "examine_exports", "deliver_images", "apply_retention")
 
 PARSE = """
 import json, socket, sys, time
@@ -217,6 +217,26 @@ def test_the_examination_is_one_task_that_looks_where_scheduled_exports_go(
     assert all("title" in schema for schema in schemas.values())
     at_once = {name for name, schema in schemas.items() if "section" not in schema}
     assert at_once == {"fail_on_findings", "thorough"}
+
+
+def test_retention_asks_between_the_dry_run_and_the_deletion(
+    project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [{"name": "all", "servers": {"all": True}, "keep_daily": 14}]
+    monkeypatch.setenv("AIRFLOW__SEALIFT__RETENTION_SCHEDULE", "@weekly")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__RETENTION_RULES", json.dumps(rules))
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DEFAULT_PARAMS", '{"bucket": "images", "prefix": "weekly"}')
+    bag = DagBag(dag_folder=str(project_root / "dags" / "apply_retention.py"))
+    assert bag.import_errors == {}
+    dag = bag.dags["apply_retention"]
+    assert dag.schedule == "@weekly"
+    assert dag.max_active_runs == 1
+    assert dag.get_task("approve").upstream_task_ids == {"dry_run"}
+    assert dag.get_task("apply").upstream_task_ids == {"dry_run", "approve"}
+    assert dag.get_task("apply").trigger_rule == "all_success", "what is rejected is skipped"
+    assert dag.get_task("approve").defaults == ["Reject"]
+    assert (dag.params["bucket"], dag.params["prefix"], dag.params["rules"]) == ("images", "weekly", rules)
+    assert all("title" in dag.params.get_param(name).schema for name in dag.params)
 
 
 def test_deliveries_follow_exports_where_a_place_is_set(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

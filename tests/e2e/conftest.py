@@ -16,7 +16,7 @@ from sealift.sandbox import Sandbox
 from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
 
-DAGS = ("plan_exports", "export_servers", "deliver_images")
+DAGS = ("plan_exports", "export_servers", "deliver_images", "apply_retention")
 # Recognisable, and good for writing: the secrets test searches for it.
 EXPORT_KEY = "PLANTED-export-api-key-for-writing"
 COPIES = "copies"

@@ -13,6 +13,7 @@ from sealift.exports import ledger, names
 from .conftest import FakeCos
 
 LISTED = "p/manifests/"
+NOTES = "p/retention/removing/"
 
 
 @pytest.mark.parametrize("count", [3, 500])
@@ -38,7 +39,7 @@ def test_thousands_of_servers_cost_the_pages_of_the_manifests(cos: Any) -> None:
     done = ledger.exported_guests(cos, bucket="b", prefix="p", period="a", guest_ids=range(10_001, 15_001))
 
     assert len(done) == 2500
-    assert (len(cos.pages), cos.heads) == (3, 0)
+    assert (cos.pages.count(LISTED), len(cos.pages), cos.heads) == (3, 4, 0), "and one for what is being removed"
 
 
 def test_a_few_servers_in_a_large_ledger_cost_no_more_than_two_calls_each(cos: Any) -> None:
@@ -51,7 +52,7 @@ def test_a_few_servers_in_a_large_ledger_cost_no_more_than_two_calls_each(cos: A
     done = ledger.exported_guests(cos, bucket="b", prefix="p", period="a", guest_ids=asked, listed=listed)
 
     assert done == {10_000, 19_998}
-    assert len(cos.pages) == 3
+    assert cos.pages == [LISTED] * 3 + [NOTES]
     assert cos.heads == 2, "the first was seen on a page"
     assert len(listed) == 3000
 
@@ -82,7 +83,7 @@ def test_all_periods_of_some_guests(cos: Any, now: Any) -> None:
     periods = ledger.exported_periods(cos, bucket="b", prefix="p", guest_ids=[1, 2, 3])
 
     assert periods == {1: {"a": now, "b": now}, 2: {"a": now}}
-    assert cos.pages == [LISTED]
+    assert cos.pages == [LISTED, NOTES]
 
 
 def test_manifests_are_listed_by_guest_and_period(cos: Any) -> None:
@@ -91,3 +92,18 @@ def test_manifests_are_listed_by_guest_and_period(cos: Any) -> None:
 
     assert list(ledger.manifests(cos, bucket="b", prefix="")) == [(1, "a"), (1, "b"), (11, "a")]
     assert list(ledger.manifests(cos, bucket="b", prefix="", guest_id=1)) == [(1, "a"), (1, "b")]
+
+
+def test_what_is_being_removed_is_not_exported(cos: Any, now: Any) -> None:
+    for period in "abc":
+        cos.store(f"p/manifests/1/{period}.json", b'{"removal": {"retention_id": "r"}}' if period == "b" else b"{}")
+    for period in "bc":
+        cos.store(f"p/retention/removing/1/{period}.json", b"{}")
+
+    assert ledger.being_removed(cos, bucket="b", prefix="p") == {(1, "b")}, "a note alone is no mark"
+    assert ledger.exported_periods(cos, bucket="b", prefix="p", guest_ids=[1]) == {1: {"a": now, "c": now}}
+    assert list(ledger.manifests(cos, bucket="b", prefix="p")) == [(1, "a"), (1, "c")]
+    for period, done in (("a", True), ("b", False), ("c", True), ("d", False)):
+        assert ledger.is_exported(cos, bucket="b", prefix="p", guest_id=1, period=period) is done
+        found = ledger.exported_guests(cos, bucket="b", prefix="p", period=period, guest_ids=[1])
+        assert found == ({1} if done else set())

@@ -133,7 +133,7 @@ def test_where_nothing_is_missing_the_ledger_is_listed_once_and_nothing_else_is_
 
     assert plan.waves == []
     assert account.calls == []
-    assert (cos.pages, cos.heads, cos.reads) == (["nightly/manifests/"], 0, [])
+    assert (cos.pages, cos.heads, cos.reads) == (["nightly/manifests/", "nightly/retention/removing/"], 0, [])
     assert make_run_report(cos=cos, plan=plan, waves={}, now=now).count(OutcomeKind.ALREADY_EXPORTED) == 3
 
 

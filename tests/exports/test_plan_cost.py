@@ -79,7 +79,7 @@ def test_a_finished_slot_costs_one_listing_and_no_capture(
     assert plan.waves == []
     assert {item.outcome for item in plan.items} == {Outcome.ALREADY_EXPORTED}
     assert account.calls == [], "no template was asked for"
-    assert cos.pages == ["nightly/manifests/"] * 3
+    assert cos.pages == ["nightly/manifests/"] * 3 + ["nightly/retention/removing/"]
     assert (cos.heads, cos.reads) == (0, [])
     assert len(plan_body(plan)) / SERVERS < 400
 
@@ -87,7 +87,7 @@ def test_a_finished_slot_costs_one_listing_and_no_capture(
     report = make_run_report(cos=cos, plan=plan, waves={}, now=now)
 
     assert report.summary == f"0 exported, 0 disks proven, {SERVERS} already exported, 0 not exportable, 0 failed"
-    assert cos.pages == ["nightly/manifests/"] * 3
+    assert cos.pages == ["nightly/manifests/"] * 3 + ["nightly/retention/removing/"]
     assert (cos.heads, cos.reads) == (0, [])
 
 

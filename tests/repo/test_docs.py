@@ -9,10 +9,12 @@ import click
 import pytest
 
 from sealift.cli.convert import convert, convert_export
+from sealift.cli.cost import cost
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
 from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
+from sealift.cli.retention import hold, retention
 from sealift.exports.doctor_models import Kind
 from sealift.provider.get_provider_info import get_provider_info
 from sealift.provider.params import deliver_params, examine_params, plan_params
@@ -107,6 +109,9 @@ PAGE_OF_COMMAND = (
     (convert, "convert"),
     (convert_export, "convert"),
     (kits, "kits"),
+    (retention, "retention"),
+    (hold, "retention"),
+    (cost, "retention"),
 )
 
 

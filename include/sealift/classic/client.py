@@ -410,6 +410,20 @@ class ClassicClient:
                 call=f"SoftLayer_{_GROUP}::copyToIcos",
             )
 
+    def delete_template(self, template_id: int) -> None:
+        """Delete a template in all of its data centers (``deleteObject`` of the parent). Sent once; not to be undone.
+
+        The account goes on with it after the reply, in a transaction (IMGDOC delete-image-template; softlayer-go
+        services for the method).
+
+        :param template_id: the parent template.
+        :raises ClassicOutcomeUnknownError: where it may or may not have begun.
+        :raises ClassicNotFoundError: where there is none, or the user may not see it.
+        :raises ClassicActiveTransactionError: where the template is busy.
+        :raises ClassicError: where the API refused it for another reason, in the API's words.
+        """
+        self._write(_GROUP, "deleteObject", template_id)
+
     # --- how calls are made ----------------------------------------------------------------------------------------
 
     def _template_page(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from sealift.cli.convert import convert, convert_export
+from sealift.cli.cost import cost
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
 from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
+from sealift.cli.retention import hold, retention
 from sealift.cli.sandbox import sandbox
 
 
@@ -20,9 +22,12 @@ def main() -> None:
 
 main.add_command(convert)
 main.add_command(convert_export)
+main.add_command(cost)
 main.add_command(doctor)
 main.add_command(download)
+main.add_command(hold)
 main.add_command(kits)
 main.add_command(prove)
 main.add_command(prove_export)
+main.add_command(retention)
 main.add_command(sandbox)

@@ -30,7 +30,7 @@ from sealift.cos.errors import (
     CosTransientError,
 )
 from sealift.cos.iam import DEFAULT_ENDPOINT, IamTokens
-from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome
+from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome, unquoted
 from sealift.cos.multipart import Multipart
 from sealift.cos.objects import Objects, unquoted
 from sealift.cos.redact import Redactor
@@ -41,6 +41,7 @@ from sealift.cos.regions import (
     location_constraint_for,
     region_of_location_constraint,
 )
+from sealift.cos.removing import Removing
 from sealift.cos.retrying import Retries
 from sealift.cos.streams import RangeStream
 from sealift.cos.verdict import Doing
@@ -417,10 +418,8 @@ class CosClient:
         body = self.read(bucket, key)
         if body is None:
             return None
-        try:
+        with contextlib.suppress(ValueError):
             return json.loads(body)
-        except ValueError:
-            pass
         raise CosError(f"object {key} in bucket {bucket} is not JSON", bucket=bucket, key=key)
 
     def read_range(self, bucket: str, key: str, *, start: int, length: int, if_match: str | None = None) -> bytes:
@@ -550,6 +549,11 @@ class CosClient:
     def multipart(self) -> Multipart:
         """Uploads in parts."""
         return Multipart(call=self._call, head=self.head)
+
+    @property
+    def removing(self) -> Removing:
+        """Conditional replacement, protection and versions of objects."""
+        return Removing(call=self._call, read=self.read)
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there is deleted already.

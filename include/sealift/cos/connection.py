@@ -351,17 +351,19 @@ def _has(reply: Mapping[str, Any], name: str) -> bool:
     return found is not None
 
 
+_CONDITIONS: Final = (("IfNoneMatch", "If-None-Match"), ("IfMatch", "If-Match"))
+
+
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    """The SDK's model of PutObject lacks IfNoneMatch: take it out before it is refused as unknown."""
-    condition = params.pop("IfNoneMatch", None)
-    if condition is not None:
-        context["sealift_if_none_match"] = condition
+    """The SDK's model of PutObject lacks both conditions: take them out before they are refused as unknown."""
+    found = {header: params.pop(name) for name, header in _CONDITIONS if params.get(name) is not None}
+    if found:
+        context["sealift_conditions"] = found
 
 
 def _send_condition(params: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
-    """… and send it as the header that it is, before the request is signed."""
-    if "sealift_if_none_match" in context:
-        params["headers"]["If-None-Match"] = context["sealift_if_none_match"]
+    """… and send them as the headers that they are, before the request is signed."""
+    params["headers"].update(context.get("sealift_conditions", {}))
 
 
 def is_loopback(host: str) -> bool:

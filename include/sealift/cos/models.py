@@ -63,3 +63,60 @@ class UploadedPart:
     size: int
     etag: str
     sha256: str | None = None
+
+
+class BucketGuards(CosModel):
+    """What keeps objects of a bucket from being deleted.
+
+    :param versions: it keeps versions (or kept them): a deletion leaves a marker, and what was there is still billed.
+    :param object_lock: single versions may be locked.
+    :param retention_policy: it has a retention policy (Immutable Object Storage).
+    """
+
+    versions: bool = False
+    object_lock: bool = False
+    retention_policy: bool = False
+
+
+class Protection(CosModel):
+    """What keeps an object from being deleted.
+
+    :param until: no deletion before this moment, where there is one.
+    :param legal_hold: none as long as a legal hold lasts.
+    :param endless: none until somebody gives it another retention, or ever.
+    """
+
+    until: datetime | None = None
+    legal_hold: bool = False
+    endless: bool = False
+
+    def holds_at(self, now: datetime) -> bool:
+        """Say whether the object is protected at a moment.
+
+        :param now: the moment, with a time zone.
+        :returns: False where the time is over.
+        """
+        return self.legal_hold or self.endless or (self.until is not None and self.until > now)
+
+
+class ObjectVersion(CosModel):
+    """A version of an object, or a delete marker.
+
+    :param latest: what a reader sees who names no version.
+    :param marker: a delete marker: it has no bytes.
+    """
+
+    key: str
+    version_id: str
+    latest: bool
+    marker: bool
+    size: int = 0
+
+
+def unquoted(etag: str) -> str:
+    """Take the quotes off an ETag.
+
+    :param etag: as a reply holds it.
+    :returns: the ETag alone.
+    """
+    return etag.removeprefix("W/").strip('"')

@@ -202,7 +202,10 @@ def _read(cos: CosApi, bucket: str, prefix: str, guest_id: int, period: str) -> 
     body = cos.read(bucket, key)
     if body is None:
         raise NoSuchExportError(f"The manifest {bucket}/{key} was deleted while it was looked at.")
-    return parse_manifest(body, bucket=bucket, key=key), body
+    manifest = parse_manifest(body, bucket=bucket, key=key)
+    if manifest.removal is not None:
+        raise NoSuchExportError(f"The export {manifest.export_id} in {bucket} is being removed. Name another one.")
+    return manifest, body
 
 
 def folder_of(manifest: Manifest) -> PurePosixPath:

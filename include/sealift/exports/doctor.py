@@ -67,6 +67,7 @@ from sealift.exports.manifest import Manifest
 from sealift.exports.plan import Outcome, Plan
 from sealift.exports.proofs import is_proofs_file
 from sealift.exports.report import OutcomeKind, RunReport
+from sealift.exports.retention import keys
 from sealift.exports.surveying import SlotsPlace
 
 _READERS: Final = 8
@@ -178,6 +179,7 @@ class _Doctor:
         self.running: set[str] = set()
         self.ended: set[str] = set()
         self.known: dict[str, Known] = {}
+        self.removing: set[str] = set()
         self.outcomes: dict[str, tuple[str, LeanOutcome]] = {}
         self.slots: list[Slot] = []
         self.learned: list[Caps] = []
@@ -198,6 +200,7 @@ class _Doctor:
         if place is not None:
             self.running |= self._about_to_capture(place)
         self._look_at_manifests()
+        self._look_at_retention()
         self._look_at_reports()
         self._look_at_images()
         self._look_for_strangers("reports", names.is_examination_file)
@@ -298,6 +301,15 @@ class _Doctor:
             else:
                 self.known[f"{parsed[0]}-{parsed[1]}"] = Known(info.last_modified)
 
+    def _look_at_retention(self) -> None:
+        room = names.room_prefix(self.prefix, keys.ROOM)
+        for info in self._listed(keys.ROOM):
+            noted = keys.parse_export_key(info.key, keys.removing_prefix(self.prefix))
+            if noted is not None:
+                self.removing.add(f"{noted[0]}-{noted[1]}")
+            elif not keys.is_retention_file(info.key.removeprefix(room)):
+                self.strange.add(info)
+
     def _is_manifest(self, key: str, guest_id: int, period: str) -> bool:
         try:
             names.export_id(guest_id=guest_id, period=period)
@@ -331,7 +343,8 @@ class _Doctor:
                 again = folders(self.cos.list(self.bucket, root), room=room, strange=self.strange)
                 closer += [(folder.export_id, one) for one in again]
                 known.looked_at = True
-            if self.thorough or known.home is not None or not folder.fits(known):
+            due = self.thorough or folder.export_id in self.removing
+            if due or known.home is not None or not folder.fits(known):
                 closer.append((folder.export_id, folder))
                 known.looked_at = True
             known.home = folder.home

@@ -15,11 +15,11 @@ from typing import Final
 from sealift.cos.models import ObjectInfo
 from sealift.exports import beside, names
 from sealift.exports.doctor_account import server_of
-from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, Finding, Kind, age_of, shown
+from sealift.exports.doctor_models import KEYS_SHOWN, SETTLED, Bucket, Finding, Kind, age_of, shown
 from sealift.exports.doctor_work import LeanItem, LeanOutcome
 from sealift.exports.errors import LedgerError
 from sealift.exports.jsontext import digest
-from sealift.exports.manifest import Manifest, parse_manifest
+from sealift.exports.manifest import Manifest, ManifestRemoval, parse_manifest
 
 GROUPS_SHOWN = 1000
 """So many folders with strange objects are named; what lies in others is only counted."""
@@ -220,13 +220,33 @@ class ManifestCheck:
             return self._unreadable(export, key, f"{self._bucket}/{key} is the manifest of {manifest.export_id}.")
         return manifest
 
+    def _half_removed(self, manifest: Manifest, mark: ManifestRemoval) -> list[Finding]:
+        if self._now - mark.marked_at < SETTLED:
+            return []
+        return [
+            Finding(
+                kind=Kind.BEING_REMOVED,
+                what=f"Its removal by the retention {mark.retention_id} was begun and not finished.",
+                do="Run retention again (sealift retention, or the DAG apply_retention): it takes the removal up.",
+                export_id=manifest.export_id,
+                guest_id=manifest.guest.id,
+                hostname=manifest.guest.hostname,
+                keys=[self.key(manifest.export_id)],
+                objects=1,
+                since=mark.marked_at,
+                age_seconds=age_of(mark.marked_at, self._now),
+            )
+        ]
+
     def judge(self, manifest: Manifest, folder: Folder | None) -> list[Finding]:
         """Hold a manifest against what is there.
 
         :param manifest: the manifest.
         :param folder: its objects as they were listed; None where there were none.
-        :returns: the findings.
+        :returns: the findings. Of an export that is being removed, only that, once nobody is at it any more.
         """
+        if manifest.removal is not None:
+            return self._half_removed(manifest, manifest.removal)
         expected: dict[str, tuple[int, str | None]] = {disk.key: (disk.size, disk.etag) for disk in manifest.disks}
         expected[manifest.record.key] = (manifest.record.size, None)
         there = {info.key: info for info in folder.objects} if folder else {}

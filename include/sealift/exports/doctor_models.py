@@ -70,6 +70,8 @@ class Kind(StrEnum):
     """A manifest that names objects which are not there."""
     OBJECTS_CHANGED = "objects-changed"
     """A manifest that names objects which are not those that were proven."""
+    BEING_REMOVED = "being-removed"
+    """An export whose removal was begun and not finished."""
     UNFINISHED_UPLOAD = "unfinished-upload"
     """A multipart upload that was begun and neither completed nor aborted."""
     STRANGE_OBJECTS = "strange-objects"

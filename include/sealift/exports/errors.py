@@ -179,3 +179,7 @@ class ConversionFailedError(StepError):
 
 class ManifestConflictError(StepError):
     """A manifest of this export exists and says something else; it was left as it is."""
+
+
+class BeingRemovedError(RetryableStepError):
+    """The export is being removed, so that it can be made again only once that is over."""

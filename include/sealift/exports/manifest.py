@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -140,6 +141,15 @@ class ManifestRun(ManifestModel):
     sealift_version: str = Field(description="Version of Sealift")
 
 
+class ManifestRemoval(ManifestModel):
+    """The mark that an export is being removed. What carries it is no export any more."""
+
+    retention_id: str = Field(description="The dry run by which it goes")
+    marked_at: AwareDatetime = Field(description="When it was marked, before the first of its objects was deleted")
+    etag: str = Field(description="ETag of the manifest as it was before, which the dry run names")
+    template: bool = Field(description="Its image template goes with it")
+
+
 class Manifest(ManifestModel):
     """One export that is done: what it holds, where, and what was proven of it."""
 
@@ -171,6 +181,9 @@ class Manifest(ManifestModel):
     run: ManifestRun = Field(description="What wrote the manifest")
     timing: ManifestTiming | None = Field(
         default=None, description="How long capture and export took, where this export measured it"
+    )
+    removal: ManifestRemoval | None = Field(
+        default=None, description="The export is being removed: it does not count as exported any more"
     )
 
     @property
@@ -226,7 +239,7 @@ def parse_manifest(body: bytes, *, bucket: str, key: str) -> Manifest:
 
 
 def read_manifest(cos: CosApi, *, bucket: str, key: str) -> Manifest | None:
-    """Read a manifest from the bucket, or return None where there is none.
+    """Read a manifest from the bucket, or return None where there is none. A marked one is none: see ``removal``.
 
     :param cos: the object store.
     :param bucket: the bucket.
@@ -235,4 +248,18 @@ def read_manifest(cos: CosApi, *, bucket: str, key: str) -> Manifest | None:
     :raises LedgerError: what is there is not a manifest.
     """
     body = cos.read(bucket, key)
-    return None if body is None else parse_manifest(body, bucket=bucket, key=key)
+    found = None if body is None else parse_manifest(body, bucket=bucket, key=key)
+    return None if found is None or found.removal is not None else found
+
+
+def is_marked(body: bytes | None) -> bool:
+    """Say whether the bytes of a manifest carry the mark that its export is being removed.
+
+    :param body: the object's bytes, or None where there is none.
+    :returns: False also where they are no manifest at all: then nobody marked it.
+    """
+    try:
+        found = json.loads(body or b"null")
+    except ValueError:
+        return False
+    return isinstance(found, dict) and bool(found.get("removal"))

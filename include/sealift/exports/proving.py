@@ -21,6 +21,7 @@ from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.cos.source import ObjectSource
 from sealift.exports import durations, names
 from sealift.exports.errors import (
+    BeingRemovedError,
     LedgerError,
     ManifestConflictError,
     OutcomeUnknownError,
@@ -468,6 +469,11 @@ def _write_manifest(cos: CosApi, manifest: Manifest, item: PlanItem, bucket: str
     if body is None:
         raise OutcomeUnknownError(f"The manifest {bucket}/{key} came and went. A retry proves the export again.")
     other = _checked(parse_manifest(body, bucket=bucket, key=key), item, bucket, key)
+    if other.removal is not None:
+        raise BeingRemovedError(
+            f"The export {other.export_id} of {item.name} is being removed (retention {other.removal.retention_id})"
+            ". Finish that (sealift retention), then clear the task."
+        )
     if not manifest.same_export(other):
         raise ManifestConflictError(
             f"{bucket}/{key} was written by run {other.run.run_id} (try {other.run.try_number}) for template "

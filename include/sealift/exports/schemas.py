@@ -23,6 +23,8 @@ from sealift.exports.plan import Plan, WaveSlice
 from sealift.exports.proofs import LaterProof
 from sealift.exports.record import ConfigurationRecord
 from sealift.exports.report import RunReport, WaveReport
+from sealift.exports.retention.models import DryRun, Result
+from sealift.exports.retention.rules import RetentionRules
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,6 +39,9 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "conversion": (Conversion, "An export's images in another format"),
     "delivered-conversion": (DeliveredConversion, "Images that were delivered in another format (conversion.json)"),
     "examination": (Examination, "Report of the doctor"),
+    "retention-rules": (RetentionRules, "Rules of retention"),
+    "retention": (DryRun, "Dry run of retention: what would go, and why"),
+    "retention-result": (Result, "What came of a dry run of retention"),
     "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }
 

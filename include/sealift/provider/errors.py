@@ -6,7 +6,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from sealift.connections import ConnectionProblem
 
-__all__ = ["ConnectionProblem", "ServersFailed", "WaitEnded", "WaitFailed", "WaitFailedForGood"]
+__all__ = ["ConnectionProblem", "RetentionUnfinished", "ServersFailed", "WaitEnded", "WaitFailed", "WaitFailedForGood"]
 
 
 class WaitEnded(AirflowException):
@@ -28,6 +28,10 @@ class WaitFailed(WaitEnded):
 
 class WaitFailedForGood(WaitEnded):
     """A wait ended badly, and no other try can end better."""
+
+
+class RetentionUnfinished(AirflowException):
+    """A removal was begun and could not be finished; another try takes it up."""
 
 
 class ServersFailed(AirflowException):

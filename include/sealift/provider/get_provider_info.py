@@ -174,6 +174,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{operators}.report",
                     f"{operators}.doctor",
                     f"{operators}.deliver",
+                    f"{operators}.retention",
                 ],
             },
         ],
@@ -225,6 +226,20 @@ def get_provider_info() -> dict[str, Any]:
                         "string",
                         "",
                         "@daily",
+                    ),
+                    "retention_schedule": _option(
+                        "Cron expression or preset of apply_retention, which looks where default_params export to. "
+                        "Empty: it runs only when triggered.",
+                        "string",
+                        "",
+                        "@daily",
+                    ),
+                    "retention_rules": _option(
+                        "JSON with the rules that apply_retention's form starts with and that scheduled runs use: a "
+                        "list of rules, or a document with rules, timezone and versions.",
+                        "string",
+                        "",
+                        '[{"name": "all", "servers": {"all": true}, "keep_daily": 14, "keep_monthly": 12}]',
                     ),
                     "deliver_to": _option(
                         "Where deliver_images brings each export once it is finished: a folder that its worker sees, "

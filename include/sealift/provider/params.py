@@ -382,6 +382,37 @@ def deliver_params(defaults: Mapping[str, Any], *, to: str, aws_conn_id: str) ->
     }
 
 
+def retention_params(defaults: Mapping[str, Any], *, rules: Any = None) -> dict[str, Param]:
+    """Make the parameters of ``apply_retention``: by which rules, where, and when somebody is asked.
+
+    :param defaults: the deployment's, by name; those that ``apply_retention`` has as well are taken, so that it looks
+        where scheduled runs export to.
+    :param rules: the deployment's rules, made of what JSON knows.
+    :returns: the parameters, in the order of the form.
+    """
+    same = plan_params(defaults)
+    return {
+        "rules": Param(
+            rules,
+            "What is kept: a JSON list of rules, or a document with rules, timezone and versions. A server that no "
+            "rule is for keeps everything.",
+            type=["array", "object", "null"],
+            title="Rules",
+        ),
+        "dry_run": Param(
+            False, "Only say what would go, and why; delete nothing.", type="boolean", title="Only a dry run"
+        ),
+        "approve_above": Param(
+            20,
+            "Somebody has to approve where more exports and image templates would go. Empty: nobody is asked.",
+            type=["integer", "null"],
+            minimum=0,
+            title="Ask above",
+        ),
+        **{name: same[name] for name in ("bucket", "region", "prefix", "classic_conn_id", "cos_conn_id")},
+    }
+
+
 def wave_params() -> dict[str, Param]:
     """Make the parameter of ``export_servers``: where the wave is described, and nothing else.
 

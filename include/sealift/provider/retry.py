@@ -30,6 +30,7 @@ PASSING = (
     "sealift.cos.errors.CosTransientError",
     "sealift.exports.errors.RetryableStepError",
     "sealift.exports.errors.UnsettledProofError",
+    "sealift.provider.errors.RetentionUnfinished",
     "sealift.provider.errors.WaitFailed",
 )
 

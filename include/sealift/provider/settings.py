@@ -17,6 +17,8 @@ class Settings:
 
     schedule: str | None
     examine_schedule: str | None
+    retention_schedule: str | None
+    retention_rules: Any
     deliver_to: str
     deliver_aws_conn_id: str
     deliveries: int
@@ -54,6 +56,8 @@ def settings() -> Settings:
     made = Settings(
         schedule=conf.get(SECTION, "schedule", fallback="") or None,
         examine_schedule=conf.get(SECTION, "examine_schedule", fallback="") or None,
+        retention_schedule=conf.get(SECTION, "retention_schedule", fallback="") or None,
+        retention_rules=_json("retention_rules"),
         deliver_to=(conf.get(SECTION, "deliver_to", fallback="") or "").strip(),
         deliver_aws_conn_id=conf.get(SECTION, "deliver_aws_conn_id", fallback="aws_default"),
         deliveries=conf.getint(SECTION, "deliveries", fallback=2),
@@ -92,3 +96,11 @@ def settings() -> Settings:
         if getattr(made, name) < smallest:
             raise ValueError(f"[{SECTION}] {name} is {getattr(made, name)}: it must be at least {smallest}")
     return made
+
+
+def _json(name: str) -> Any:
+    text = (conf.get(SECTION, name, fallback="") or "").strip()
+    try:
+        return json.loads(text) if text else None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"[{SECTION}] {name} is not JSON: {error}") from error

@@ -7,6 +7,7 @@ import hashlib
 import io
 import random
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import ibm_boto3
@@ -163,7 +164,8 @@ def test_bucket_configuration(cos: Any, bucket: str) -> None:
     assert {name: got[name] for name in block} == block
     cos.delete_public_access_block(Bucket=bucket)
     assert code_of(lambda: cos.get_public_access_block(Bucket=bucket)) == "NoSuchPublicAccessBlockConfiguration"
-    assert "Status" not in cos.get_bucket_protection_configuration(Bucket=bucket).get("ProtectionConfiguration", {})
+    policy = cos.get_bucket_protection_configuration(Bucket=bucket)["ProtectionConfiguration"]
+    assert policy == {"Status": "Disabled"}
     cos.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
     assert cos.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "a", "Value": "b"}]
     cos.put_bucket_cors(
@@ -197,3 +199,83 @@ def test_part_sizes_can_be_read_from_an_export(cos: Any, running: Any, bucket: s
     assert cos.get_object(Bucket=bucket, Key="images/disk-0.vhd")["Body"].read() == source.read_bytes()
     full = cos.head_object(Bucket=bucket, Key="images/disk-0.vhd", ChecksumMode="ENABLED")
     assert full["ResponseMetadata"]["HTTPHeaders"]["x-amz-checksum-type"] == "FULL_OBJECT"
+
+
+def bucket_that_stays(cos: Any) -> str:
+    """Nobody can empty it while what is in it is protected."""
+    name = f"protected-{random.randrange(10**9)}"
+    cos.create_bucket(Bucket=name)
+    return name
+
+
+def test_object_lock_keeps_versions_and_only_versions(cos: Any) -> None:
+    bucket = bucket_that_stays(cos)
+    lock = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+    assert code_of(lambda: cos.get_object_lock_configuration(Bucket=bucket)) == "ObjectLockConfigurationNotFoundError"
+    refused = code_of(lambda: cos.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=lock))
+    assert refused == "InvalidBucketState"
+    cos.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    cos.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=lock)
+    assert cos.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"] == lock
+
+    version = cos.put_object(Bucket=bucket, Key="image", Body=b"disk")["VersionId"]
+    until = cos.get_object_retention(Bucket=bucket, Key="image")["Retention"]["RetainUntilDate"]
+    head = cos.head_object(Bucket=bucket, Key="image")
+    assert (head["ObjectLockMode"], head["ObjectLockRetainUntilDate"]) == ("COMPLIANCE", until)
+    named = {"Bucket": bucket, "Key": "image", "VersionId": version}
+    assert code_of(lambda: cos.delete_object(**named)) == "AccessDenied"
+    assert cos.delete_object(Bucket=bucket, Key="image")["DeleteMarker"] is True, "a plain deletion only hides it"
+    assert cos.get_object(**named)["Body"].read() == b"disk"
+
+    shorter = {"Mode": "COMPLIANCE", "RetainUntilDate": until - timedelta(hours=1)}
+    assert code_of(lambda: cos.put_object_retention(**named, Retention=shorter)) == "AccessDenied"
+    governance = {"Mode": "GOVERNANCE", "RetainUntilDate": until + timedelta(hours=1)}
+    assert code_of(lambda: cos.put_object_retention(**named, Retention=governance)) == "MalformedXML"
+    cos.put_object_legal_hold(**named, LegalHold={"Status": "ON"})
+    assert cos.get_object_legal_hold(**named)["LegalHold"] == {"Status": "ON"}
+    assert (
+        code_of(lambda: cos.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}))
+        == "InvalidBucketState"
+    )
+
+
+def test_a_bucket_may_be_made_with_object_lock(cos: Any) -> None:
+    name = f"locked-{random.randrange(10**9)}"
+    cos.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    assert cos.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
+    assert cos.get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"] == {"ObjectLockEnabled": "Enabled"}
+    version = cos.put_object(Bucket=name, Key="a", Body=b"a", ObjectLockLegalHoldStatus="ON")["VersionId"]
+    assert code_of(lambda: cos.delete_object(Bucket=name, Key="a", VersionId=version)) == "AccessDenied"
+    cos.put_object_legal_hold(Bucket=name, Key="a", VersionId=version, LegalHold={"Status": "OFF"})
+    cos.delete_object(Bucket=name, Key="a", VersionId=version)
+
+
+def test_a_retention_policy_keeps_objects_from_deletion_and_overwriting(cos: Any) -> None:
+    bucket = bucket_that_stays(cos)
+    days = {"MinimumRetention": {"Days": 0}, "DefaultRetention": {"Days": 3}, "MaximumRetention": {"Days": 30}}
+    policy = {"Status": "Retention", **days}
+    cos.put_bucket_protection_configuration(Bucket=bucket, ProtectionConfiguration=policy)
+    assert cos.get_bucket_protection_configuration(Bucket=bucket)["ProtectionConfiguration"] == policy
+
+    cos.put_object(Bucket=bucket, Key="image", Body=b"disk")
+    head = cos.head_object(Bucket=bucket, Key="image")
+    assert head["RetentionPeriod"] == 3 * 86_400
+    assert head["RetentionExpirationDate"] - head["LastModified"] == pytest.approx(
+        timedelta(days=3), abs=timedelta(seconds=2)
+    )
+    assert code_of(lambda: cos.delete_object(Bucket=bucket, Key="image")) == "AccessDenied"
+    assert code_of(lambda: cos.put_object(Bucket=bucket, Key="image", Body=b"other")) == "AccessDenied"
+    assert cos.get_object(Bucket=bucket, Key="image")["Body"].read() == b"disk"
+
+    cos.put_object(Bucket=bucket, Key="short", Body=b"x", RetentionPeriod=0)
+    cos.add_legal_hold(Bucket=bucket, Key="short", RetentionLegalHoldId="audit-7")
+    assert cos.head_object(Bucket=bucket, Key="short")["RetentionLegalHoldCount"] == 1
+    assert code_of(lambda: cos.delete_object(Bucket=bucket, Key="short")) == "AccessDenied"
+    cos.delete_legal_hold(Bucket=bucket, Key="short", RetentionLegalHoldId="audit-7")
+    cos.put_object(Bucket=bucket, Key="short", Body=b"anew")
+    assert code_of(lambda: cos.delete_object(Bucket=bucket, Key="short")) == "AccessDenied", "under retention anew"
+    too_long = 31 * 86_400
+    assert (
+        code_of(lambda: cos.put_object(Bucket=bucket, Key="long", Body=b"x", RetentionPeriod=too_long))
+        == "InvalidArgument"
+    )

@@ -268,7 +268,7 @@ class TestErrors:
             ("GET", f"/{BUCKET}?tagging", 404, "NoSuchTagSet"),
             ("GET", f"/{BUCKET}?publicAccessBlock", 404, "NoSuchPublicAccessBlockConfiguration"),
             ("PUT", f"/{BUCKET}?policy", 501, "NotImplemented"),
-            ("PUT", f"/{BUCKET}/k?retention", 501, "NotImplemented"),
+            ("PUT", f"/{BUCKET}/k?retention", 400, "InvalidRequest"),
             ("POST", f"/{BUCKET}", 405, "MethodNotAllowed"),
             ("PATCH", f"/{BUCKET}/k", 405, "MethodNotAllowed"),
             ("DELETE", "/", 405, "MethodNotAllowed"),

@@ -173,6 +173,10 @@ class DeliverExportOperator(_Delivers):
                     "export was deleted since this run began."
                 )
             manifest = parse_manifest(body, bucket=export["bucket"], key=export["manifest_key"])
+            if manifest.removal is not None:
+                raise NoSuchExportError(
+                    f"The export {export['export_id']} in {export['bucket']} is being removed since this run began."
+                )
             place = place_of(
                 str(params["to"]),
                 folder_of(manifest),

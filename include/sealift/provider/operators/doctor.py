@@ -49,7 +49,7 @@ class ExamineExportsOperator(BaseOperator, Linked):
         from sealift.provider.slots import slots_kept
 
         params = dict(self.examination if self.examination is not None else context["params"])
-        settings = _settings(params)
+        settings = place_of(params)
         cos = CosHook(settings.cos_conn_id, region=settings.region)
         classic = ClassicHook(settings.classic_conn_id).client
         slots = slots_kept(classic, settings)
@@ -97,8 +97,13 @@ class ExamineExportsOperator(BaseOperator, Linked):
         )
 
 
-def _settings(params: Mapping[str, Any]) -> PlanSettings:
-    """Read where to look, as a plan's settings are read: the connection says what the run does not."""
+def place_of(params: Mapping[str, Any]) -> PlanSettings:
+    """Read where to look, as a plan's settings are read: the connection says what the run does not.
+
+    :param params: the run's parameters.
+    :returns: settings of which connections, bucket, region and prefix count.
+    :raises SettingsError: one of them cannot be used.
+    """
     from sealift.exports.settings import PlanSettings
 
     cos_conn_id = str(params.get("cos_conn_id") or CosHook.default_conn_name)

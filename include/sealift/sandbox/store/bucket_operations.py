@@ -131,6 +131,10 @@ def create(call: Call) -> Response:
     if data.strip():
         constraint = xml.parse(data, "CreateBucketConfiguration").value("LocationConstraint") or constraint
     call.store.create_bucket(call.bucket, location_constraint=constraint, service_instance=instance)
+    if call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
+        call.store.set_versioning(call.bucket, "Enabled")
+        enabled = xml.document("ObjectLockConfiguration", [("ObjectLockEnabled", "Enabled")])
+        call.store.set_document(call.bucket, "object-lock", enabled.decode())
     return Response(headers={"Location": f"/{call.bucket}"})
 
 

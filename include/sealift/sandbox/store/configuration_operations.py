@@ -128,16 +128,6 @@ def _missing(code: str) -> Callable[[Call], Response]:
     return get
 
 
-def _get_protection(call: Call) -> Response:
-    """Invented: without a retention policy the answer is an empty document."""
-    call.store.need_bucket(call.bucket)
-    call.allow("list")
-    document = call.store.document(call.bucket, "protection")
-    if document is None:
-        return xml_response("ProtectionConfiguration", [])
-    return Response(body=document.encode(), headers={"Content-Type": "application/xml"})
-
-
 def get_acl(call: Call) -> Response:
     """GET ?acl of a bucket or object: everything belongs to the caller, as with COS's "private"."""
     call.store.need_bucket(call.bucket)
@@ -170,11 +160,10 @@ GET: Mapping[str, Callable[[Call], Response]] = {
     "tagging": _getter("tagging", "NoSuchTagSet"),
     "cors": _getter("cors", "NoSuchCORSConfiguration"),
     "publicAccessBlock": _getter("publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
-    "protection": _get_protection,
     "acl": get_acl,
     "website": _missing("NoSuchWebsiteConfiguration"),
     "replication": _missing("ReplicationConfigurationNotFoundError"),
-    "object-lock": _missing("ObjectLockConfigurationNotFoundError"),
+    "object-lock": _getter("object-lock", "ObjectLockConfigurationNotFoundError"),
     "policy": unsupported,
     "accelerate": unsupported,
     "analytics": unsupported,
@@ -192,14 +181,12 @@ PUT: Mapping[str, Callable[[Call], Response]] = {
     "tagging": _putter("tagging", _checked_tagging),
     "cors": _putter("cors", _checked("CORSConfiguration")),
     "publicAccessBlock": _putter("publicAccessBlock", _checked("PublicAccessBlockConfiguration")),
-    "protection": _putter("protection", _checked("ProtectionConfiguration")),
     "acl": put_acl,
     **dict.fromkeys(
         [
             "website",
             "policy",
             "replication",
-            "object-lock",
             "accelerate",
             "analytics",
             "encryption",

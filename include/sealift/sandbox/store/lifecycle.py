@@ -139,8 +139,12 @@ def _expire_versions(store: ObjectStore, bucket: str, rule: Rule, now: datetime,
             lone = version if version.latest and version.delete_marker else None
             if version.latest:
                 _expire_current(store, rule, version, now, done)
-            elif rule.noncurrent_days and newer and now >= _due(newer.last_modified, rule.noncurrent_days):
-                store.delete(bucket, version.key, version.version_id)
+            elif (
+                rule.noncurrent_days
+                and newer
+                and now >= _due(newer.last_modified, rule.noncurrent_days)
+                and _gone(store, bucket, version.key, version.version_id)
+            ):
                 done.append(Expired(kind="version", bucket=bucket, key=version.key, version_id=version.version_id))
             newer = version
         if not page.truncated or page.last is None:
@@ -153,9 +157,19 @@ def _expire_current(store: ObjectStore, rule: Rule, version: StoredObject, now: 
     if version.delete_marker or any(version.attributes.tags.get(k) != v for k, v in rule.tags.items()):
         return
     by_age = rule.days is not None and now >= _due(version.last_modified, rule.days)
-    if by_age or (rule.date is not None and now >= rule.date):
-        store.delete(version.bucket, version.key)
+    if (by_age or (rule.date is not None and now >= rule.date)) and _gone(store, version.bucket, version.key):
         done.append(Expired(kind="object", bucket=version.bucket, key=version.key, version_id=version.version_id))
+
+
+def _gone(store: ObjectStore, bucket: str, key: str, version_id: str | None = None) -> bool:
+    """Delete, unless the object is protected: lifecycle rules do not expire what is (IBM docs, object-lock)."""
+    try:
+        store.delete(bucket, key, version_id)
+    except S3Error as error:
+        if error.code != "AccessDenied":
+            raise
+        return False
+    return True
 
 
 def _expire_lone(store: ObjectStore, rule: Rule, marker: StoredObject | None, done: list[Expired]) -> None:

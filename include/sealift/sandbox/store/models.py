@@ -80,6 +80,7 @@ class Attributes:
         content-language, expires.
     :param checksums: the digests that the writer sent, base64 by algorithm (checksums.ALGORITHMS).
     :param crc64nvme: base64 CRC-64/NVME over the whole object as the store itself computed it, where it has.
+    :param lock: what keeps it from being deleted, as locks.py writes it.
     :param checksum_type: ``FULL_OBJECT`` or ``COMPOSITE`` (a digest of the parts' digests, with ``-<parts>``).
     """
 
@@ -90,6 +91,7 @@ class Attributes:
     checksums: Mapping[str, str] = field(default_factory=dict)
     checksum_type: str = "FULL_OBJECT"
     crc64nvme: str | None = None
+    lock: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

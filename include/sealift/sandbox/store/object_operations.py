@@ -18,6 +18,7 @@ from sealift.sandbox.store.conditions import NotModified, Preconditions
 from sealift.sandbox.store.configuration_operations import check_tags, read_tags
 from sealift.sandbox.store.errors import S3Error
 from sealift.sandbox.store.http import Response, open_file
+from sealift.sandbox.store.locks import headers_of, lock_from_headers
 from sealift.sandbox.store.models import Attributes, StoredObject
 from sealift.sandbox.store.objects import check_key
 from sealift.sandbox.store.xml import Element
@@ -83,6 +84,7 @@ def attributes_from(call: Call, *, of: Mapping[str, str] | None = None) -> Attri
         metadata=metadata,
         headers=kept,
         tags=tags,
+        lock=lock_from_headers(headers),
     )
 
 
@@ -187,6 +189,7 @@ def _describe(call: Call, stored: StoredObject) -> Response:
         **{name.title(): value for name, value in stored.attributes.headers.items()},
         **{f"x-amz-meta-{name}": value for name, value in stored.metadata.items()},
         **version_header(call, stored),
+        **headers_of(stored.attributes.lock),
     }
     if stored.attributes.tags:
         headers["x-amz-tagging-count"] = str(len(stored.attributes.tags))
@@ -279,6 +282,7 @@ def _copy(call: Call, preconditions: Preconditions) -> Response:
         headers=given.headers if new_metadata else kept.headers,
         tags=given.tags if new_tags else kept.tags,
         checksums=kept.checksums if kept.checksum_type == "FULL_OBJECT" else {},
+        lock=given.lock,
         crc64nvme=kept.crc64nvme,
     )
     with call.store.incoming() as incoming:

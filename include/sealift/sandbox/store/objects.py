@@ -14,13 +14,13 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sealift.sandbox.history import OFF, By
-from sealift.sandbox.store import listing
+from sealift.sandbox.store import listing, locks
 from sealift.sandbox.store.blobs import BUFFER, Blobs, Incoming
 from sealift.sandbox.store.checksums import Digests
 from sealift.sandbox.store.conditions import Preconditions
@@ -32,6 +32,7 @@ from sealift.sandbox.store.multipart import Uploads, upload_ended
 from sealift.sandbox.store.records import (
     BUCKET_COLUMNS,
     OBJECT_COLUMNS,
+    attributes_from_text,
     attributes_to_text,
     bucket_from_row,
     key_bytes,
@@ -128,7 +129,15 @@ class ObjectStore:
             tx.execute("DELETE FROM bucket_documents WHERE bucket = ?", (name,))
 
     def set_versioning(self, name: str, status: str) -> None:
-        """Set a bucket's versioning to ``Enabled`` or ``Suspended``."""
+        """Set a bucket's versioning to ``Enabled`` or ``Suspended``.
+
+        :raises S3Error: NoSuchBucket; InvalidBucketState where Object Lock needs the versions, or a retention policy
+            does not go with them.
+        """
+        if self.document(name, locks.LOCK) is not None and status != "Enabled":
+            raise S3Error("InvalidBucketState", "An Object Lock configuration is present on this bucket.")
+        if self.document(name, locks.POLICY) is not None:
+            raise S3Error("InvalidBucketState", "A retention policy is not compatible with versioning.")
         with self.database.transaction() as tx:
             if not tx.execute("UPDATE buckets SET versioning = ? WHERE name = ?", (status, name)).rowcount:
                 raise S3Error("NoSuchBucket")
@@ -208,6 +217,12 @@ class ObjectStore:
         :raises S3Error: NoSuchBucket, PreconditionFailed, NoSuchUpload, KeyTooLong.
         """
         check_key(key)
+        attributes = locks.with_defaults(
+            attributes,
+            lock=self.document(bucket, locks.LOCK),
+            policy=self.document(bucket, locks.POLICY),
+            now=self.clock(),
+        )
         size, name = incoming.size, self.blobs.new_object_name(bucket, key)
         incoming.keep(self.blobs.path(name))
         with self.database.alone():  # who sees the object finds it in the history
@@ -282,6 +297,10 @@ class ObjectStore:
                 self.history.effect("object-deleted", bucket=bucket, key=key, by=by)
             elif after and (not before or before.row != after.row):
                 self.history.effect("object-put", bucket=bucket, key=key, size=after.size, etag=after.etag, by=by)
+
+    def set_lock(self, stored: StoredObject, lock: Mapping[str, str]) -> None:
+        """Replace what keeps a version from being deleted."""
+        self._update_attributes(stored, dataclasses.replace(stored.attributes, lock=lock))
 
     def set_tags(self, stored: StoredObject, tags: dict[str, str]) -> None:
         """Replace an object's tags."""
@@ -395,13 +414,17 @@ class ObjectStore:
         """Remove a version's row.
 
         :returns: whether it was a delete marker; ``None`` if there was no such version.
+        :raises S3Error: AccessDenied where it is protected.
         """
+        where = "FROM objects WHERE bucket = ? AND key = ? AND version_id = ?"
         row = tx.execute(
-            "DELETE FROM objects WHERE bucket = ? AND key = ? AND version_id = ? RETURNING blob, delete_marker",
+            f"SELECT blob, delete_marker, attributes {where}",
             (bucket, key_bytes(key), version_id),
         ).fetchone()
         if row is None:
             return None
+        locks.check_removable(attributes_from_text(row[2]).lock, self.clock())
+        tx.execute(f"DELETE {where}", (bucket, key_bytes(key), version_id))
         if row[0] is not None:
             gone.append(row[0])
         return bool(row[1])

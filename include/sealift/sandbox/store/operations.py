@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from sealift.sandbox.store import (
     bucket_operations,
     configuration_operations,
+    lock_operations,
     object_operations,
     upload_operations,
 )
@@ -26,11 +27,17 @@ _BUCKET: Mapping[str, Mapping[str, Operation]] = {
         "versions": bucket_operations.list_versions,
         "uploads": upload_operations.list_uploads,
         "faspConnectionInfo": bucket_operations.fasp_connection_info,
+        "protection": lock_operations.get_policy,
         **configuration_operations.GET,
         "": bucket_operations.list_objects,
     },
     "HEAD": {"": bucket_operations.head},
-    "PUT": {**configuration_operations.PUT, "": bucket_operations.create},
+    "PUT": {
+        "object-lock": lock_operations.put_lock,
+        "protection": lock_operations.put_policy,
+        **configuration_operations.PUT,
+        "": bucket_operations.create,
+    },
     "DELETE": {**configuration_operations.DELETE, "": bucket_operations.delete},
     "POST": {"delete": object_operations.delete_many},
 }
@@ -39,8 +46,8 @@ _OBJECT: Mapping[str, Mapping[str, Operation]] = {
         "uploadId": upload_operations.list_parts,
         "tagging": object_operations.get_tags,
         "acl": configuration_operations.get_acl,
-        "retention": configuration_operations.unsupported,
-        "legal-hold": configuration_operations.unsupported,
+        "retention": lock_operations.get_retention,
+        "legal-hold": lock_operations.get_legal_hold,
         "legalHold": configuration_operations.unsupported,
         "torrent": configuration_operations.unsupported,
         "": object_operations.get,
@@ -50,8 +57,8 @@ _OBJECT: Mapping[str, Mapping[str, Operation]] = {
         "partNumber": upload_operations.put_part,
         "tagging": object_operations.put_tags,
         "acl": configuration_operations.put_acl,
-        "retention": configuration_operations.unsupported,
-        "legal-hold": configuration_operations.unsupported,
+        "retention": lock_operations.put_retention,
+        "legal-hold": lock_operations.put_legal_hold,
         "": object_operations.put,
     },
     "DELETE": {
@@ -59,7 +66,12 @@ _OBJECT: Mapping[str, Mapping[str, Operation]] = {
         "tagging": object_operations.delete_tags,
         "": object_operations.delete,
     },
-    "POST": {"uploads": upload_operations.create, "uploadId": upload_operations.complete},
+    "POST": {
+        "uploads": upload_operations.create,
+        "uploadId": upload_operations.complete,
+        "legalHold": lock_operations.change_legal_holds,
+        "extendRetention": configuration_operations.unsupported,
+    },
 }
 
 

@@ -33,6 +33,7 @@ def attributes_to_text(attributes: Attributes) -> str:
             "checksums": dict(attributes.checksums),
             "checksum_type": attributes.checksum_type,
             "crc64nvme": attributes.crc64nvme,
+            **({"lock": dict(attributes.lock)} if attributes.lock else {}),
         },
         separators=(",", ":"),
     )
