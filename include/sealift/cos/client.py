@@ -32,7 +32,7 @@ from sealift.cos.errors import (
 from sealift.cos.iam import DEFAULT_ENDPOINT, IamTokens
 from sealift.cos.models import MultipartUpload, ObjectInfo, PutOutcome, unquoted
 from sealift.cos.multipart import Multipart
-from sealift.cos.objects import Objects, unquoted
+from sealift.cos.objects import Objects
 from sealift.cos.redact import Redactor
 from sealift.cos.regions import (
     EndpointKind,

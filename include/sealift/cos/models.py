@@ -65,7 +65,8 @@ class UploadedPart:
     sha256: str | None = None
 
 
-class BucketGuards(CosModel):
+@dataclass(frozen=True, kw_only=True)
+class BucketGuards:
     """What keeps objects of a bucket from being deleted.
 
     :param versions: it keeps versions (or kept them): a deletion leaves a marker, and what was there is still billed.
@@ -78,7 +79,8 @@ class BucketGuards(CosModel):
     retention_policy: bool = False
 
 
-class Protection(CosModel):
+@dataclass(frozen=True, kw_only=True)
+class Protection:
     """What keeps an object from being deleted.
 
     :param until: no deletion before this moment, where there is one.
@@ -99,7 +101,8 @@ class Protection(CosModel):
         return self.legal_hold or self.endless or (self.until is not None and self.until > now)
 
 
-class ObjectVersion(CosModel):
+@dataclass(frozen=True, kw_only=True)
+class ObjectVersion:
     """A version of an object, or a delete marker.
 
     :param latest: what a reader sees who names no version.

@@ -6,6 +6,7 @@ from typing import Any
 
 from sealift.cos.connection import Connection
 from sealift.cos.direct import head_fields
+from sealift.cos.models import unquoted
 from sealift.cos.streams import Opened, RangeStream, SdkBody, range_stream
 from sealift.cos.verdict import Doing
 
@@ -102,12 +103,3 @@ class Objects:
             body=SdkBody(told["Body"]),
             guarded=self._connection.guarded,
         )
-
-
-def unquoted(etag: str) -> str:
-    """Take the quotes off an ETag.
-
-    :param etag: as a header has it.
-    :returns: as Sealift keeps it.
-    """
-    return etag.removeprefix("W/").strip('"')

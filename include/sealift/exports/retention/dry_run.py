@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -60,7 +61,7 @@ def make_dry_run(
     :raises sealift.cos.errors.CosError: the bucket cannot be looked at.
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
     """
-    guards = Guards.model_validate(cos.removing.guards(bucket).model_dump())
+    guards = Guards.model_validate(dataclasses.asdict(cos.removing.guards(bucket)))
     facts = gathered or gather(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rules=rules, now=now)
     looker = _Looker(cos, bucket, prefix, now, guarded=guards.object_lock or guards.retention_policy)
     tally = _Tally(rules.at_most, prefix)
