@@ -66,6 +66,7 @@ from sealift.exports.errors import SettingsError
 from sealift.exports.manifest import Manifest
 from sealift.exports.plan import Outcome, Plan
 from sealift.exports.report import OutcomeKind, RunReport
+from sealift.exports.status.index import parse_index_file
 from sealift.exports.surveying import SlotsPlace
 
 _READERS: Final = 8
@@ -202,6 +203,7 @@ class _Doctor:
         self._look_for_strangers("reports", names.is_examination_file)
         self._look_for_strangers("captured", names.is_captured_file)
         self._look_for_strangers("proofs", lambda rest: names.proof_number(rest) is not None)
+        self._look_for_strangers("index", lambda rest: parse_index_file(rest) is not None)
         uploads = self._listed_uploads()
 
         self.findings += strange_templates(self.templates, now=self.now)

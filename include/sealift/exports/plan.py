@@ -437,6 +437,7 @@ def plan_item(
         dedicated_host_id=guest.dedicated_host_id,
         dedicated_host_name=guest.dedicated_host_name,
         power_state=guest.power_state,
+        tags=guest.tags,
         export_id=export,
         images=images,
         outcome=outcome,

@@ -53,6 +53,7 @@ class PlanItem(PlanModel):
     dedicated_host_id: int | None = Field(default=None, description="Id of the dedicated host that it runs on")
     dedicated_host_name: str | None = Field(default=None, description="Name of the dedicated host that it runs on")
     power_state: str | None = Field(default=None, description="Its power state when the plan was made")
+    tags: list[str] = Field(default_factory=list, description="Its tags when the plan was made")
     export_id: str = Field(description="<guest id>-<period>")
     images: str = Field(description="Key prefix of the export's objects, without a slash at the end")
     outcome: Outcome = Field(description="What the run does with the server")

@@ -22,6 +22,7 @@ from sealift.exports.plan import Plan, WaveSlice
 from sealift.exports.proofs import LaterProof
 from sealift.exports.record import ConfigurationRecord
 from sealift.exports.report import RunReport, WaveReport
+from sealift.exports.status.index import PeriodIndex
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -35,6 +36,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "proof": (LaterProof, "A later proof of an export"),
     "conversion": (Conversion, "An export's images in another format"),
     "examination": (Examination, "Report of the doctor"),
+    "index": (PeriodIndex, "All servers of a slot"),
     "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }
 

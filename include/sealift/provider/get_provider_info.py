@@ -314,6 +314,13 @@ def get_provider_info() -> dict[str, Any]:
                         "",
                         "sealift",
                     ),
+                    "ui_places": _option(
+                        "JSON list of further places that the page may show, beside the one that default_params "
+                        "export to: objects with name, and any of cos_conn_id, bucket, region, prefix.",
+                        "string",
+                        "",
+                        '[{"name": "monthly", "bucket": "images", "prefix": "monthly"}]',
+                    ),
                 },
             },
         },

@@ -1,0 +1,69 @@
+"""The application that Airflow's API server mounts under ``/sealift``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from sealift import __version__
+from sealift.provider.ui.answers import add_handlers
+from sealift.provider.ui.headers import Headers
+from sealift.provider.ui.places import Places, places_of
+from sealift.provider.ui.routes import bucket_routes
+from sealift.provider.ui.security import may_see
+
+if TYPE_CHECKING:
+    from fastapi import Request, Response
+
+ABOUT = """What the bucket says of exports. Every route demands an Airflow user with the right on a DAG of Sealift's.
+
+Answers carry an ETag; ask again with If-None-Match and get 304 where nothing has changed. The header
+Sealift-Checked-At says when the ledger was looked at last.
+"""
+
+
+def make_app(places: Places | None = None) -> FastAPI:
+    """Make the application. Nothing is asked of bucket or account yet.
+
+    :param places: where exports are; the deployment's if None.
+    :returns: the application.
+    """
+    app = FastAPI(
+        title="Sealift",
+        version=__version__,
+        description=ABOUT,
+        # Their pages load scripts from another host, and they would ask no user for a right.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        default_response_class=JSONResponse,
+    )
+    app.add_middleware(Headers)
+    add_handlers(app)
+
+    async def unknown(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, StarletteHTTPException)
+        return JSONResponse({"detail": str(error.detail)}, status_code=error.status_code, headers=error.headers)
+
+    app.add_exception_handler(StarletteHTTPException, unknown)
+    app.include_router(bucket_routes(places or _places()), prefix="/api")
+
+    @app.get("/api/openapi.json", dependencies=[may_see()], summary="This API, as OpenAPI describes it", tags=["about"])
+    def openapi() -> dict[str, Any]:
+        return app.openapi()
+
+    return app
+
+
+def _places() -> Places:
+    from sealift.provider.settings import settings
+
+    try:
+        made = settings()
+        return Places(places_of(made.default_params, made.ui_places))
+    except ValueError as error:
+        # A wrong setting of ours must not keep Airflow's API server from starting: each request says what is wrong.
+        return Places({}, problem=f"{error}. Correct it and restart Airflow's API server.")
