@@ -321,6 +321,13 @@ def get_provider_info() -> dict[str, Any]:
                         "",
                         '[{"name": "monthly", "bucket": "images", "prefix": "monthly"}]',
                     ),
+                    "prices": _option(
+                        "File of the prices that the page works costs out by, in place of the list prices that come "
+                        "with Sealift. The API server reads it.",
+                        "string",
+                        "",
+                        "/opt/airflow/config/sealift-prices.json",
+                    ),
                 },
             },
         },

@@ -9,14 +9,15 @@ import pytest
 from fastapi.routing import APIRoute
 
 from sealift.provider.ui.app import make_app
+from sealift.provider.ui.desk import Desk
 from sealift.provider.ui.places import DEFAULT, Place, Places
 
-PATHS: dict[str, Any] = {}
+PATHS = {"server_id": 101, "period": "20261123T0200Z", "plan_id": "manual-1", "number": 0}
 
 
 def routes() -> list[tuple[str, str]]:
     """Every method and path that the application has, whoever added it."""
-    app = make_app(Places({DEFAULT: Place(name=DEFAULT)}))
+    app = make_app(Desk(Places({DEFAULT: Place(name=DEFAULT)})))
     found = []
     for route in app.routes:
         assert isinstance(route, APIRoute), f"{route} is not guarded by dependencies: the walk does not know it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -9,9 +10,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sealift import __version__
+from sealift.connections import CLASSIC_DEFAULT
 from sealift.provider.ui.answers import add_handlers
+from sealift.provider.ui.desk import Desk
 from sealift.provider.ui.headers import Headers
 from sealift.provider.ui.places import Places, places_of
+from sealift.provider.ui.plan_routes import plan_routes
 from sealift.provider.ui.routes import bucket_routes
 from sealift.provider.ui.security import may_see
 
@@ -25,10 +29,10 @@ Sealift-Checked-At says when the ledger was looked at last.
 """
 
 
-def make_app(places: Places | None = None) -> FastAPI:
+def make_app(desk: Desk | None = None) -> FastAPI:
     """Make the application. Nothing is asked of bucket or account yet.
 
-    :param places: where exports are; the deployment's if None.
+    :param desk: what routes share; the deployment's if None.
     :returns: the application.
     """
     app = FastAPI(
@@ -49,7 +53,9 @@ def make_app(places: Places | None = None) -> FastAPI:
         return JSONResponse({"detail": str(error.detail)}, status_code=error.status_code, headers=error.headers)
 
     app.add_exception_handler(StarletteHTTPException, unknown)
-    app.include_router(bucket_routes(places or _places()), prefix="/api")
+    desk = desk or _desk()
+    for routes in (bucket_routes(desk), plan_routes(desk)):
+        app.include_router(routes, prefix="/api")
 
     @app.get("/api/openapi.json", dependencies=[may_see()], summary="This API, as OpenAPI describes it", tags=["about"])
     def openapi() -> dict[str, Any]:
@@ -58,12 +64,16 @@ def make_app(places: Places | None = None) -> FastAPI:
     return app
 
 
-def _places() -> Places:
+def _desk() -> Desk:
     from sealift.provider.settings import settings
 
     try:
         made = settings()
-        return Places(places_of(made.default_params, made.ui_places))
+        return Desk(
+            Places(places_of(made.default_params, made.ui_places)),
+            prices=Path(made.prices) if made.prices else None,
+            classic_conn_id=str(made.default_params.get("classic_conn_id") or CLASSIC_DEFAULT),
+        )
     except ValueError as error:
         # A wrong setting of ours must not keep Airflow's API server from starting: each request says what is wrong.
-        return Places({}, problem=f"{error}. Correct it and restart Airflow's API server.")
+        return Desk(Places({}, problem=f"{error}. Correct it and restart Airflow's API server."))
