@@ -10,6 +10,7 @@ from sealift.cli.download import download
 from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
 from sealift.cli.sandbox import sandbox
+from sealift.cli.status import status
 
 
 @click.group()
@@ -26,3 +27,4 @@ main.add_command(kits)
 main.add_command(prove)
 main.add_command(prove_export)
 main.add_command(sandbox)
+main.add_command(status)

@@ -173,6 +173,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{operators}.report",
                     f"{operators}.doctor",
                     f"{operators}.deliver",
+                    f"{operators}.prove",
                 ],
             },
         ],

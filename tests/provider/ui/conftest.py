@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.ledger import Year, fill
+from sealift.exports import names
 from sealift.sandbox import Sandbox
 from tools.local_airflow import LocalAirflow
 from tools.processes import Program, tail
@@ -39,6 +41,18 @@ class Server:
     sandbox: Sandbox
     passwords: dict[str, str]
     log: Path
+    year: Year
+
+    @property
+    def periods(self) -> list[str]:
+        """The slots, newest first; the run of the newest one is at work."""
+        return [names.period_of_slot(one) for one in reversed(self.year.periods)]
+
+    @property
+    def plans(self) -> list[str]:
+        """Their plans."""
+        slots = reversed(self.year.periods)
+        return [names.plan_id_for(dag_id="plan_exports", run_id=f"scheduled__{slot.isoformat()}") for slot in slots]
 
     def token(self, user: str) -> str:
         reply = httpx.post(
@@ -49,6 +63,10 @@ class Server:
         )
         assert reply.status_code == 201, reply.text
         return str(reply.json()["access_token"])
+
+    @property
+    def secrets(self) -> list[str]:
+        return secrets_of(self.sandbox)
 
     def client(self, user: str | None) -> httpx.Client:
         """A client with the rights of one of the users; of nobody for None."""
@@ -61,6 +79,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Iter
     """Airflow's API server alone: no scheduler runs, so that runs that are started stay queued."""
     root = tmp_path_factory.mktemp("page")
     with Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox:
+        year = Year(servers=60, slots=4, failed=0.2)
+        fill(sandbox.store, bucket=sandbox.bucket, region="us-south", prefix="sealift", year=year)
         airflow = LocalAirflow(
             home=root / "airflow",
             project_root=project_root,
@@ -88,10 +108,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Iter
         )
         try:
             wait_until_up(program, airflow.url, home / "api-server.log")
-            yield Server(airflow.url, sandbox, passwords, home / "api-server.log")
+            yield Server(airflow.url, sandbox, passwords, home / "api-server.log", year)
         finally:
             program.stop()
             airflow.api.close()
+
+
+def secrets_of(sandbox: Sandbox) -> list[str]:
+    """Everything that no answer may hold."""
+    return [PLANTED, *(str(fields["password"]) for fields in sandbox.connections().values())]
 
 
 def connections(sandbox: Sandbox) -> dict[str, str]:

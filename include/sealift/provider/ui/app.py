@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sealift import __version__
 from sealift.connections import CLASSIC_DEFAULT
+from sealift.provider.ui.action_routes import action_routes
 from sealift.provider.ui.answers import add_handlers
 from sealift.provider.ui.desk import Desk
 from sealift.provider.ui.headers import Headers
@@ -20,7 +21,11 @@ from sealift.provider.ui.routes import bucket_routes
 from sealift.provider.ui.security import may_see
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import Request, Response
+
+    from sealift.provider.settings import Settings
 
 ABOUT = """What the bucket says of exports. Every route demands an Airflow user with the right on a DAG of Sealift's.
 
@@ -29,12 +34,19 @@ Sealift-Checked-At says when the ledger was looked at last.
 """
 
 
-def make_app(desk: Desk | None = None) -> FastAPI:
+def make_app(
+    desk: Desk | None = None, *, defaults: Mapping[str, Any] | None = None, deliver_to: str | None = None
+) -> FastAPI:
     """Make the application. Nothing is asked of bucket or account yet.
 
     :param desk: what routes share; the deployment's if None.
+    :param defaults: the default parameters of plan_exports; the deployment's if None.
+    :param deliver_to: where exports are delivered to where nobody says; the deployment's place if None.
     :returns: the application.
     """
+    desk, found = (desk, None) if desk is not None else _desk()
+    defaults = defaults if defaults is not None else found.default_params if found else {}
+    deliver_to = deliver_to if deliver_to is not None else found.deliver_to if found else ""
     app = FastAPI(
         title="Sealift",
         version=__version__,
@@ -53,8 +65,8 @@ def make_app(desk: Desk | None = None) -> FastAPI:
         return JSONResponse({"detail": str(error.detail)}, status_code=error.status_code, headers=error.headers)
 
     app.add_exception_handler(StarletteHTTPException, unknown)
-    desk = desk or _desk()
-    for routes in (bucket_routes(desk), plan_routes(desk)):
+    actions = action_routes(desk, defaults=defaults, deliver_to=deliver_to)
+    for routes in (bucket_routes(desk), plan_routes(desk), actions):
         app.include_router(routes, prefix="/api")
 
     @app.get("/api/openapi.json", dependencies=[may_see()], summary="This API, as OpenAPI describes it", tags=["about"])
@@ -64,16 +76,17 @@ def make_app(desk: Desk | None = None) -> FastAPI:
     return app
 
 
-def _desk() -> Desk:
+def _desk() -> tuple[Desk, Settings | None]:
     from sealift.provider.settings import settings
 
     try:
         made = settings()
-        return Desk(
+        desk = Desk(
             Places(places_of(made.default_params, made.ui_places)),
             prices=Path(made.prices) if made.prices else None,
             classic_conn_id=str(made.default_params.get("classic_conn_id") or CLASSIC_DEFAULT),
         )
+        return desk, made
     except ValueError as error:
         # A wrong setting of ours must not keep Airflow's API server from starting: each request says what is wrong.
-        return Desk(Places({}, problem=f"{error}. Correct it and restart Airflow's API server."))
+        return Desk(Places({}, problem=f"{error}. Correct it and restart Airflow's API server.")), None
