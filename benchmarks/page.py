@@ -144,7 +144,7 @@ def asks(year: Year) -> dict[str, Callable[[int], tuple[str, dict[str, Any]]]]:
         ),
         "filters": lambda n: ("filters", {"nothing": n}),
         "server": lambda _n: (f"servers/{rng.choice(ids)}", {}),
-        "export": lambda _n: (f"servers/{even()}/exports/{periods[-2]}", {}),
+        "export": lambda _n: (f"servers/{even()}/exports/{periods[-1]}", {}),
         "charts": lambda n: ("charts", {"slots": 1 + n % 52}),
         "plans": lambda n: ("plans", {"offset": n % 40}),
         "plan": lambda n: (f"plans/{plan}", {"offset": 100 * (n % 50)}),
@@ -163,7 +163,8 @@ def times(client: httpx.Client, ask: Callable[[int], tuple[str, dict[str, Any]]]
         reply = client.get(f"/sealift/api/{path}", params=query)
         seconds = time.monotonic() - began
         if reply.status_code != httpx.codes.OK:
-            raise SystemExit(f"{reply.request.url}: {reply.status_code} {reply.text}")
+            print(f"{reply.request.url}: {reply.status_code} {reply.text}", flush=True)
+            continue
         took.append(seconds)
         sizes.append(len(reply.content))
     first, later = took[0], sorted(took[1:])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from sealift.cos.errors import CosTransientError
 from sealift.exports import names
-from sealift.exports.status.books import BooksNotOpen
+from sealift.exports.status.books import STILL_OPENING, BooksNotOpen
 from sealift.exports.status.index import index_key
 from sealift.exports.status.rows import State
 
@@ -204,8 +205,6 @@ def test_who_asks_before_the_first_look_is_told_to_come_back(world: Any) -> None
     held = world.cos.list
 
     def slow(*_: Any) -> Any:
-        import threading
-
         threading.Event().wait(0.3)
         return held(*_)
 
@@ -243,3 +242,30 @@ def test_a_bucket_that_never_answered_says_why(world: Any) -> None:
     world.cos.list = gone
     with pytest.raises(CosTransientError, match="503 from the store"):
         world.books().snapshot(patience=30)
+
+
+def test_what_the_indexes_say_is_shown_while_the_ledger_is_still_read(world: Any) -> None:
+    plan = world.plan(FIRST, ids=[101, 102])
+    world.finish(plan, 101)
+    world.report(plan, {102: "broke"})
+    world.books().write_index()
+    world.later(hours=1)
+    world.finish(plan, 102)
+    held, may_go = world.cos.list, threading.Event()
+
+    def slow(bucket: str, prefix: str) -> Any:
+        if "manifests" in prefix:
+            assert may_go.wait(30)
+        return held(bucket, prefix)
+
+    world.cos.list = slow
+    books = world.books()
+    opening = books.snapshot(patience=30)
+    assert opening.problems == [STILL_OPENING]
+    assert {one: row.cell for one, row in opening.rows[FIRST].items()} == {101: "L1", 102: "failed"}
+    may_go.set()
+    rested(books)
+    opened = books.snapshot()
+    assert opened.problems == []
+    assert {one: row.cell for one, row in opened.rows[FIRST].items()} == {101: "L1", 102: "L1"}
+    assert opened.version != opening.version

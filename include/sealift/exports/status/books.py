@@ -44,6 +44,11 @@ READERS: Final = 16
 """So many manifests are read at the same time."""
 
 
+STILL_OPENING: Final = (
+    "This is what the indexes say: the ledger itself is being read, and what was exported or deleted since shows then."
+)
+
+
 class BooksNotOpen(Exception):  # noqa: N818 - nothing went wrong
     """The ledger is being looked at for the first time, and there is nothing to show yet."""
 
@@ -119,25 +124,43 @@ class Books:
             listing = list_place(self.cos, bucket=self.bucket, prefix=self.prefix, told=self._count)
             now = self._clock()
             changed, problems = self._memory.look(listing, now=now)
-            with self._state:
-                before = self._snapshot
-                if before is not None and not changed and before.problems == problems:
-                    before.checked_at = now
-                    before.plans = self._plans(now)
-                    return before
-                made = self._made()
-                rows = {period: built.rows for period, built in self._memory.built.items()}
-                self._snapshot = Snapshot(
-                    version=self._next_version(),
-                    checked_at=now,
-                    changed_at=now,
-                    slots=slots_of(rows, made),
-                    rows=rows,
-                    plans=self._plans(now),
-                    problems=problems,
-                )
-                self._state.notify_all()
-                return self._snapshot
+            return self._shown(now, problems, changed=changed)
+
+    def _open_by_index(self) -> None:
+        """Show what the indexes say, before the ledger is listed: of a large one, that takes a minute."""
+        with self._looking:
+            listing = list_place(self.cos, bucket=self.bucket, prefix=self.prefix, ledger=False)
+            if not listing.indexes:
+                return
+            now = self._clock()
+            _, problems = self._memory.look(listing, now=now, ledger=False)
+            self._shown(now, [*problems, STILL_OPENING], changed=True)
+
+    def _shown(self, now: datetime, problems: list[str], *, changed: bool) -> Snapshot:
+        with self._state:
+            before = self._snapshot
+            if before is not None and not changed and before.problems == problems:
+                before.checked_at = now
+                before.plans = self._plans(now)
+                return before
+        made = self._made()
+        rows = {period: built.rows for period, built in self._memory.built.items()}
+        parts = {} if before is None else before.parts
+        same = [one for one in parts if before is not None and rows.get(one) is before.rows.get(one)]
+        snapshot = Snapshot(
+            version=self._next_version(),
+            checked_at=now,
+            changed_at=now,
+            slots=slots_of(rows, made),
+            rows=rows,
+            plans=self._plans(now),
+            problems=problems,
+            parts={one: parts[one] for one in same},
+        )
+        with self._state:
+            self._snapshot = snapshot
+            self._state.notify_all()
+        return snapshot
 
     def fill(self, wanted: Iterable[tuple[int, str]], *, at_most: int = 64) -> int:
         """Read the manifests of some rows that were not read yet.
@@ -159,7 +182,7 @@ class Books:
                 if built is not None and known is not None and known.etag == row.etag:
                     built.rows[row.number] = row
                     if snapshot is not None:
-                        snapshot.learn(row)
+                        snapshot.learn(period, row)
             if snapshot is not None and read:
                 snapshot.version = self._next_version()
                 snapshot.changed_at = self._clock()
@@ -205,6 +228,8 @@ class Books:
     def _work(self) -> None:
         began = self._monotonic()
         try:
+            if self._snapshot is None:
+                self._open_by_index()
             snapshot = self.refresh()
         except CosError as error:
             log.warning("The ledger of %s could not be read: %s", self._place, error)

@@ -6,13 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import Field
 
 from sealift.exports.status.coverage import ReadModel
 from sealift.exports.status.rows import Row, State
-from sealift.exports.status.snapshot import Snapshot
+from sealift.exports.status.snapshot import Slot, Snapshot
 
 _GB: Final = 10**9
 _CLASSES: Final = (25, 50, 100, 200, 400, 800, 1600)
@@ -66,6 +66,14 @@ class Charts(ReadModel):
     changed_at: datetime = Field(description="When a change was found last")
 
 
+class _Part(NamedTuple):
+    """What follows from one slot's rows alone: kept as long as they stay."""
+
+    figures: SlotFigures
+    durations: dict[tuple[str, int], tuple[list[float], list[float]]]
+    failed: list[Row]
+
+
 def charts(snapshot: Snapshot, *, slots: int = 52) -> Charts:
     """Work the figures out.
 
@@ -74,49 +82,68 @@ def charts(snapshot: Snapshot, *, slots: int = 52) -> Charts:
     :returns: the figures.
     """
     chosen = snapshot.slots[:slots]
+    parts = [_part(snapshot, slot) for slot in chosen]
     by_class: dict[tuple[str, int], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    figures = []
-    for slot in chosen:
-        rows = list(snapshot.rows[slot.period].values())
-        for row in rows:
-            if row.capture_seconds or row.export_seconds:
-                captures, exports = by_class[row.datacenter, _class(row.capacity)]
-                if row.capture_seconds:
-                    captures.append(row.capture_seconds)
-                if row.export_seconds:
-                    exports.append(row.export_seconds)
-        figures.append(_slot_figures(slot.period, slot.at, rows, scheduled=slot.scheduled))
-    durations = [
-        Durations(
-            datacenter=datacenter,
-            up_to_gb=_CLASSES[place] if place < len(_CLASSES) else None,
-            captures=len(captures),
-            capture_median=ranked(captures, 0.5),
-            capture_p90=ranked(captures, 0.9),
-            exports=len(exports),
-            export_median=ranked(exports, 0.5),
-            export_p90=ranked(exports, 0.9),
-        )
-        for (datacenter, place), (captures, exports) in sorted(by_class.items())
-    ]
+    for part in parts:
+        for key, (captures, exports) in part.durations.items():
+            by_class[key][0].extend(captures)
+            by_class[key][1].extend(exports)
     return Charts(
-        slots=figures[::-1],
-        durations=durations,
-        recovery=_recovery(snapshot, [slot.period for slot in chosen]),
+        slots=[part.figures for part in reversed(parts)],
+        durations=[_durations(*key, *found) for key, found in sorted(by_class.items())],
+        recovery=_recovery(snapshot, parts),
         changed_at=snapshot.changed_at,
+    )
+
+
+def _part(snapshot: Snapshot, slot: Slot) -> _Part:
+    known = snapshot.parts.get(slot.period)
+    if isinstance(known, _Part):
+        return known
+    rows = list(snapshot.rows[slot.period].values())
+    durations: dict[tuple[str, int], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for row in rows:
+        if row.capture_seconds or row.export_seconds:
+            captures, exports = durations[row.datacenter, _class(row.capacity)]
+            if row.capture_seconds:
+                captures.append(row.capture_seconds)
+            if row.export_seconds:
+                exports.append(row.export_seconds)
+    made = _Part(
+        figures=_slot_figures(slot.period, slot.at, rows, scheduled=slot.scheduled),
+        durations={key: (sorted(captures), sorted(exports)) for key, (captures, exports) in durations.items()},
+        failed=[row for row in rows if row.failed_at],
+    )
+    snapshot.parts[slot.period] = made
+    return made
+
+
+def _durations(datacenter: str, place: int, captures: list[float], exports: list[float]) -> Durations:
+    # Runs that are in order already: quick to sort.
+    captures.sort()
+    exports.sort()
+    return Durations(
+        datacenter=datacenter,
+        up_to_gb=_CLASSES[place] if place < len(_CLASSES) else None,
+        captures=len(captures),
+        capture_median=ranked(captures, 0.5),
+        capture_p90=ranked(captures, 0.9),
+        exports=len(exports),
+        export_median=ranked(exports, 0.5),
+        export_p90=ranked(exports, 0.9),
     )
 
 
 def ranked(values: Sequence[float], share: float) -> float | None:
     """Return the value that a share of some values does not exceed.
 
-    :param values: the values.
+    :param values: the values, the smallest first.
     :param share: from 0 to 1.
     :returns: one of the values, or None where there are none.
     """
     if not values:
         return None
-    return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
+    return values[max(0, math.ceil(len(values) * share) - 1)]
 
 
 def _class(capacity: int) -> int:
@@ -149,21 +176,17 @@ def _slot_figures(period: str, at: datetime, rows: Sequence[Row], *, scheduled: 
     )
 
 
-def _recovery(snapshot: Snapshot, periods: Sequence[str]) -> Recovery:
+def _recovery(snapshot: Snapshot, parts: Sequence[_Part]) -> Recovery:
     took: list[float] = []
     still_open = 0
-    # From the newest slot back: when each server was exported next, as seen from the slot that is looked at.
-    next_done: dict[int, float] = {}
-    for period in periods:
-        for row in snapshot.rows[period].values():
-            if row.failed_at:
-                ends = [one for one in (row.done_at, next_done.get(row.number, 0.0)) if one > row.failed_at]
-                if ends:
-                    took.append(min(ends) - row.failed_at)
-                else:
-                    still_open += 1
-            if row.state is State.EXPORTED:
-                next_done[row.number] = row.done_at
+    for place, part in enumerate(parts):
+        for row in part.failed:
+            recovered = _next_export(snapshot, place, row)
+            if recovered is None:
+                still_open += 1
+            else:
+                took.append(recovered - row.failed_at)
+    took.sort()
     return Recovery(
         failures=len(took) + still_open,
         recovered=len(took),
@@ -171,3 +194,12 @@ def _recovery(snapshot: Snapshot, periods: Sequence[str]) -> Recovery:
         p90_seconds=ranked(took, 0.9),
         open=still_open,
     )
+
+
+def _next_export(snapshot: Snapshot, place: int, failed: Row) -> float | None:
+    """When the export that failed was done after all, or else that of a newer slot."""
+    for one in range(place, -1, -1):
+        row = snapshot.row(failed.number, snapshot.slots[one].period)
+        if row is not None and row.state is State.EXPORTED and row.done_at > failed.failed_at:
+            return row.done_at
+    return None

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sealift.exports.status.grid import state_of
 from sealift.exports.status.rows import SHOWN_FIRST, Row, State
-from sealift.exports.status.snapshot import Identity, Slot, Snapshot
+from sealift.exports.status.snapshot import Identity, Snapshot
 
 SLOTS_SHOWN: Final = 52
 SLOTS_AT_MOST: Final = 400
 LIMIT_AT_MOST: Final = 500
 
 _WORDS_AT_MOST: Final = 300
-_RANK: Final = {state: rank for rank, state in enumerate(SHOWN_FIRST)}
+_RANK: Final[dict[State | None, int]] = {state: rank for rank, state in enumerate(SHOWN_FIRST)}
 
 
 class ReadModel(BaseModel):
@@ -121,31 +123,29 @@ def chosen_slots(snapshot: Snapshot, query: Query) -> tuple[list[int], int]:
     return fitting[query.slots_offset : query.slots_offset + query.slots], len(fitting)
 
 
-def chosen_servers(snapshot: Snapshot, query: Query, places: Sequence[int]) -> list[Identity]:
+def chosen_servers(snapshot: Snapshot, query: Query, places: Sequence[int]) -> list[int]:
     """Choose the servers and put them into their order.
 
     :param snapshot: what is known.
     :param query: what is asked for.
     :param places: the slots that are shown.
-    :returns: all servers that fit, in order.
+    :returns: the places in the snapshot's grid of all servers that fit, in order.
     """
-    name, datacenters, tags, states = (
-        query.name.strip().lower(),
-        set(query.datacenter),
-        set(query.tag),
-        set(query.state),
-    )
-    found = [
-        one
-        for one in snapshot.servers.values()
-        if _fits_name(one, name)
-        and (not datacenters or one.datacenter in datacenters)
-        and (not tags or not tags.isdisjoint(one.tags))
-    ]
-    if states:
-        asked = _state_places(snapshot, query, places)
-        found = [one for one in found if any(snapshot.state(one.number, place) in states for place in asked)]
-    return _ordered(snapshot, found, query, places)
+    grid = snapshot.grid
+    name, datacenters, tags = query.name.strip().lower(), set(query.datacenter), set(query.tag)
+    found: Iterable[int] = range(len(grid.servers))
+    if query.state:
+        fits = grid.in_states(_state_places(snapshot, query, places), query.state)
+        found = itertools.compress(found, fits)
+    if name or datacenters or tags:
+        found = [
+            place
+            for place in found
+            if _fits_name(one := grid.servers[place], name)
+            and (not datacenters or one.datacenter in datacenters)
+            and (not tags or not tags.isdisjoint(one.tags))
+        ]
+    return _ordered(snapshot, list(found), query, places)
 
 
 def page_of(snapshot: Snapshot, query: Query) -> list[tuple[int, str]]:
@@ -156,7 +156,8 @@ def page_of(snapshot: Snapshot, query: Query) -> list[tuple[int, str]]:
     :returns: pairs of number and period.
     """
     places, _ = chosen_slots(snapshot, query)
-    servers = chosen_servers(snapshot, query, places)[query.offset : query.offset + query.limit]
+    page = chosen_servers(snapshot, query, places)[query.offset : query.offset + query.limit]
+    servers = [snapshot.grid.servers[one] for one in page]
     return [(one.number, snapshot.slots[place].period) for place in places for one in servers]
 
 
@@ -199,20 +200,20 @@ def _state_places(snapshot: Snapshot, query: Query, places: Sequence[int]) -> Se
     return places[:1]
 
 
-def _ordered(snapshot: Snapshot, found: list[Identity], query: Query, places: Sequence[int]) -> list[Identity]:
-    found.sort(key=lambda one: (one.name, one.number))
+def _ordered(snapshot: Snapshot, found: list[int], query: Query, places: Sequence[int]) -> list[int]:
+    # They are in the order of their names, which holds among equals.
+    grid = snapshot.grid
     if query.order is Order.DATACENTER:
-        found.sort(key=lambda one: one.datacenter)
+        found.sort(key=lambda one: grid.servers[one].datacenter)
     elif query.order is Order.STATE and places:
-        found.sort(key=lambda one: _RANK.get(snapshot.state(one.number, places[0]) or State.EXPORTED, len(_RANK)))
+        found.sort(key=lambda one: _RANK.get(state_of(grid.code(places[0], one)), len(_RANK)))
     elif query.order in (Order.SIZE, Order.LAST_EXPORT):
-        latest = _latest_exports(snapshot, {one.number for one in found})
 
-        def by(one: Identity) -> float:
-            row = latest.get(one.number)
+        def by(one: int) -> float:
+            row = _latest(snapshot, one)
             if row is None:
                 return -1.0
-            return row[1].done_at if query.order is Order.LAST_EXPORT else float(row[1].bytes)
+            return row.done_at if query.order is Order.LAST_EXPORT else float(row.bytes)
 
         found.sort(key=by)
     if query.descending:
@@ -220,37 +221,17 @@ def _ordered(snapshot: Snapshot, found: list[Identity], query: Query, places: Se
     return found
 
 
-def _latest_exports(snapshot: Snapshot, numbers: Collection[int]) -> dict[int, tuple[Slot, Row]]:
-    left = set(numbers)
-    found: dict[int, tuple[Slot, Row]] = {}
-    for slot in snapshot.slots:
-        if not left:
-            break
-        rows = snapshot.rows[slot.period]
-        for number in [one for one in left if one in rows]:
-            if rows[number].state is State.EXPORTED:
-                found[number] = (slot, rows[number])
-                left.discard(number)
-    return found
+def _latest(snapshot: Snapshot, place: int) -> Row | None:
+    at = snapshot.grid.latest(place)
+    return None if at < 0 else snapshot.row(snapshot.grid.servers[place].number, snapshot.slots[at].period)
 
 
-def _summaries(snapshot: Snapshot, servers: Sequence[Identity], places: Sequence[int]) -> list[SlotSummary]:
+def _summaries(snapshot: Snapshot, servers: Sequence[int], places: Sequence[int]) -> list[SlotSummary]:
     summaries = []
+    everyone = len(servers) == len(snapshot.grid.servers)
     for place in places:
         slot = snapshot.slots[place]
-        rows = snapshot.rows[slot.period]
-        counts: dict[State, int] = {}
-        size = unread = 0
-        for one in servers:
-            row = rows.get(one.number)
-            if row is None:
-                if slot.scheduled and place < one.first:
-                    counts[State.NOT_SELECTED] = counts.get(State.NOT_SELECTED, 0) + 1
-                continue
-            counts[row.state] = counts.get(row.state, 0) + 1
-            if row.state is State.EXPORTED:
-                size += row.bytes
-                unread += not row.read
+        counts, size, unread = snapshot.grid.counts(place, None if everyone else servers)
         summaries.append(
             SlotSummary(
                 period=slot.period, at=slot.at, scheduled=slot.scheduled, counts=counts, bytes=size, unread=unread
@@ -259,18 +240,19 @@ def _summaries(snapshot: Snapshot, servers: Sequence[Identity], places: Sequence
     return summaries
 
 
-def _line(snapshot: Snapshot, one: Identity, places: Sequence[int]) -> ServerLine:
+def _line(snapshot: Snapshot, at: int, places: Sequence[int]) -> ServerLine:
+    one = snapshot.grid.servers[at]
     cells, reasons = [], {}
-    for at, place in enumerate(places):
+    for cell, place in enumerate(places):
         row = snapshot.row(one.number, snapshot.slots[place].period)
         if row is not None:
             cells.append(row.cell)
             if row.words:
-                reasons[at] = short(row.words)
+                reasons[cell] = short(row.words)
         else:
-            state = snapshot.state(one.number, place)
+            state = state_of(snapshot.grid.code(place, at))
             cells.append("" if state is None else state.value)
-    last = next(((slot, row) for slot, row in snapshot.history(one.number) if row.state is State.EXPORTED), None)
+    last = _latest(snapshot, at)
     return ServerLine(
         id=abs(one.number),
         kind=kind_of(one.number),
@@ -280,9 +262,9 @@ def _line(snapshot: Snapshot, one: Identity, places: Sequence[int]) -> ServerLin
         tags=list(one.tags),
         cells=cells,
         reasons=reasons,
-        last_export=None if last is None else moment(last[1].done_at),
-        last_period=None if last is None else last[0].period,
-        bytes=0 if last is None else last[1].bytes,
+        last_export=None if last is None else moment(last.done_at),
+        last_period=None if last is None else snapshot.slots[snapshot.grid.latest(at)].period,
+        bytes=0 if last is None else last.bytes,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from sealift.cos.models import ObjectInfo
 from sealift.exports import names
 from sealift.exports.ports import CosApi
 from sealift.exports.status.index import ROOM, IndexedPlan, parse_index, parse_index_file
@@ -54,32 +55,33 @@ class Listing:
     indexes: dict[str, str] = field(default_factory=dict)
     proofs: dict[str, dict[int, int]] = field(default_factory=dict)
 
+    def add(self, period: str, number: int, etag: str, at: float) -> None:
+        """Take a manifest in.
 
-def list_place(cos: CosApi, *, bucket: str, prefix: str, told: Callable[[int], None] = lambda _count: None) -> Listing:
+        :param period: its slot.
+        :param number: its server.
+        :param etag: its ETag.
+        :param at: when it was written, in seconds since 1970.
+        """
+        self.manifests.setdefault(period, {})[number] = (etag, at)
+        self.marks[period] = (self.marks.get(period, 0) + hash((number, etag))) & _BITS
+
+
+def list_place(
+    cos: CosApi, *, bucket: str, prefix: str, told: Callable[[int], None] = lambda _count: None, ledger: bool = True
+) -> Listing:
     """List a place: a call for 1,000 objects.
 
     :param cos: the object store.
     :param bucket: the bucket.
     :param prefix: what all keys begin with; may be empty.
     :param told: called now and then with the number of manifests that were listed so far.
+    :param ledger: whether to list the manifests, of which there may be hundreds of thousands.
     :returns: what is there.
     """
     found = Listing()
-    count = 0
-    for info in cos.list(bucket, names.manifests_prefix(prefix)):
-        parsed = names.parse_manifest_key(info.key)
-        if parsed is None:
-            continue
-        number, period = parsed
-        its = found.manifests.get(period)
-        if its is None:
-            its = found.manifests[period] = {}
-            found.marks[period] = 0
-        its[number] = (info.etag, info.last_modified.timestamp())
-        found.marks[period] = (found.marks[period] + hash((number, info.etag))) & _BITS
-        count += 1
-        if count % 1000 == 0:
-            told(count)
+    if ledger:
+        _list_ledger(found, cos.list(bucket, names.manifests_prefix(prefix)), told)
     room = names.room_prefix(prefix, "plans")
     for info in cos.list(bucket, room):
         file = names.parse_plan_file(info.key.removeprefix(room))
@@ -100,6 +102,19 @@ def list_place(cos: CosApi, *, bucket: str, prefix: str, told: Callable[[int], N
     return found
 
 
+def _list_ledger(found: Listing, infos: Iterable[ObjectInfo], told: Callable[[int], None]) -> None:
+    count = 0
+    for info in infos:
+        parsed = names.parse_manifest_key(info.key)
+        if parsed is None:
+            continue
+        number, period = parsed
+        found.add(period, number, info.etag, info.last_modified.timestamp())
+        count += 1
+        if count % 1000 == 0:
+            told(count)
+
+
 class Memory:
     """What was read of a place so far. One thread at a time looks.
 
@@ -118,15 +133,21 @@ class Memory:
         self.proofs: dict[str, dict[int, int]] = {}
         self.plans: dict[str, PlanObjects] = {}
 
-    def look(self, listing: Listing, *, now: datetime) -> tuple[bool, list[str]]:
+    def look(self, listing: Listing, *, now: datetime, ledger: bool = True) -> tuple[bool, list[str]]:
         """Bring everything up to what was listed.
 
         :param listing: what lies there.
         :param now: the present time, with a time zone.
+        :param ledger: the ledger was listed; otherwise what the indexes say of it is taken for it.
         :returns: whether any row is another than before, and what could not be read, in words.
         """
         self.proofs, self.plans = listing.proofs, listing.plans
         self._read_indexes(listing)
+        if not ledger:
+            for period, stored in self.stored.items():
+                for row in stored.rows.values():
+                    if row.state is State.EXPORTED:
+                        listing.add(period, row.number, row.etag, row.done_at)
         problems = self._read_plans(listing, now)
         open_plans = sorted(
             (plan for _, plan, _ in self.read.values() if plan is not None and not plan.dry_run),

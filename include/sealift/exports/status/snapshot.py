@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sealift.exports import names
+from sealift.exports.status.grid import Grid
 from sealift.exports.status.rows import Row, Rows, State
 
 
@@ -74,6 +75,7 @@ class Snapshot:
     :param rows: by period.
     :param plans: newest first.
     :param problems: what could not be read, in words.
+    :param parts: by period, what somebody has worked out of a slot's rows and wants to keep as long as they stay.
     """
 
     version: str
@@ -84,21 +86,39 @@ class Snapshot:
     plans: list[PlanFacts]
     problems: list[str] = field(default_factory=list)
     servers: dict[int, Identity] = field(default_factory=dict)
+    parts: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find out who the servers are."""
         self.servers = identities(self.slots, self.rows)
+        self._places = {slot.period: place for place, slot in enumerate(self.slots)}
+        self._grid: Grid | None = Grid(self.servers, self.slots, self.rows)
 
-    def learn(self, row: Row) -> None:
-        """Take in who a server is, where only its manifest could tell.
+    @property
+    def grid(self) -> Grid:
+        """The same, for counting."""
+        grid = self._grid
+        if grid is None:
+            grid = self._grid = Grid(self.servers, self.slots, self.rows)
+        return grid
 
-        :param row: its row, after its manifest was read.
+    def learn(self, period: str, row: Row) -> None:
+        """Take in what a manifest said, and who a server is where only that could tell.
+
+        :param period: the slot.
+        :param row: the server's row in it, which stands in :attr:`rows` already.
         """
         known = self.servers.get(row.number)
-        if known is not None and not known.hostname and row.hostname:
+        if known is None or period not in self._places:
+            return
+        self.parts.pop(period, None)
+        if not known.hostname and row.hostname:
             self.servers[row.number] = known._replace(
                 hostname=row.hostname, domain=row.domain, datacenter=row.datacenter, tags=row.tags
             )
+            self._grid = None  # another name, another order
+        elif self._grid is not None:
+            self._grid.learn(self._places[period], row)
 
     def row(self, number: int, period: str) -> Row | None:
         """Give one server's row in one slot, or None where the slot knows nothing of it.
@@ -107,21 +127,6 @@ class Snapshot:
         :param period: the slot.
         """
         return self.rows[period].get(number) if period in self.rows else None
-
-    def state(self, number: int, place: int) -> State | None:
-        """Say what became of a server in a slot.
-
-        :param number: the server.
-        :param place: the slot's place in :attr:`slots`.
-        :returns: the state; "not selected" where a slot knows nothing of a server that was known before it, and None
-            where the server was not known yet.
-        """
-        slot = self.slots[place]
-        row = self.rows[slot.period].get(number)
-        if row is not None:
-            return row.state
-        identity = self.servers.get(number)
-        return State.NOT_SELECTED if slot.scheduled and identity is not None and place < identity.first else None
 
     def history(self, number: int) -> Iterator[tuple[Slot, Row]]:
         """Give the rows of one server, newest first.
