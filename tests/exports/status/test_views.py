@@ -16,7 +16,7 @@ from sealift.exports.plan_models import Outcome
 from sealift.exports.record import ConfigurationRecord
 from sealift.exports.status.charts import charts
 from sealift.exports.status.differences import differences
-from sealift.exports.status.planned import Expectation, plan_list, plan_view
+from sealift.exports.status.planned import Expectation, PlanFigures, plan_list, plan_view
 from sealift.exports.status.prices import costs_of, read_prices
 from sealift.exports.status.rows import State
 from sealift.exports.status.server import Links, export_detail, server_view
@@ -134,7 +134,7 @@ def test_a_plan_says_what_it_does_and_what_it_costs(world: Any) -> None:
     world.later(days=7)
     plan = world.plan(SECOND)
     snapshot = books.refresh()
-    view = plan_view(plan, expected=Expectation(snapshot), prices=read_prices())
+    view = plan_view(PlanFigures(plan, Expectation(snapshot)), prices=read_prices())
     totals = view.totals
     assert (totals.servers, totals.export, totals.not_exportable, totals.offline) == (6, 4, 2, 4)
     assert totals.capacity_bytes == 5 * 10**9
@@ -149,16 +149,16 @@ def test_a_plan_says_what_it_does_and_what_it_costs(world: Any) -> None:
     assert view.costs.bytes == 2 * 10**9
     assert [one.amount for one in view.costs.storage_per_month] == [0.05, 0.02]
     assert [one.amount for one in view.costs.egress] == [0.0, 0.18, 0.16]
-    refused = plan_view(plan, expected=Expectation(snapshot), prices=read_prices(), outcome=Outcome.NOT_EXPORTABLE)
+    refused = plan_view(PlanFigures(plan, Expectation(snapshot)), prices=read_prices(), outcome=Outcome.NOT_EXPORTABLE)
     assert [one.hostname for one in refused.servers] == ["bare", "metal555"]
     assert refused.totals == totals
-    only = plan_view(plan, expected=Expectation(snapshot), prices=read_prices(), rule="no-disk", name="BAR")
+    only = plan_view(PlanFigures(plan, Expectation(snapshot)), prices=read_prices(), rule="no-disk", name="BAR")
     assert (only.total, only.servers[0].id) == (1, 105)
 
 
 def test_nothing_is_expected_of_an_image_as_long_as_none_was_read(world: Any) -> None:
     plan = world.plan(FIRST, ids=[103])
-    view = plan_view(plan, expected=Expectation(world.books().refresh()), prices=read_prices())
+    view = plan_view(PlanFigures(plan, Expectation(world.books().refresh())), prices=read_prices())
     assert view.totals.expected_bytes == view.totals.capacity_bytes == 2 * 10**9
     assert "as large as the disks" in view.totals.basis[1]
 

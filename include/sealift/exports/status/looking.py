@@ -144,8 +144,8 @@ class Memory:
         self.proofs, self.plans = listing.proofs, listing.plans
         self._read_indexes(listing)
         if not ledger:
-            for period, stored in self.stored.items():
-                for row in stored.rows.values():
+            for period, index in self.stored.items():
+                for row in index.rows.values():
                     if row.state is State.EXPORTED:
                         listing.add(period, row.number, row.etag, row.done_at)
         problems = self._read_plans(listing, now)

@@ -14,7 +14,7 @@ from sealift.exports.rules import Finding, Severity
 from sealift.exports.settings import PlanSettings
 from sealift.exports.status.coverage import ReadModel
 from sealift.exports.status.prices import Costs, Prices, costs_of
-from sealift.exports.status.rows import Row, State
+from sealift.exports.status.rows import Row
 from sealift.exports.status.snapshot import PlanFacts, Snapshot
 
 LIMIT_AT_MOST: Final = 500
@@ -147,13 +147,12 @@ class Expectation:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._last: dict[int, Row] = {}
-        shares: list[float] = []
-        for slot in snapshot.slots:
-            for number, row in snapshot.rows[slot.period].items():
-                if row.state is State.EXPORTED and row.bytes and number not in self._last:
-                    self._last[number] = row
-                    if row.capacity:
-                        shares.append(row.bytes / row.capacity)
+        for place, server in enumerate(snapshot.grid.servers):
+            at = snapshot.grid.latest(place)
+            row = None if at < 0 else snapshot.row(server.number, snapshot.slots[at].period)
+            if row is not None and row.bytes:
+                self._last[server.number] = row
+        shares = [row.bytes / row.capacity for row in self._last.values() if row.capacity]
         self.share = median(shares) if shares else 1.0
         self.servers = len(shares)
 
@@ -178,10 +177,23 @@ class Expectation:
         )
 
 
+class PlanFigures:
+    """What follows from a plan and from what is expected of it, whatever page of it is shown.
+
+    :param plan: the plan.
+    :param expected: what to expect of sizes.
+    """
+
+    def __init__(self, plan: Plan, expected: Expectation) -> None:
+        self.plan = plan
+        self.servers = _servers(plan, expected)
+        self.totals = _totals(plan, self.servers, expected)
+        self.rules = _rules(self.servers)
+
+
 def plan_view(
-    plan: Plan,
+    figures: PlanFigures,
     *,
-    expected: Expectation,
     prices: Prices,
     name: str = "",
     outcome: Outcome | None = None,
@@ -191,8 +203,7 @@ def plan_view(
 ) -> PlanView:
     """Show a plan.
 
-    :param plan: the plan.
-    :param expected: what to expect of sizes.
+    :param figures: the plan, worked out.
     :param prices: what bytes cost.
     :param name: part of a server's name or its id; empty: all.
     :param outcome: only servers with this outcome.
@@ -201,16 +212,14 @@ def plan_view(
     :param limit: most servers to show.
     :returns: the plan, with a page of its servers.
     """
-    servers = _servers(plan, expected)
-    wanted = name.strip().lower()
+    plan, wanted = figures.plan, name.strip().lower()
     fitting = [
         one
-        for one in servers
+        for one in figures.servers
         if (not wanted or wanted in one.hostname.lower() or wanted == str(one.id))
         and (outcome is None or one.outcome is outcome)
         and (not rule or any(found.rule == rule for found in one.findings))
     ]
-    totals = _totals(plan, servers, expected)
     return PlanView(
         plan_id=plan.plan_id,
         created_at=plan.created_at,
@@ -221,9 +230,9 @@ def plan_view(
         findings=plan.findings,
         notes=plan.notes,
         missed=[one.sentence for one in plan.missed],
-        totals=totals,
-        costs=costs_of(totals.expected_bytes, prices),
-        rules=_rules(servers),
+        totals=figures.totals,
+        costs=costs_of(figures.totals.expected_bytes, prices),
+        rules=figures.rules,
         total=len(fitting),
         offset=offset,
         servers=fitting[offset : offset + limit],

@@ -14,7 +14,7 @@ from fastapi import HTTPException
 
 from sealift.exports import names
 from sealift.exports.plan import read_plan
-from sealift.exports.status.planned import Expectation
+from sealift.exports.status.planned import Expectation, PlanFigures
 from sealift.exports.status.prices import Prices, read_prices
 from sealift.exports.status.waves import Transactions, transactions_of
 
@@ -28,6 +28,9 @@ KEPT: Final = 16
 
 ACCOUNT_TRUSTED_FOR: Final = 10.0
 """Seconds for which what the account said counts, whoever asks."""
+
+FIGURES_TRUSTED_FOR: Final = 60.0
+"""Seconds for which what is expected of a plan stays, whatever is read meanwhile."""
 
 Kept = TypeVar("Kept")
 
@@ -87,14 +90,19 @@ class Desk:
             raise HTTPException(404, f"There is no plan {plan_id} in {place.bucket}/{prefix}.")
         return self.once(("plan", place.bucket, key), lambda: read_plan(place.books.cos, bucket=place.bucket, key=key))
 
-    def expectation(self, place: OpenPlace, snapshot: Snapshot) -> Expectation:
-        """Work out what to expect of sizes.
+    def figures(self, place: OpenPlace, plan: Plan, snapshot: Snapshot) -> PlanFigures:
+        """Work out what follows from a plan.
 
-        :param place: the place.
-        :param snapshot: what is known of it.
+        :param place: where the plan is.
+        :param plan: the plan.
+        :param snapshot: what is known of the place.
         """
+        at = (place.bucket, place.books.prefix)
+        # What manifests said of sizes changes little while they are read in the background; slots change it.
+        state = (snapshot.slots[0].period if snapshot.slots else "", int(time.monotonic() / FIGURES_TRUSTED_FOR))
         return self.once(
-            ("expectation", place.bucket, place.books.prefix, snapshot.version), lambda: Expectation(snapshot)
+            ("figures", *at, plan.plan_id, state),
+            lambda: PlanFigures(plan, self.once(("expectation", *at, state), lambda: Expectation(snapshot))),
         )
 
     def transactions(self, place: OpenPlace, plan_id: str, number: int) -> Transactions:

@@ -58,8 +58,7 @@ def plan_routes(desk: Desk) -> APIRouter:
             request,
             snapshot,
             lambda: planned.plan_view(
-                found,
-                expected=desk.expectation(opened, snapshot),
+                desk.figures(opened, found, snapshot),
                 prices=desk.prices(),
                 name=name,
                 outcome=outcome,
