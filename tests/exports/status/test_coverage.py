@@ -104,7 +104,6 @@ def test_slots_are_paged_as_well(snapshot: Any) -> None:
     page = coverage(snapshot, Query(slots=1, slots_offset=1))
     assert ([one.period for one in page.slots], page.slots_total) == ([SECOND], 3)
     assert {len(one.cells) for one in page.servers} == {1}
-    assert page_of(snapshot, Query(slots=1, limit=2)) == [(105, HAND), (103, HAND)]
 
 
 def test_the_newest_export_is_told_with_its_size(snapshot: Any) -> None:
@@ -136,3 +135,18 @@ def test_a_bare_metal_server_is_told_apart_from_a_virtual_one(world: Any) -> Non
     page = coverage(world.books().refresh(), Query(name="metal"))
     (line,) = page.servers
     assert (line.id, line.kind, line.cells) == (555, "bare metal", ["skipped"])
+
+
+def test_only_what_was_not_read_is_read_for_a_page(world: Any) -> None:
+    for period in (FIRST, SECOND):
+        plan = world.plan(period, ids=[101, 102])
+        world.finish(plan, 101)
+        world.finish(plan, 102)
+    books = world.books()
+    snapshot = books.refresh()
+    assert page_of(snapshot, Query(limit=1)) == [(101, SECOND), (101, FIRST)]
+    books.fill_all([FIRST], at_most=9)
+    assert page_of(snapshot, Query(limit=1, offset=1)) == [(102, SECOND)]
+    assert books.fill(page_of(snapshot, Query()), at_most=9) == 2
+    assert page_of(snapshot, Query()) == []
+    assert filters(snapshot).unread == 0

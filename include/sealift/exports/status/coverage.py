@@ -149,14 +149,16 @@ def chosen_servers(snapshot: Snapshot, query: Query, places: Sequence[int]) -> l
 
 
 def page_of(snapshot: Snapshot, query: Query) -> list[tuple[int, str]]:
-    """Name the rows that a page shows, so that their manifests can be read before it is made.
+    """Name the rows of a page whose manifests may have to be read before it is made.
 
     :param snapshot: what is known.
     :param query: what is asked for.
-    :returns: pairs of number and period.
+    :returns: pairs of number and period, of slots in which something was not read yet.
     """
-    places, _ = chosen_slots(snapshot, query)
-    page = chosen_servers(snapshot, query, places)[query.offset : query.offset + query.limit]
+    places = [place for place in chosen_slots(snapshot, query)[0] if snapshot.grid.unread(place)]
+    if not places:
+        return []
+    page = chosen_servers(snapshot, query, chosen_slots(snapshot, query)[0])[query.offset : query.offset + query.limit]
     servers = [snapshot.grid.servers[one] for one in page]
     return [(one.number, snapshot.slots[place].period) for place in places for one in servers]
 

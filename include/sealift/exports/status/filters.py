@@ -54,8 +54,6 @@ def filters(snapshot: Snapshot) -> Filters:
         datacenters=[Choice(value=value, servers=count) for value, count in sorted(datacenters.items())],
         tags=[Choice(value=value, servers=count) for value, count in sorted(tags.items())],
         slots=[SlotChoice(period=one.period, at=one.at, scheduled=one.scheduled) for one in snapshot.slots],
-        unread=sum(
-            row.state is State.EXPORTED and not row.read for rows in snapshot.rows.values() for row in rows.values()
-        ),
+        unread=sum(snapshot.grid.unread(place) for place in range(len(snapshot.slots))),
         problems=snapshot.problems,
     )

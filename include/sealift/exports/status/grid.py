@@ -76,6 +76,13 @@ class Grid:
         counts[State.EXPORTED] += unread
         return {state: count for state, count in counts.items() if count}, sum(sizes), unread
 
+    def unread(self, slot_place: int) -> int:
+        """Count a slot's exports whose manifests were not read yet.
+
+        :param slot_place: the slot's place.
+        """
+        return self._codes[slot_place].count(_UNREAD)
+
     def in_states(self, slot_places: Iterable[int], states: Collection[State]) -> bytes:
         """Say which servers are in one of some states in one of some slots.
 

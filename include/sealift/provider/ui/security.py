@@ -24,8 +24,9 @@ def may_see(dag_id: str = PLAN_DAG) -> Any:
 
 
 def may_start(dag_id: str) -> Any:
-    """Demand the right to start a DAG's runs; the parameter is as for :func:`may_see`.
+    """Demand the right to start a DAG's runs.
 
+    :param dag_id: the DAG.
     :returns: a dependency of a route: 401 without a user, 403 without the right.
     """
     return _demand("POST", dag_id)
