@@ -71,7 +71,7 @@ def test_a_report_without_index_is_a_report(
     def refused(*_: Any) -> Any:
         raise CosTransientError("503 from the store")
 
-    monkeypatch.setattr(Books, "write_index", refused)
+    monkeypatch.setattr(Books, "write_index_of", refused)
     error = report(exported, monkeypatch)
     assert "CosTransientError" not in type(error).__name__
     assert "The index could not be written" in capsys.readouterr().out

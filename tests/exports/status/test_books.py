@@ -9,8 +9,9 @@ import pytest
 
 from sealift.cos.errors import CosTransientError
 from sealift.exports import names
+from sealift.exports.status import books as books_module
 from sealift.exports.status.books import STILL_OPENING, BooksNotOpen
-from sealift.exports.status.index import index_key
+from sealift.exports.status.index import index_key, parse_index
 from sealift.exports.status.rows import State
 
 FIRST, SECOND = "20261123T0200Z", "20261130T0200Z"
@@ -269,3 +270,35 @@ def test_what_the_indexes_say_is_shown_while_the_ledger_is_still_read(world: Any
     assert opened.problems == []
     assert {one: row.cell for one, row in opened.rows[FIRST].items()} == {101: "L1", 102: "L1"}
     assert opened.version != opening.version
+
+
+@pytest.mark.parametrize("few", [50, 0], ids=["server by server", "by the pages of the ledger"])
+def test_a_run_writes_the_index_of_its_slots_and_leaves_the_rest_alone(
+    world: Any, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(books_module, "FEW", few)
+    first = world.plan(FIRST)
+    world.finish(first, 101)
+    world.finish(first, 103)
+    world.report(first, {102: "broke"})
+    assert world.books().write_index_of(first) == [FIRST]
+    world.later(hours=2)
+    again = world.plan(FIRST, run_id="again", ids=[102])
+    world.finish(again, 102)
+    world.plan(SECOND, ids=[104])
+    world.report(again)
+    world.cos.reads.clear()
+    assert world.books().write_index_of(again) == [FIRST]
+    others = [names.manifest_key(prefix="nightly", guest_id=one, period=FIRST) for one in (101, 103)]
+    assert not set(others) & set(world.cos.reads), "what the index says of others stays"
+    rows = parse_index(world.cos.read("b", index_key(prefix="nightly", period=FIRST))).rows()
+    assert {one: row.cell for one, row in rows.items()} == {
+        101: "L1",
+        102: "L1",
+        103: "L1",
+        104: "failed",
+        105: "skipped",
+        -555: "skipped",
+    }
+    assert rows == world.books().refresh().rows[FIRST]
+    assert index_key(prefix="nightly", period=SECOND) not in world.cos.objects

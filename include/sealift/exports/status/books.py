@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealift.cos.errors import CosError
 from sealift.exports import names
@@ -29,6 +29,9 @@ from sealift.exports.status.looking import Memory, list_place
 from sealift.exports.status.rows import Row
 from sealift.exports.status.snapshot import PlanFacts, Snapshot, slots_of
 
+if TYPE_CHECKING:
+    from sealift.exports.plan_models import Plan
+
 log = logging.getLogger(__name__)
 
 EVERY: Final = 15.0
@@ -39,6 +42,9 @@ REST: Final = 10.0
 
 FILLED_AT_MOST: Final = 2000
 """So many manifests are read in the background after each look."""
+
+FEW: Final = 50
+"""Of so many servers, the manifests are asked for one server after the other."""
 
 READERS: Final = 16
 """So many manifests are read at the same time."""
@@ -129,11 +135,11 @@ class Books:
     def _open_by_index(self) -> None:
         """Show what the indexes say, before the ledger is listed: of a large one, that takes a minute."""
         with self._looking:
-            listing = list_place(self.cos, bucket=self.bucket, prefix=self.prefix, ledger=False)
+            listing = list_place(self.cos, bucket=self.bucket, prefix=self.prefix, guests=())
             if not listing.indexes:
                 return
             now = self._clock()
-            _, problems = self._memory.look(listing, now=now, ledger=False)
+            _, problems = self._memory.look(listing, now=now, guests=())
             self._shown(now, [*problems, STILL_OPENING], changed=True)
 
     def _shown(self, now: datetime, problems: list[str], *, changed: bool) -> Snapshot:
@@ -207,8 +213,32 @@ class Books:
         :raises CosError: the bucket cannot be read or written.
         """
         snapshot = self.refresh()
+        return self._write(snapshot, list(snapshot.rows) if periods is None else periods)
+
+    def write_index_of(self, plan: Plan) -> list[str]:
+        """Write the indexes of a plan's slots, after its run has reported. Other slots and plans are left alone.
+
+        Of few servers, the manifests are asked for one server after the other, and what the indexes say of all others
+        stays; of many, the ledger is listed.
+
+        :param plan: the plan.
+        :returns: the slots whose indexes were written.
+        :raises CosError: the bucket cannot be read or written.
+        """
+        guests = {item.guest_id for item in plan.items}
+        only = guests if len(guests) <= FEW else None
+        periods = {plan.period, *(item.period for item in plan.items), *(one.period for one in plan.missed)}
+        with self._looking:
+            listing = list_place(self.cos, bucket=self.bucket, prefix=self.prefix, guests=only)
+            listing.narrow(plan_id=plan.plan_id, periods=periods)
+            now = self._clock()
+            _, problems = self._memory.look(listing, now=now, guests=only)
+            snapshot = self._shown(now, problems, changed=True)
+        return self._write(snapshot, sorted(periods))
+
+    def _write(self, snapshot: Snapshot, periods: Iterable[str]) -> list[str]:
         written = []
-        for period in list(snapshot.rows) if periods is None else periods:
+        for period in periods:
             rows = snapshot.rows.get(period)
             if rows is None:
                 continue

@@ -90,14 +90,20 @@ class Query(ReadModel):
     :raises ValueError: a figure is out of range.
     """
 
-    name: str = Field(default="", description="Part of the name or the id, or a pattern as web*; empty: all")
-    datacenter: list[str] = Field(default_factory=list, description="Data centers, any of them; empty: all")
-    tag: list[str] = Field(default_factory=list, description="Tags, any of them; empty: all")
+    name: str = Field(
+        default="", max_length=255, description="Part of the name or the id, or a pattern as web*; empty: all"
+    )
+    datacenter: list[str] = Field(
+        default_factory=list, max_length=100, description="Data centers, any of them; empty: all"
+    )
+    tag: list[str] = Field(default_factory=list, max_length=100, description="Tags, any of them; empty: all")
     state: list[State] = Field(
         default_factory=list, description="States, any of them, in the newest slot shown or in that of in_slot"
     )
     in_slot: str = Field(
-        default="", description="The period that state speaks of; any: in any slot shown; empty: the newest slot shown"
+        default="",
+        max_length=60,
+        description="The period that state speaks of; any: in any slot shown; empty: the newest slot shown",
     )
     scheduled: bool | None = Field(default=None, description="Only slots of a schedule, or only manual runs")
     slots: int = Field(default=SLOTS_SHOWN, ge=1, le=SLOTS_AT_MOST, description="Most slots, the newest ones")

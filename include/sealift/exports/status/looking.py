@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,9 +66,25 @@ class Listing:
         self.manifests.setdefault(period, {})[number] = (etag, at)
         self.marks[period] = (self.marks.get(period, 0) + hash((number, etag))) & _BITS
 
+    def narrow(self, *, plan_id: str, periods: Collection[str]) -> None:
+        """Forget everything but some slots and one plan.
+
+        :param plan_id: the plan.
+        :param periods: the slots.
+        """
+        self.manifests = {one: its for one, its in self.manifests.items() if one in periods}
+        self.marks = {one: mark for one, mark in self.marks.items() if one in periods}
+        self.indexes = {one: etag for one, etag in self.indexes.items() if one in periods}
+        self.plans = {one: its for one, its in self.plans.items() if one == plan_id}
+
 
 def list_place(
-    cos: CosApi, *, bucket: str, prefix: str, told: Callable[[int], None] = lambda _count: None, ledger: bool = True
+    cos: CosApi,
+    *,
+    bucket: str,
+    prefix: str,
+    told: Callable[[int], None] = lambda _count: None,
+    guests: Collection[int] | None = None,
 ) -> Listing:
     """List a place: a call for 1,000 objects.
 
@@ -76,12 +92,12 @@ def list_place(
     :param bucket: the bucket.
     :param prefix: what all keys begin with; may be empty.
     :param told: called now and then with the number of manifests that were listed so far.
-    :param ledger: whether to list the manifests, of which there may be hundreds of thousands.
+    :param guests: list the manifests of these only, a call for each of them; all if None.
     :returns: what is there.
     """
     found = Listing()
-    if ledger:
-        _list_ledger(found, cos.list(bucket, names.manifests_prefix(prefix)), told)
+    for guest_id in (None,) if guests is None else guests:
+        _list_ledger(found, cos.list(bucket, names.manifests_prefix(prefix, guest_id)), told)
     room = names.room_prefix(prefix, "plans")
     for info in cos.list(bucket, room):
         file = names.parse_plan_file(info.key.removeprefix(room))
@@ -133,20 +149,20 @@ class Memory:
         self.proofs: dict[str, dict[int, int]] = {}
         self.plans: dict[str, PlanObjects] = {}
 
-    def look(self, listing: Listing, *, now: datetime, ledger: bool = True) -> tuple[bool, list[str]]:
+    def look(self, listing: Listing, *, now: datetime, guests: Collection[int] | None = None) -> tuple[bool, list[str]]:
         """Bring everything up to what was listed.
 
         :param listing: what lies there.
         :param now: the present time, with a time zone.
-        :param ledger: the ledger was listed; otherwise what the indexes say of it is taken for it.
+        :param guests: only their manifests were listed: for the others, what the indexes say is taken for the ledger.
         :returns: whether any row is another than before, and what could not be read, in words.
         """
         self.proofs, self.plans = listing.proofs, listing.plans
         self._read_indexes(listing)
-        if not ledger:
+        if guests is not None:
             for period, index in self.stored.items():
                 for row in index.rows.values():
-                    if row.state is State.EXPORTED:
+                    if row.state is State.EXPORTED and row.number not in guests:
                         listing.add(period, row.number, row.etag, row.done_at)
         problems = self._read_plans(listing, now)
         open_plans = sorted(

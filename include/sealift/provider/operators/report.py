@@ -152,16 +152,15 @@ class PlanReportOperator(BaseOperator, Linked):
     def _index(self, hook: CosHook, plan: Plan) -> None:
         """Write the indexes of the plan's slots, by which the page and `sealift status` look quickly.
 
-        It costs the pages of the ledger, and the manifests that no index holds yet. The report is worth as much
-        without: everything in an index can be found elsewhere.
+        It costs a call for each server of a small plan, or the pages of the ledger; and the manifests that no index
+        holds yet. The report is worth as much without: everything in an index can be found elsewhere.
         """
         from sealift.cos.errors import CosError
         from sealift.exports.status.books import Books
 
-        periods = {plan.period, *(item.period for item in plan.items)}
         books = Books(cos=hook.client, bucket=plan.settings.bucket, prefix=plan.settings.prefix)
         try:
-            written = books.write_index(sorted(periods))
+            written = books.write_index_of(plan)
         except CosError as error:
             self.log.warning("The index could not be written; `sealift status --write-index` does it: %s", error)
         else:
