@@ -20,7 +20,7 @@ from sealift.provider.waits import read_xcom
 
 pytestmark = pytest.mark.airflow
 
-FILES = ("plan_exports", "export_servers", "examine_exports", "deliver_images", "apply_retention")
+FILES = ("plan_exports", "export_servers", "examine_exports", "deliver_images", "prove_exports", "apply_retention")
 
 PARSE = """
 import json, socket, sys, time

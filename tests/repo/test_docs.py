@@ -15,9 +15,11 @@ from sealift.cli.download import download
 from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
 from sealift.cli.retention import hold, retention
+from sealift.cli.status import status
 from sealift.exports.doctor_models import Kind
+from sealift.exports.status.rows import State
 from sealift.provider.get_provider_info import get_provider_info
-from sealift.provider.params import deliver_params, examine_params, plan_params
+from sealift.provider.params import deliver_params, examine_params, plan_params, prove_params
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -112,6 +114,7 @@ PAGE_OF_COMMAND = (
     (retention, "retention"),
     (hold, "retention"),
     (cost, "retention"),
+    (status, "watch"),
 )
 
 
@@ -130,3 +133,31 @@ def test_every_field_of_the_delivery_form_stands_in_its_page() -> None:
     shared = {"Bucket", "Region", "Prefix", "Cloud Object Storage"}  # as in the form of plan_exports
     titles = {str(param.schema["title"]) for param in params.values()}
     assert [title for title in titles - shared if f"*{title}*" not in text] == []
+
+
+def test_every_field_of_the_form_of_proofs_stands_in_its_page() -> None:
+    text = (ROOT / "docs/verify.md").read_text()
+    shared = {"Bucket", "Region", "Prefix", "Cloud Object Storage"}  # as in the form of plan_exports
+    titles = {str(param.schema["title"]) for param in prove_params({}).values()}
+    assert [title for title in titles - shared if f"*{title}*" not in text] == []
+
+
+@pytest.mark.airflow
+def test_every_route_of_the_page_s_api_stands_in_its_page() -> None:
+    from fastapi.routing import APIRoute
+
+    from sealift.provider.ui.app import make_app
+
+    told = set(re.findall(r"`(?:GET|POST) (?:/sealift/api|…)(/[^`]*)`", (ROOT / "docs/watch.md").read_text()))
+    short = {"{server_id}": "{id}", "{plan_id}": "{plan}", "{number}": "{n}"}
+    for route in make_app().routes:
+        assert isinstance(route, APIRoute)
+        path = route.path.removeprefix("/api")
+        for long, brief in short.items():
+            path = path.replace(long, brief)
+        assert path in told, f"{path} is not described"
+
+
+def test_every_state_is_described() -> None:
+    text = (ROOT / "docs/watch.md").read_text().split("## The states")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z ]+)` \|", text, re.MULTILINE)) == {one.value for one in State}

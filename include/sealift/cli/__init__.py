@@ -12,6 +12,7 @@ from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
 from sealift.cli.retention import hold, retention
 from sealift.cli.sandbox import sandbox
+from sealift.cli.status import status
 
 
 @click.group()
@@ -31,3 +32,4 @@ main.add_command(prove)
 main.add_command(prove_export)
 main.add_command(retention)
 main.add_command(sandbox)
+main.add_command(status)

@@ -68,6 +68,7 @@ from sealift.exports.plan import Outcome, Plan
 from sealift.exports.proofs import is_proofs_file
 from sealift.exports.report import OutcomeKind, RunReport
 from sealift.exports.retention import keys
+from sealift.exports.status.index import parse_index_file
 from sealift.exports.surveying import SlotsPlace
 
 _READERS: Final = 8
@@ -206,6 +207,7 @@ class _Doctor:
         self._look_for_strangers("reports", names.is_examination_file)
         self._look_for_strangers("captured", names.is_captured_file)
         self._look_for_strangers("proofs", is_proofs_file)
+        self._look_for_strangers("index", lambda rest: parse_index_file(rest) is not None)
         uploads = self._listed_uploads()
 
         self.findings += strange_templates(self.templates, now=self.now)

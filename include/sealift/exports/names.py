@@ -460,7 +460,7 @@ def wave_runs_before(run_id: str, *, most: int) -> list[str]:
 # What lies at a key
 
 
-ROOMS: Final = ("captured", "claims", "images", "manifests", "plans", "proofs", "reports", "retention")
+ROOMS: Final = ("captured", "claims", "images", "index", "manifests", "plans", "proofs", "reports", "retention")
 """The first part of all keys behind the prefix."""
 
 

@@ -25,6 +25,7 @@ from sealift.exports.record import ConfigurationRecord
 from sealift.exports.report import RunReport, WaveReport
 from sealift.exports.retention.models import DryRun, Result
 from sealift.exports.retention.rules import RetentionRules
+from sealift.exports.status.index import PeriodIndex
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -42,6 +43,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "retention-rules": (RetentionRules, "Rules of retention"),
     "retention": (DryRun, "Dry run of retention: what would go, and why"),
     "retention-result": (Result, "What came of a dry run of retention"),
+    "index": (PeriodIndex, "All servers of a slot"),
     "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }
 

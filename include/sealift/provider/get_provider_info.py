@@ -175,6 +175,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{operators}.doctor",
                     f"{operators}.deliver",
                     f"{operators}.retention",
+                    f"{operators}.prove",
                 ],
             },
         ],
@@ -336,6 +337,20 @@ def get_provider_info() -> dict[str, Any]:
                         "string",
                         "",
                         "sealift",
+                    ),
+                    "ui_places": _option(
+                        "JSON list of further places that the page may show, beside the one that default_params "
+                        "export to: objects with name, and any of cos_conn_id, bucket, region, prefix.",
+                        "string",
+                        "",
+                        '[{"name": "monthly", "bucket": "images", "prefix": "monthly"}]',
+                    ),
+                    "prices": _option(
+                        "File of the prices that the page works costs out by, in place of the list prices that come "
+                        "with Sealift. The API server reads it.",
+                        "string",
+                        "",
+                        "/opt/airflow/config/sealift-prices.json",
                     ),
                 },
             },

@@ -413,6 +413,37 @@ def retention_params(defaults: Mapping[str, Any], *, rules: Any = None) -> dict[
     }
 
 
+def prove_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
+    """Make the parameters of ``prove_exports``.
+
+    :param defaults: as for :func:`plan_params`.
+    :returns: the parameters, in the order of the form.
+    """
+    same = plan_params(defaults)
+    return {
+        "exports": _texts(
+            "Exports",
+            "One a line: an export id (12345678-20261123T0200Z), or a server's id or host name for its latest export.",
+        ),
+        "level": Param(
+            "L2",
+            "L2: every byte is read, and compared with the object store's own digest. L3: the file systems of all of "
+            "a server's disks are read as well. L4: the server is also started in an emulated machine, which needs QEMU "
+            "on the workers.",
+            type="string",
+            enum=["L2", "L3", "L4"],
+            title="Level",
+        ),
+        "period": Param(
+            None,
+            "The slot or manual run, where a server is named. Empty: the export that was captured last.",
+            type=["string", "null"],
+            title="Period",
+        ),
+        **{name: same[name] for name in ("bucket", "region", "prefix", "cos_conn_id")},
+    }
+
+
 def wave_params() -> dict[str, Param]:
     """Make the parameter of ``export_servers``: where the wave is described, and nothing else.
 

@@ -38,6 +38,8 @@ class Settings:
     slots_bucket: str
     slots_region: str
     slots_prefix: str
+    ui_places: str
+    prices: str
 
 
 def settings() -> Settings:
@@ -79,6 +81,8 @@ def settings() -> Settings:
         slots_bucket=(conf.get(SECTION, "slots_bucket", fallback="") or "").strip(),
         slots_region=(conf.get(SECTION, "slots_region", fallback="") or "").strip(),
         slots_prefix=(conf.get(SECTION, "slots_prefix", fallback="") or "").strip("/ "),
+        ui_places=(conf.get(SECTION, "ui_places", fallback="") or "").strip(),
+        prices=(conf.get(SECTION, "prices", fallback="") or "").strip(),
     )
     # A poll without a pause would spin, and tasks of which none may run would wait for ever without a word.
     least = {

@@ -196,7 +196,7 @@ class PlanExportsOperator(BaseOperator, Linked):
     def _settings(self, params: Mapping[str, Any]) -> PlanSettings:
         from sealift.exports.settings import PlanSettings
 
-        given = dict(self.plan_settings or _settings_of(params))
+        given = dict(self.plan_settings or settings_of(params))
         given["classic_conn_id"] = given.get("classic_conn_id") or ClassicHook.default_conn_name
         given["cos_conn_id"] = given.get("cos_conn_id") or CosHook.default_conn_name
         cos = CosHook(str(given["cos_conn_id"]))
@@ -263,7 +263,12 @@ def _waves(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the settings out of a run's parameters.
+
+    :param params: the parameters of ``plan_exports``.
+    :returns: what ``PlanSettings.from_params`` takes.
+    """
     same = (
         "classic_conn_id",
         "cos_conn_id",

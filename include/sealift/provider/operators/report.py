@@ -138,6 +138,7 @@ class PlanReportOperator(BaseOperator, Linked):
                 refusal=Refusal.model_validate(refused) if refused else None,
             )
             key = write_run_report(hook.client, report, prefix=plan.settings.prefix)
+            self._index(hook, plan)
             for one in report.outcomes:
                 self.log.info("%s", line_of(one))
             for note in report.notes:
@@ -155,6 +156,23 @@ class PlanReportOperator(BaseOperator, Linked):
         if not plan.settings.dry_run and report.failed:
             raise ServersFailed(f"{_failed_words(report.failed, f'{plan.settings.bucket}/{key}')} {left}".strip())
         return key
+
+    def _index(self, hook: CosHook, plan: Plan) -> None:
+        """Write the indexes of the plan's slots, by which the page and `sealift status` look quickly.
+
+        It costs a call for each server of a small plan, or the pages of the ledger; and the manifests that no index
+        holds yet. The report is worth as much without: everything in an index can be found elsewhere.
+        """
+        from sealift.cos.errors import CosError
+        from sealift.exports.status.books import Books
+
+        books = Books(cos=hook.client, bucket=plan.settings.bucket, prefix=plan.settings.prefix)
+        try:
+            written = books.write_index_of(plan)
+        except CosError as error:
+            self.log.warning("The index could not be written; `sealift status --write-index` does it: %s", error)
+        else:
+            self.log.info("The index was written of: %s", ", ".join(written) or "nothing, it was up to date")
 
     def _left_behind(self, hook: CosHook, plan: Plan, report: RunReport) -> str:
         """Look at what this run's own exports left in the account and the bucket.
