@@ -428,8 +428,8 @@ def prove_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
         "level": Param(
             "L2",
             "L2: every byte is read, and compared with the object store's own digest. L3: the file systems of all of "
-            "a server's disks are read as well. L4: the server is also started in an emulated machine, which needs QEMU "
-            "on the workers.",
+            "a server's disks are read as well. L4: the server is also started in an emulated machine, which needs "
+            "QEMU on the workers.",
             type="string",
             enum=["L2", "L3", "L4"],
             title="Level",
