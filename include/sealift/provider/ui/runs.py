@@ -92,7 +92,7 @@ class ProveAsked(RunModel):
     """Prove exports again."""
 
     exports: Exports
-    level: Literal["L2", "L3"] = Field(default="L2", description="How deep")
+    level: Literal["L2", "L3", "L4"] = Field(default="L2", description="How deep")
 
 
 class DeliverAsked(RunModel):

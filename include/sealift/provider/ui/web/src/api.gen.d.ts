@@ -2208,7 +2208,7 @@ export interface components {
              * @default L2
              * @enum {string}
              */
-            level: "L2" | "L3";
+            level: "L2" | "L3" | "L4";
         };
         /**
          * ProvenBytes
