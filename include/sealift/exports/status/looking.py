@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from sealift.cos.models import ObjectInfo
 from sealift.exports import names
+from sealift.exports.ledger import being_removed
 from sealift.exports.ports import CosApi
 from sealift.exports.status.index import ROOM, IndexedPlan, parse_index, parse_index_file
 from sealift.exports.status.plans import PlanObjects, ReadPlan, read_plan_rows
@@ -86,7 +87,7 @@ def list_place(
     told: Callable[[int], None] = lambda _count: None,
     guests: Collection[int] | None = None,
 ) -> Listing:
-    """List a place: a call for 1,000 objects.
+    """List a place: a call for 1,000 objects. Exports that are being removed are left out.
 
     :param cos: the object store.
     :param bucket: the bucket.
@@ -96,8 +97,9 @@ def list_place(
     :returns: what is there.
     """
     found = Listing()
+    going = being_removed(cos, bucket=bucket, prefix=prefix)
     for guest_id in (None,) if guests is None else guests:
-        _list_ledger(found, cos.list(bucket, names.manifests_prefix(prefix, guest_id)), told)
+        _list_ledger(found, cos.list(bucket, names.manifests_prefix(prefix, guest_id)), told, going)
     room = names.room_prefix(prefix, "plans")
     for info in cos.list(bucket, room):
         file = names.parse_plan_file(info.key.removeprefix(room))
@@ -118,11 +120,13 @@ def list_place(
     return found
 
 
-def _list_ledger(found: Listing, infos: Iterable[ObjectInfo], told: Callable[[int], None]) -> None:
+def _list_ledger(
+    found: Listing, infos: Iterable[ObjectInfo], told: Callable[[int], None], going: Collection[tuple[int, str]]
+) -> None:
     count = 0
     for info in infos:
         parsed = names.parse_manifest_key(info.key)
-        if parsed is None:
+        if parsed is None or parsed in going:
             continue
         number, period = parsed
         found.add(period, number, info.etag, info.last_modified.timestamp())
