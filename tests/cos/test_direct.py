@@ -133,6 +133,15 @@ def test_a_connection_is_used_again_after_a_whole_reply_and_only_then(fake: Fake
     assert first != last, "bytes of the reply that was given up would have come first"
 
 
+def test_who_asks_is_said_and_not_signed(fake: Fake) -> None:
+    fake.respond = lambda request: fake.Reply(status=206, body=BODY, headers=WHOLE)
+    read_all(fake.client().open_range("exports", "k", start=0, length=10, if_match="e"))
+    sent = fake.seen[-1].headers
+    assert sent["User-Agent"].startswith("sealift/")
+    signed = sent["Authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    assert {"host", "range", "if-match", "x-amz-date", "x-amz-content-sha256"} == set(signed)
+
+
 def test_a_small_error_costs_no_connection(fake: Fake) -> None:
     fake.respond = lambda request: fake.Reply(status=404, body=b"<Error><Code>NoSuchKey</Code></Error>")
     client = fake.client()

@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
+from sealift import __version__
 from sealift.cos.errors import CosError, CosTransientError
 from sealift.cos.network import trusting
 from sealift.cos.redact import Redactor
@@ -32,6 +33,7 @@ T = TypeVar("T")
 MOST_IDLE: Final = 16
 """Connections that are kept for later requests."""
 
+_USER_AGENT: Final = f"sealift/{__version__}"
 _LONGEST_ERROR: Final = 64 * 1024
 
 
@@ -247,7 +249,8 @@ def head_fields(reply: Reply, doing: Doing) -> dict[str, Any]:
 def _sent(
     connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str]
 ) -> http.client.HTTPResponse:
-    connection.request(method, path, headers=dict(headers))
+    # Not among what is signed: whatever stands between may change it.
+    connection.request(method, path, headers={"User-Agent": _USER_AGENT, **headers})
     return connection.getresponse()
 
 
