@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import threading
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.images.reading_through import even_spans, read_spans
-from sealift.images.source import BytesSource, ShortReadError
+from sealift.images.source import BytesSource, FileSource, ShortReadError
 
 
 class Held:
@@ -90,3 +92,52 @@ def test_a_short_answer_is_no_answer() -> None:
 
     with pytest.raises(ShortReadError, match="9 bytes came where 10 were asked for, from byte 0 on"):
         list(read_spans(Short(bytes(100)), even_spans(0, 100, 10)))
+
+
+class Into(BytesSource):
+    """A source that reads into memory that is there."""
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        view[:] = self.read(offset, len(view))
+
+
+def cut(data: st.DataObject, size: int) -> list[tuple[int, int]]:
+    """Spans of any lengths that together are the whole."""
+    places = sorted({0, size, *data.draw(st.lists(st.integers(0, size), max_size=12))})
+    return list(pairwise(places))
+
+
+@given(st.data(), st.binary(max_size=300), st.integers(1, 6))
+def test_memory_that_is_used_again_holds_each_span_in_its_turn(data: st.DataObject, body: bytes, ahead: int) -> None:
+    spans = cut(data, len(body))
+    found = [(at, bytes(piece)) for at, piece in read_spans(Into(body), spans, ahead=ahead)]
+    assert found == [(start, body[start:end]) for start, end in spans]
+
+
+@given(data=st.data(), ahead=st.integers(1, 6))
+def test_a_file_is_read_in_turn(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, ahead: int) -> None:
+    body = random.Random(1).randbytes(data.draw(st.integers(0, 20_000)))
+    path = tmp_path_factory.mktemp("read") / "f"
+    path.write_bytes(body)
+    spans = cut(data, len(body))
+    with FileSource(path) as source:
+        found = [(at, bytes(piece)) for at, piece in read_spans(source, spans, ahead=ahead)]
+        assert (source.bytes_read, source.requests) == (len(body), len(spans))
+    assert found == [(start, body[start:end]) for start, end in spans]
+
+
+def test_as_much_memory_is_taken_as_is_used_at_one_time() -> None:
+    body = bytes(100_000)
+    blocks = {id(piece.obj) for _, piece in read_spans(Into(body), even_spans(0, len(body), 1000), ahead=3)}  # type: ignore[union-attr]
+    assert len(blocks) <= 5
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(bytes(10_000))
+    with FileSource(path) as source:
+        pieces = read_spans(source, even_spans(0, 10_000, 1000), ahead=2)
+        next(pieces)
+        path.write_bytes(bytes(4_500))
+        with pytest.raises(ShortReadError, match="ended at byte 4500, 500 bytes before it should"):
+            list(pieces)
