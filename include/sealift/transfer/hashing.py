@@ -83,11 +83,13 @@ class HashInOrder:
         self._free: list[memoryview] = []
         self._stopped = False
         self._error: BaseException | None = None
-        lock = threading.Lock()
-        self._came = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
         """Something can be hashed."""
-        self._room = threading.Condition(lock)
-        """Something was hashed."""
+        self._room = threading.Condition(self._lock)
+        """Something was hashed; for those who put pieces."""
+        self._asking: dict[int, threading.Condition] = {}
+        """Those who wait for a block, by where its bytes will begin."""
         self._thread = threading.Thread(target=self._run, name="sealift-hash", daemon=True)
 
     def start(self) -> None:
@@ -113,11 +115,16 @@ class HashInOrder:
         :returns: :data:`BLOCK` bytes, at the beginning of a page of memory.
         :raises Stopped: hashing has ended.
         """
-        with self._room:
-            self._room.wait_for(lambda: self._stopped or offset == self._at or self._ahead < self._budget)
+        with self._lock:
+            if not self._may_lend(offset):
+                # Each waits by itself: what is hashed makes room for one, and waking all of them costs processor time.
+                self._asking[offset] = threading.Condition(self._lock)
+                self._asking[offset].wait_for(lambda: self._may_lend(offset))
+                del self._asking[offset]
             if self._stopped:
                 raise Stopped
             self._lent.add(offset)
+            self._let_ask()
             if self._free:
                 return self._free.pop()
         return memoryview(mmap.mmap(-1, BLOCK))
@@ -132,6 +139,15 @@ class HashInOrder:
         with self._room:
             self._lent.discard(offset)
             self._keep(offset, block[:length], block)
+
+    def _may_lend(self, offset: int) -> bool:
+        return self._stopped or offset == self._at or self._ahead < self._budget
+
+    def _let_ask(self) -> None:
+        """Wake the one that waits for memory and can have it: first who brings what the digest waits for."""
+        chosen = self._asking.get(self._at) or next(iter(self._asking.values()), None)
+        if chosen is not None and (self._at in self._asking or self._ahead < self._budget):
+            chosen.notify()
 
     @property
     def _ahead(self) -> int:
@@ -158,6 +174,8 @@ class HashInOrder:
         self._stopped = True
         self._came.notify_all()
         self._room.notify_all()
+        for one in self._asking.values():
+            one.notify_all()
 
     @property
     def error(self) -> BaseException | None:
@@ -199,6 +217,7 @@ class HashInOrder:
             with self._room:
                 self._at += len(data)
                 self._room.notify_all()
+                self._let_ask()
         if self._stopped:
             self._at = self._size
 
@@ -215,6 +234,7 @@ class HashInOrder:
             if block is not None:
                 self._free.append(block)
             self._room.notify_all()
+            self._let_ask()
         return True
 
 
