@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from sealift.images import qcow2, vmdk
 from sealift.images.digests import Digesting, KnownDigests
-from sealift.images.reading_through import read_spans
+from sealift.images.reading_through import read_spans, span_for
 from sealift.images.sampling import CountedSource
 from sealift.images.source import ImageFormatError, RangeSource, ShortReadError
 from sealift.images.verdict import Checks, DiskProof, ProofLevel
@@ -49,7 +49,7 @@ def prove_bytes(
     digesting = Digesting(size=source.size, known=known)
     read = 0
     try:
-        for at, data in read_spans(source, watch.spans()):
+        for at, data in read_spans(source, watch.spans(span_for(source))):
             digesting.update(data)
             watch.look(at, data)
             read += len(data)

@@ -17,6 +17,9 @@ from sealift.images.source import RangeSource, ReadsAhead, ReadsInto, ShortReadE
 SPAN: Final = 8 * 1024 * 1024
 """Bytes of one read, where nothing else decides."""
 
+SHORT_SPAN: Final = 1024 * 1024
+"""Bytes of one read of a source that is ahead by itself: what is read is still in the processor's cache when hashed."""
+
 AHEAD: Final = 4
 """Reads that are under way or wait to be looked at: so many spans are in memory at most, and the one in hand."""
 
@@ -32,6 +35,15 @@ def even_spans(start: int, end: int, length: int = SPAN) -> Iterator[tuple[int, 
     while start < end:
         yield start, min(start + length, end)
         start += length
+
+
+def span_for(source: RangeSource) -> int:
+    """Choose how much of a source is best read at once.
+
+    :param source: the source.
+    :returns: a number of bytes: few where a read costs nothing, many where each is a request.
+    """
+    return SHORT_SPAN if isinstance(source, ReadsAhead) else SPAN
 
 
 def read_spans(

@@ -27,8 +27,8 @@ _SAMPLE_EVERY: Final = 4096
 class BytesWatch(Protocol):
     """Decides how a file is read in full, and looks at the pieces as they come."""
 
-    def spans(self) -> Iterator[tuple[int, int]]:
-        """Give the (start, end) of each read, in order: together the whole file."""
+    def spans(self, length: int = SPAN) -> Iterator[tuple[int, int]]:
+        """Give the (start, end) of each read, in order, each of about a length: together the whole file."""
         ...
 
     def look(self, at: int, data: bytes | memoryview) -> None:
@@ -52,9 +52,9 @@ class AnyBytes:
         self._boot_disk = boot_disk
         self._zero = 0
 
-    def spans(self) -> Iterator[tuple[int, int]]:
+    def spans(self, length: int = SPAN) -> Iterator[tuple[int, int]]:
         """See :class:`BytesWatch`."""
-        return even_spans(0, self._size)
+        return even_spans(0, self._size, length)
 
     def look(self, at: int, data: bytes | memoryview) -> None:  # noqa: ARG002
         """See :class:`BytesWatch`."""
@@ -94,7 +94,7 @@ class VhdBytes:
         self._last_blank = -1
         self._hidden: list[int] = []
 
-    def spans(self) -> Iterator[tuple[int, int]]:
+    def spans(self, length: int = SPAN) -> Iterator[tuple[int, int]]:
         """See :class:`BytesWatch`. No block is cut in two."""
         stride = self._bitmap_size + self._block_size
         begun, at = 0, 0
@@ -102,15 +102,15 @@ class VhdBytes:
             if start > at:
                 if at > begun:
                     yield begun, at
-                yield from even_spans(at, start)
+                yield from even_spans(at, start, length)
                 begun = at = start
-            if at + stride - begun > max(SPAN + SPAN // 8, stride):
+            if at + stride - begun > max(length + length // 8, stride):
                 yield begun, at
                 begun = at
             at += stride
         if at > begun:
             yield begun, at
-        yield from even_spans(at, self._size)
+        yield from even_spans(at, self._size, length)
 
     def look(self, at: int, data: bytes | memoryview) -> None:
         """See :class:`BytesWatch`."""
