@@ -151,7 +151,7 @@ def test_a_login_with_a_kernel_that_was_handed_over_is_said_to_be_that(tmp_path:
         raw, image = tmp_path / "boot.raw", tmp_path / "boot.vhd"
         raw.write_bytes(data)
         write_dynamic_vhd(raw=raw, out=image, uuid=UUID(int=9), timestamp=datetime(2026, 1, 2, tzinfo=UTC))
-        result = prove("--level", "L4", "--skip-bytes", "--boot-time", "3", image)
+        result = prove("--level", "L4", "--skip-bytes", "--boot-time", "8", image)
         assert result.exit_code == status, result.output
         assert ("BAD boot.loader: disk 0: the first sector holds no code" in result.output) is bool(status)
         assert "it starts: this proves its kernel and root file system" in result.output

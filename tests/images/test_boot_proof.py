@@ -142,7 +142,7 @@ def boot(data: bytes, work: Path, **more: Any) -> BootProof:
         folder=work,
         buses=["virtio"],
         direct=lambda folder: take_kernel(disks, folder=folder),
-        **{"seconds": 4, **more},
+        **{"seconds": 8, **more},
     )
 
 
@@ -212,7 +212,7 @@ def test_a_handed_over_kernel_that_panics_is_a_failure(tmp_path: Path) -> None:
 @needs_qemu
 def test_where_there_is_no_kernel_the_reason_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProofFailed, match="no kernel could be handed over: no root file system was found that is read"):
-        boot(disk("GRUB loading."), tmp_path / "work")
+        boot(disk("GRUB loading."), tmp_path / "work", seconds=2)
 
 
 KERNEL_FOLDER = os.environ.get("KERNEL_FOR_TESTS", "")
