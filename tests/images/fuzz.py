@@ -227,12 +227,26 @@ class TooLargeError(Exception):
     """A case took too much memory."""
 
 
-def check(target: Target, made: Overlaid) -> str:
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a case ended.
+
+    :param words: ``passed``, or the name of the error.
+    :param seconds: of computing.
+    :param memory: most bytes that it had at once.
+    """
+
+    words: str
+    seconds: float
+    memory: int
+
+
+def check(target: Target, made: Overlaid) -> Ending:
     """Give a case to its parser, and say how it ended.
 
     :param target: whose.
     :param made: the case.
-    :returns: ``passed``, or the name of the error.
+    :returns: what it took.
     :raises TooSlowError: it took too long.
     :raises TooLargeError: it took too much memory.
     :raises Exception: it crashed.
@@ -247,6 +261,7 @@ def check(target: Target, made: Overlaid) -> str:
         tracemalloc.start(1)
     tracemalloc.reset_peak()
     began = tracemalloc.get_traced_memory()[0]
+    started = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     ending = "passed"
     try:
@@ -262,7 +277,7 @@ def check(target: Target, made: Overlaid) -> str:
             tracemalloc.stop()
     if peak > MOST_MEMORY:
         raise TooLargeError(f"{peak:,} bytes of memory, at most {MOST_MEMORY:,} are allowed")
-    return ending
+    return Ending(ending, time.process_time() - started, peak)
 
 
 def say(words: str) -> None:
@@ -309,6 +324,14 @@ def _work(names: Sequence[str], seed: int, first: int, until: float, most: int, 
     results.put(("done", "", number, ""))
 
 
+def _seconds(ending: Ending) -> float:
+    return ending.seconds
+
+
+def _memory(ending: Ending) -> int:
+    return ending.memory
+
+
 class Run:
     """A long run: works through cases in a process of its own, and starts another where one dies.
 
@@ -325,6 +348,8 @@ class Run:
         self._keep = keep
         self.counts: Counter[tuple[str, str]] = Counter()
         self.failed: list[tuple[str, int]] = []
+        self.most: dict[str, tuple[Ending, Ending]] = {}
+        """By target: how the slowest case ended, and the one that took most memory."""
 
     def go(self, *, seconds: float, first: int = 0, most: int = sys.maxsize) -> None:
         """Work until the time is over, or all numbers are done.
@@ -364,7 +389,9 @@ class Run:
             if what == "began":
                 last = (name, number)
             elif what == "ended":
-                self.counts[name, words] += 1
+                self.counts[name, words.words] += 1
+                slow, large = self.most.get(name, (words, words))
+                self.most[name] = max(slow, words, key=_seconds), max(large, words, key=_memory)
             else:
                 self._keep_case(name, number, words)
 
@@ -398,7 +425,8 @@ def main(words: Sequence[str]) -> int:
     names = options.target or sorted(TARGETS)
     if options.number is not None:
         for name in names:
-            say(f"{name} {options.number}: {check(TARGETS[name], case(TARGETS[name], options.seed, options.number))}")
+            ended = check(TARGETS[name], case(TARGETS[name], options.seed, options.number))
+            say(f"{name} {options.number}: {ended.words}, {ended.seconds:.2f} s, {ended.memory:,} bytes of memory")
         return 0
     run = Run(names, seed=options.seed, keep=options.keep)
     began = time.monotonic()
@@ -408,7 +436,10 @@ def main(words: Sequence[str]) -> int:
         say("interrupted")
     for name in names:
         endings = {ending: count for (one, ending), count in sorted(run.counts.items()) if one == name}
-        say(f"{name}: {sum(endings.values())} cases: {', '.join(f'{count} {end}' for end, count in endings.items())}")
+        slow, large = run.most.get(name, (Ending("", 0, 0),) * 2)
+        at_most = f"at most {slow.seconds:.1f} s and {large.memory / 2**20:.0f} MiB"
+        named = ", ".join(f"{count} {ending}" for ending, count in endings.items())
+        say(f"{name}: {sum(endings.values())} cases: {named}; {at_most}")
     total = sum(run.counts.values())
     say(f"{total} cases in {time.monotonic() - began:.0f} s with the seed {options.seed}; {len(run.failed)} failed")
     return 1 if run.failed else 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sealift.images.source import ImageFormatError
 from tests.images import fuzz
-from tests.images.fuzz import KINDS, Edit, Overlaid, Run, Target, TooLargeError, TooSlowError, check, main, make
+from tests.images.fuzz import KINDS, Edit, Ending, Overlaid, Run, Target, TooLargeError, TooSlowError, check, main, make
 from tests.images.fuzz_targets import TARGETS
 
 EDITS = st.lists(
@@ -56,9 +56,9 @@ def say_nothing(source: Overlaid) -> None:
 
 
 def test_refusals_and_crashes_are_told_apart() -> None:
-    assert check(target(lambda source: source.read(0, 4)), Overlaid(b"good")) == "passed"
-    assert check(target(refuse), Overlaid(b"")) == "ImageFormatError"
-    assert check(target(lambda source: source.read(0, 5)), Overlaid(b"good")) == "ShortReadError"
+    assert check(target(lambda source: source.read(0, 4)), Overlaid(b"good")).words == "passed"
+    assert check(target(refuse), Overlaid(b"")).words == "ImageFormatError"
+    assert check(target(lambda source: source.read(0, 5)), Overlaid(b"good")).words == "ShortReadError"
     with pytest.raises(AssertionError, match="says nothing"):
         check(target(say_nothing), Overlaid(b""))
     with pytest.raises(ZeroDivisionError):
@@ -68,7 +68,7 @@ def test_refusals_and_crashes_are_told_apart() -> None:
 def test_a_parser_that_takes_too_much_memory_is_found() -> None:
     with pytest.raises(TooLargeError, match="at most 67,108,864 are allowed"):
         check(target(lambda source: len(bytes(70 * 2**20))), Overlaid(b""))
-    assert check(target(lambda source: len(bytes(60 * 2**20))), Overlaid(b"")) == "passed"
+    assert check(target(lambda source: len(bytes(60 * 2**20))), Overlaid(b"")).words == "passed"
 
 
 def test_a_parser_that_hangs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def die_in_the_third(names: list[str], seed: int, first: int, until: float, most
         results.put(("began", "kernel", number, ""))
         if number == 2:
             os._exit(9)
-        results.put(("ended", "kernel", number, "passed"))
+        results.put(("ended", "kernel", number, Ending("passed", 0.5 + number, 7)))
     results.put(("done", "", most, ""))
 
 
@@ -129,6 +129,7 @@ def test_a_worker_that_dies_is_a_finding_and_not_the_end(tmp_path: Path, capsys:
     run.go(seconds=300, most=5)
     assert run.counts == {("kernel", "passed"): 4, ("kernel", "FAILED"): 1}
     assert run.failed == [("kernel", 2)]
+    assert run.most["kernel"] == (Ending("passed", 4.5, 7), Ending("passed", 0.5, 7))
     assert (tmp_path / "kernel-5-2.txt").read_text() == "the worker died with the exit status 9"
     assert (tmp_path / "kernel-5-2.bin").read_bytes() == fuzz.case(TARGETS["kernel"], 5, 2).whole()
     assert "FAILED kernel 2: the worker died" in capsys.readouterr().out
