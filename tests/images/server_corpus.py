@@ -150,16 +150,16 @@ def build(kind: str, folder: Path, change: Callable[[Files], object] | None = No
         return Server(kind=kind, disks=(disk, data), regions=regions | {"data": (1, 0, len(data))})
     assert kind == "lvm"
     root = ext(in_root, 12 * MIB, ROOT_UUID, "root")
-    own = [name.replace("PPPPPP", "QQQQQQ" if other else "PPPPPP") for name in PVS]
+    physical_ids = [name.replace("PPPPPP", "QQQQQQ" if other else "PPPPPP") for name in PVS]
     segment = volume_groups.Segment
     text = volume_groups.volume_group(
         "vg0",
-        own,
+        physical_ids,
         {"root": [segment(0, 12, [("pv0", 0)])], "data": [segment(0, 12, [("pv1", 0)])]},
         extent=EXTENT,
     )
     physical = []
-    for name, content in zip(own, (root, data), strict=True):
+    for name, content in zip(physical_ids, (root, data), strict=True):
         pieces = [content[at : at + EXTENT] for at in range(0, len(content), EXTENT)]
         physical.append(volume_groups.physical_volume(text, uuid=name, extents=pieces))
     disk = mbr_disk([(0x83, boot), (0x8E, physical[0])], size=20 * MIB)
