@@ -1,4 +1,4 @@
-"""The page's JSON API, mounted under ``/sealift`` by Airflow's API server. docs/api.md describes it."""
+"""The page in Airflow's navigation, and its JSON API under ``/sealift``. docs/api.md describes the API."""
 
 from __future__ import annotations
 
@@ -22,8 +22,18 @@ class _Apps:
         return _apps()
 
 
+class _ReactApps:
+    """The same for the page."""
+
+    def __get__(self, _instance: object, _owner: type) -> list[dict[str, Any]]:
+        from sealift.provider.ui.page import REACT_APP
+
+        return [dict(REACT_APP)]
+
+
 class SealiftPagePlugin(AirflowPlugin):
-    """Registers the application."""
+    """Registers the application and the page."""
 
     name = "sealift_page"
     fastapi_apps: Any = _Apps()
+    react_apps: Any = _ReactApps()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,17 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sealift.exports import names
 from sealift.sandbox import Sandbox
 from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
+from tools.system_packages import PLACES
 
 DAGS = ("plan_exports", "export_servers", "deliver_images")
 # Recognisable, and good for writing: the secrets test searches for it.
 EXPORT_KEY = "PLANTED-export-api-key-for-writing"
 COPIES = "copies"
 """The bucket that stands for one of another cloud."""
+MAIN = "main"
+"""The prefix of the main run, and the name of its place on the page."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -133,6 +139,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
             "AIRFLOW__SEALIFT__RETRY_DELAY": "2",
             "AIRFLOW__SEALIFT__DELIVER_TO": f"s3://{COPIES}/classic",
             "AIRFLOW__SEALIFT__DELIVER_AWS_CONN_ID": "elsewhere",
+            "AIRFLOW__SEALIFT__UI_PLACES": json.dumps([{"name": MAIN, "prefix": MAIN}]),
         },
     )
     with airflow, Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox:
@@ -166,4 +173,26 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
 @pytest.fixture(scope="session")
 def exported(house: House) -> Ran:
     """The main run: all six servers of the scenario, by their tag."""
-    return house.plan(tags=["demo"])
+    return house.plan(tags=["demo"], prefix=MAIN)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium."""
+    chromium = shutil.which("chromium", path=os.pathsep.join(PLACES))
+    assert chromium, "make test installs Debian's chromium, or names the apt line"
+    with sync_playwright() as playwright:
+        # The browser only visits pages of this machine; as root it has no sandbox to run in.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, house: House) -> Iterator[Page]:
+    """A window that shows Airflow."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1400}, base_url=house.airflow.url)
+    page.set_default_timeout(30_000)
+    expect.set_options(timeout=30_000)
+    yield page
+    page.close()

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-
-from tools.system_packages import PLACES
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium", path=os.pathsep.join(PLACES))
-    assert chromium, "make test installs Debian's chromium, or names the apt line"
-    with sync_playwright() as playwright:
-        # The browser only visits pages of this machine; as root it has no sandbox to run in.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, house) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1400, "height": 1400}, base_url=house.airflow.url)
-    page.set_default_timeout(30_000)
-    expect.set_options(timeout=30_000)
-    yield page
-    page.close()
+from playwright.sync_api import Locator, Page, expect
 
 
 def connection_form(page: Page, conn_type: str) -> Locator:

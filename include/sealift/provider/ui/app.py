@@ -15,6 +15,7 @@ from sealift.provider.ui.action_routes import action_routes
 from sealift.provider.ui.answers import add_handlers
 from sealift.provider.ui.desk import Desk
 from sealift.provider.ui.headers import Headers
+from sealift.provider.ui.page import page_routes
 from sealift.provider.ui.places import Places, places_of
 from sealift.provider.ui.plan_routes import plan_routes
 from sealift.provider.ui.routes import bucket_routes
@@ -73,6 +74,7 @@ def make_app(
     def openapi() -> dict[str, Any]:
         return app.openapi()
 
+    app.include_router(page_routes())
     return app
 
 

@@ -1,0 +1,53 @@
+"""The page's own files: one script, which Airflow's page imports, and the icon of the entry in the navigation.
+
+They hold code and no data. They are guarded all the same: the import of a module and the load of an image of the same
+origin carry the user's cookie, so that nothing under ``/sealift`` answers somebody without the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from sealift.provider.ui.security import may_see
+
+STATIC: Final = Path(__file__).with_name("static")
+
+FILES: Final = {
+    "main.umd.cjs": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+"""What is served, with the types: a browser imports no script of another one."""
+
+REACT_APP: Final = {
+    "name": "Sealift",
+    "url_route": "sealift",
+    "destination": "nav",
+    "nav_top_level": True,
+    # Without a slash in front: Airflow's page resolves them against its base address, which may have a path.
+    "bundle_url": "sealift/page/main.umd.cjs",
+    "icon": "sealift/page/icon.svg",
+}
+"""The entry in Airflow's navigation."""
+
+
+def page_routes() -> APIRouter:
+    """Make the routes.
+
+    :returns: one for each file; each demands the right to see runs of plan_exports.
+    """
+    router = APIRouter(prefix="/page", dependencies=[may_see()], include_in_schema=False)
+    for name, media_type in FILES.items():
+        router.add_api_route(f"/{name}", _answer(STATIC / name, media_type), methods=["GET"])
+    return router
+
+
+def _answer(path: Path, media_type: str) -> Callable[[], FileResponse]:
+    def file() -> FileResponse:
+        return FileResponse(path, media_type=media_type)
+
+    return file

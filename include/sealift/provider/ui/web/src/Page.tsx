@@ -1,0 +1,73 @@
+/* The page in Airflow's navigation: which view is open, and of which place. */
+import { Box, Heading, HStack, Stack } from "@chakra-ui/react";
+import { Component, type ReactNode } from "react";
+
+import { ours, useAsked } from "./api";
+import { Coverage, Select } from "./Coverage";
+import { Go, Notice } from "./parts";
+import { useWhere } from "./place";
+import { STYLE } from "./style";
+import type { PlaceList } from "./types";
+
+const TABS = [
+  ["", "Coverage"],
+] as const;
+
+export function Page() {
+  const where = useWhere();
+  const places = useAsked<PlaceList>(ours("places"), 0);
+  const view = where.get("view");
+  const several = places.data && places.data.places.length > 1 ? places.data.places : undefined;
+  return (
+    <Box className="sl-page" height="100%" overflowY="auto" p={{ base: 2, md: 4 }}>
+      <style>{STYLE}</style>
+      <Stack gap={4}>
+        <HStack gap={6} flexWrap="wrap" align="end">
+          <Heading as="h1" size="lg">
+            Exports
+          </Heading>
+          <HStack as="nav" aria-label="Views" gap={4}>
+            {TABS.map(([name, words]) => (
+              <Box key={name} fontWeight={view === name ? "bold" : "normal"} aria-current={view === name ? "page" : undefined}>
+                <Go where={where} to={{ view: name }}>
+                  {words}
+                </Go>
+              </Box>
+            ))}
+          </HStack>
+          <Box flex="1" />
+          {several ? (
+            <Select
+              label="Place"
+              value={where.get("place")}
+              change={(place) => where.open({ view, place })}
+              all={several[0]?.name ?? ""}
+              choices={several.slice(1).map((one) => [one.name, one.name])}
+            />
+          ) : null}
+        </HStack>
+        <Guard key={view}>
+          <Coverage where={where} />
+        </Guard>
+      </Stack>
+    </Box>
+  );
+}
+
+/** Keeps a mistake in one view from taking the page with it. */
+class Guard extends Component<{ children: ReactNode }, { words: string }> {
+  override state = { words: "" };
+
+  static getDerivedStateFromError(error: unknown) {
+    return { words: error instanceof Error ? error.message : String(error) };
+  }
+
+  override render() {
+    if (!this.state.words) return this.props.children;
+    return (
+      <Notice status="error" title="This view cannot be shown">
+        {`This is a mistake in Sealift; please report it. ${this.state.words}`}
+      </Notice>
+    );
+  }
+}

@@ -1,0 +1,4 @@
+/* What Airflow's page takes from the file: one component. */
+import { Page } from "./Page";
+
+export default Page;
