@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -23,7 +26,7 @@ def test_coverage_shows_each_server_with_its_state_in_words(page: Page, exported
     for hostname in exported.manifests():
         row = grid.get_by_role("row").filter(has=page.get_by_role("link", name=re.compile(rf"^{hostname}\b")))
         expect(row.get_by_role("gridcell", name=re.compile("structure proven"))).to_have_count(1)
-    (skipped,) = [name for name, one in exported.outcomes().items() if one["outcome"] == "not exportable"]
+    (skipped,) = [name for name, one in exported.outcomes().items() if one["kind"] == "not exportable"]
     row = grid.get_by_role("row").filter(has=page.get_by_role("link", name=re.compile(rf"^{skipped}\b")))
     cell = row.get_by_role("gridcell", name=re.compile("skipped: ."))
     cell.hover()
@@ -78,3 +81,83 @@ def test_nothing_is_loaded_from_another_host_and_nothing_fails(page: Page, house
     expect(page.get_by_role("heading", name="Exports", level=1)).to_be_visible()
     assert [url for url in asked if not url.startswith((house.airflow.url, "data:", "blob:"))] == []
     assert errors == []
+
+
+def test_a_server_shows_its_export_and_the_command_that_downloads_it(page: Page, exported) -> None:
+    manifest = exported.manifests()["db-01"]
+    page.goto(f"{PAGE}&view=server&id={manifest['guest']['id']}")
+    expect(page.get_by_role("region", name=f"Export {manifest['export_id']}")).to_contain_text(manifest["template"]["name"])
+    disks = page.get_by_role("table", name="Disks")
+    for disk in manifest["disks"]:
+        expect(disks).to_contain_text(disk["key"])
+    expect(page.get_by_role("region", name="Download")).to_contain_text(f"sealift download {manifest['export_id']}")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the download command").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()").startswith(f"sealift download {manifest['export_id']}")
+
+
+def test_a_plan_shows_its_figures_and_its_wave_the_servers(page: Page, exported) -> None:
+    page.goto(f"{PAGE}&view=plan&plan={exported.plan_id}")
+    expect(page.get_by_role("heading", name=f"Plan {exported.plan_id}")).to_be_visible()
+    rules = page.get_by_role("table", name="What the rules say")
+    for rule in {one["rule"] for one in exported.outcomes().values() if one["rule"]}:
+        expect(rules).to_contain_text(rule)
+    page.get_by_role("link", name="Wave 1").click()
+    servers = page.get_by_role("table", name="Servers of the wave")
+    for hostname in exported.manifests():
+        expect(servers.get_by_role("row").filter(has_text=hostname)).to_contain_text("exported")
+
+
+def test_an_action_shows_its_run_and_starts_it(page: Page, exported, house) -> None:
+    page.goto(PAGE)
+    page.get_by_role("checkbox", name="Choose web-01").click()
+    page.get_by_role("button", name="Plan 1 server").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text('"dry_run": true')
+    dialog.get_by_role("button", name="Start the run").click()
+    link = dialog.get_by_role("link", name=re.compile("^plan_exports: "))
+    expect(link).to_be_visible()
+    run_id = link.inner_text().removeprefix("plan_exports: ")
+    assert house.api.wait("plan_exports", run_id, seconds=120) == "success"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
+    """axe-core, as the page's lock file pins it."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed: axe-core cannot be had")
+    folder = tmp_path_factory.mktemp("axe")
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(project_root / "include/sealift/provider/ui/web" / name, folder)
+    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=folder, check=True, capture_output=True, timeout=300)
+    return folder / "node_modules/axe-core/axe.min.js"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_axe_finds_nothing_serious_in_any_view(page: Page, exported, axe: Path, mode: str, width: int) -> None:
+    guest = exported.manifests()["db-01"]["guest"]["id"]
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto("/")
+    page.evaluate("mode => localStorage.setItem('theme', mode)", mode)
+    views = {
+        "": page.get_by_role("grid"),
+        f"&view=server&id={guest}": page.get_by_role("table", name="Disks"),
+        "&view=plans": page.get_by_role("table", name="Plans"),
+        f"&view=plan&plan={exported.plan_id}": page.get_by_role("table", name="Waves"),
+        f"&view=wave&plan={exported.plan_id}&wave=0": page.get_by_role("table", name="Servers of the wave"),
+        "&view=charts": page.get_by_role("img", name=re.compile("^Servers by state")),
+    }
+    for view, shown in views.items():
+        page.goto(PAGE + view)
+        expect(shown).to_be_visible()
+        page.add_script_tag(path=axe)
+        found = page.evaluate("axe.run(document.querySelector('.sl-page'))")["violations"]
+        serious = [
+            f"{one['id']}: {one['help']}: {one['nodes'][0]['target']}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert not serious, f"{view or 'coverage'}, {mode}, {width}: {serious}"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is wider than the window"

@@ -18,6 +18,7 @@ from sealift.provider.ui.headers import Headers
 from sealift.provider.ui.page import page_routes
 from sealift.provider.ui.places import Places, places_of
 from sealift.provider.ui.plan_routes import plan_routes
+from sealift.provider.ui.rights import rights_routes
 from sealift.provider.ui.routes import bucket_routes
 from sealift.provider.ui.security import may_see
 
@@ -67,7 +68,7 @@ def make_app(
 
     app.add_exception_handler(StarletteHTTPException, unknown)
     actions = action_routes(desk, defaults=defaults, deliver_to=deliver_to)
-    for routes in (bucket_routes(desk), plan_routes(desk), actions):
+    for routes in (bucket_routes(desk), plan_routes(desk), rights_routes(), actions):
         app.include_router(routes, prefix="/api")
 
     @app.get("/api/openapi.json", dependencies=[may_see()], summary="This API, as OpenAPI describes it", tags=["about"])

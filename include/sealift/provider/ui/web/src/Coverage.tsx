@@ -2,6 +2,7 @@
 import { Box, Button, HStack, Input, NativeSelect, Stack, Text } from "@chakra-ui/react";
 import { useCallback, useEffect, useState } from "react";
 
+import { Act, DELIVER_DAG, PLAN_DAG, PROVE_DAG } from "./Actions";
 import { ours, useAsked } from "./api";
 import { Grid, keyOf } from "./Grid";
 import { useLines } from "./lines";
@@ -42,7 +43,7 @@ export function Coverage({ where }: { where: Where }) {
       if (!next.delete(keyOf(server))) next.set(keyOf(server), server);
       return next;
     });
-  }, []);
+  }, [setChosen]);
   const onOrder = (by: string) =>
     where.change({ order: by, descending: order.by === by && !order.descending ? "true" : order.by !== by && by !== "name" && by !== "datacenter" ? "true" : "" });
   const toggle = (state: State) =>
@@ -85,6 +86,8 @@ export function Coverage({ where }: { where: Where }) {
         ))}
       </HStack>
 
+      <Todo chosen={[...chosen.values()]} clear={() => setChosen(new Map())} />
+
       {lines.problem ? <ProblemNotice problem={lines.problem} /> : null}
       {head ? <Problems problems={head.problems} /> : null}
       {!head ? (
@@ -96,7 +99,7 @@ export function Coverage({ where }: { where: Where }) {
           </Empty>
         ) : (
           <Empty title="Nothing is exported yet">
-            There is no plan and no export in this place. Start one: open “Plan” in the actions above, or trigger the DAG plan_exports.
+            There is no plan and no export in this place. Start one: plan it with “Plan all servers” above, or trigger the DAG plan_exports.
           </Empty>
         )
       ) : head.total === 0 && !lines.loading ? (
@@ -147,6 +150,33 @@ export function Coverage({ where }: { where: Where }) {
         ) : null}
       </HStack>
     </Stack>
+  );
+}
+
+function Todo({ chosen, clear }: { chosen: readonly ServerLine[]; clear: () => void }) {
+  const servers = chosen.filter((one) => one.kind === "virtual");
+  const ids = servers.map((one) => one.id);
+  const exports = servers.filter((one) => one.last_period).map((one) => `${String(one.id)}-${one.last_period ?? ""}`);
+  const none = "Choose servers in the grid first.";
+  const noExports = ids.length ? "None of the chosen servers has an export." : none;
+  const of = ids.length ? plural(ids.length, "server") : "";
+  return (
+    <HStack gap={3} flexWrap="wrap" role="group" aria-label="Actions">
+      <Act action={{ name: "plan", title: of ? `Plan an export of ${of}` : "Plan an export of all servers", dag: PLAN_DAG, body: { params: ids.length ? { ids } : { all: true } } }}>
+        {of ? `Plan ${of}` : "Plan all servers"}
+      </Act>
+      <Act action={{ name: "missing", title: "Export what is missing", dag: PLAN_DAG, body: { ids } }}>{of ? `Export what is missing of ${of}` : "Export what is missing"}</Act>
+      {chosen.length ? (
+        <>
+          <Act action={{ name: "export", title: `Export ${of}`, dag: PLAN_DAG, body: { ids } }} why={ids.length ? "" : "Only virtual servers can be exported."}>{`Export ${of}`}</Act>
+          <Act action={{ name: "prove", title: "Prove the newest exports again", dag: PROVE_DAG, body: { exports, level: "L2" } }} why={exports.length ? "" : noExports}>Prove at L2</Act>
+          <Act action={{ name: "deliver", title: "Deliver the newest exports", dag: DELIVER_DAG, body: { exports } }} why={exports.length ? "" : noExports}>Deliver</Act>
+          <Button size="sm" variant="ghost" onClick={clear}>
+            Choose none
+          </Button>
+        </>
+      ) : null}
+    </HStack>
   );
 }
 

@@ -2,21 +2,32 @@
 import { Box, Heading, HStack, Stack } from "@chakra-ui/react";
 import { Component, type ReactNode } from "react";
 
+import { Actions } from "./Actions";
 import { ours, useAsked } from "./api";
+import { Charts } from "./Charts";
 import { Coverage, Select } from "./Coverage";
 import { Go, Notice } from "./parts";
-import { useWhere } from "./place";
+import { useWhere, type Where } from "./place";
+import { Plan, Plans } from "./Plans";
+import { Server } from "./Server";
 import { STYLE } from "./style";
 import type { PlaceList } from "./types";
+import { Wave } from "./Wave";
 
 const TABS = [
   ["", "Coverage"],
+  ["plans", "Plans"],
+  ["charts", "Charts"],
 ] as const;
+
+/** Which tab a view belongs to. */
+const TAB_OF: Record<string, string> = { server: "", plan: "plans", wave: "plans" };
 
 export function Page() {
   const where = useWhere();
   const places = useAsked<PlaceList>(ours("places"), 0);
   const view = where.get("view");
+  const tab = TAB_OF[view] ?? view;
   const several = places.data && places.data.places.length > 1 ? places.data.places : undefined;
   return (
     <Box className="sl-page" height="100%" overflowY="auto" p={{ base: 2, md: 4 }}>
@@ -28,7 +39,7 @@ export function Page() {
           </Heading>
           <HStack as="nav" aria-label="Views" gap={4}>
             {TABS.map(([name, words]) => (
-              <Box key={name} fontWeight={view === name ? "bold" : "normal"} aria-current={view === name ? "page" : undefined}>
+              <Box key={name} fontWeight={tab === name ? "bold" : "normal"} aria-current={tab === name ? "page" : undefined}>
                 <Go where={where} to={{ view: name }}>
                   {words}
                 </Go>
@@ -46,12 +57,31 @@ export function Page() {
             />
           ) : null}
         </HStack>
-        <Guard key={view}>
-          <Coverage where={where} />
-        </Guard>
+        <Actions place={where.get("place")}>
+          <Guard key={view}>
+            <View name={view} where={where} />
+          </Guard>
+        </Actions>
       </Stack>
     </Box>
   );
+}
+
+function View({ name, where }: { name: string; where: Where }) {
+  switch (name) {
+    case "server":
+      return <Server where={where} />;
+    case "plans":
+      return <Plans where={where} />;
+    case "plan":
+      return <Plan where={where} />;
+    case "wave":
+      return <Wave where={where} />;
+    case "charts":
+      return <Charts where={where} />;
+    default:
+      return <Coverage where={where} />;
+  }
 }
 
 /** Keeps a mistake in one view from taking the page with it. */

@@ -223,6 +223,142 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/rights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the user may start */
+        get: operations["rights_api_rights_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/actions/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A plan, and nothing else */
+        post: operations["plan_api_actions_plan_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/actions/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Carry out what a dry run has shown */
+        post: operations["approve_api_actions_approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/actions/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Export selected servers */
+        post: operations["export_api_actions_export_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/actions/missing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Export what is missing */
+        post: operations["missing_api_actions_missing_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/actions/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Try the failed again */
+        post: operations["retry_api_actions_retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/actions/prove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Prove exports again */
+        post: operations["prove_api_actions_prove_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/actions/deliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deliver exports */
+        post: operations["deliver_api_actions_deliver_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/openapi.json": {
         parameters: {
             query?: never;
@@ -244,6 +380,17 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * ApproveAsked
+         * @description Carry out what a dry run has shown.
+         */
+        ApproveAsked: {
+            /**
+             * Plan Id
+             * @description The dry run's plan
+             */
+            plan_id: string;
+        };
         /**
          * BootFacts
          * @description How the server starts.
@@ -537,6 +684,23 @@ export interface components {
             problems: string[];
         };
         /**
+         * DeliverAsked
+         * @description Bring exports out of the bucket.
+         */
+        DeliverAsked: {
+            /**
+             * Exports
+             * @description Export ids, as 12345678-20261123T0200Z
+             */
+            exports: string[];
+            /**
+             * To
+             * @description Folder or s3://bucket/prefix; empty: the deployment's
+             * @default
+             */
+            to: string;
+        };
+        /**
          * Durations
          * @description How long captures and exports of servers of one data center and size took.
          */
@@ -612,6 +776,24 @@ export interface components {
              * @description Where it is from
              */
             source: string;
+        };
+        /**
+         * ExportAsked
+         * @description Export the servers that were selected.
+         */
+        ExportAsked: {
+            /**
+             * Ids
+             * @description Ids of virtual servers
+             */
+            ids: number[];
+            /**
+             * Params
+             * @description More parameters of plan_exports, by the names of its form; what the action decides is refused
+             */
+            params?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * ExportDetail
@@ -1410,6 +1592,34 @@ export interface components {
             export?: components["schemas"]["ManifestSpan"] | null;
         };
         /**
+         * MissingAsked
+         * @description Export what has no manifest.
+         */
+        MissingAsked: {
+            /**
+             * Ids
+             * @description Only these virtual servers; empty: all of the account
+             */
+            ids?: number[];
+            /**
+             * Slots
+             * @description Past slots to look at as well, as 20261123T0200Z
+             */
+            slots?: string[];
+            /**
+             * Since
+             * @description Every slot of the schedule since then
+             */
+            since?: string | null;
+            /**
+             * Params
+             * @description More parameters of plan_exports, by the names of its form; what the action decides is refused
+             */
+            params?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * NetworkFacts
          * @description How the network is configured.
          */
@@ -1484,6 +1694,19 @@ export interface components {
              * @description The places; the first is asked about where a query names none
              */
             places: components["schemas"]["PlaceLine"][];
+        };
+        /**
+         * PlanAsked
+         * @description Make a plan, and stop: nothing is captured.
+         */
+        PlanAsked: {
+            /**
+             * Params
+             * @description Which servers, and how; as in the form of plan_exports
+             */
+            params?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * PlanLine
@@ -1890,6 +2113,41 @@ export interface components {
             wave: number | null;
         };
         /**
+         * PreparedRun
+         * @description A run that can be started: post ``body`` to ``path``, with the user's own session.
+         */
+        PreparedRun: {
+            /**
+             * Dag Id
+             * @description The DAG
+             */
+            dag_id: string;
+            /**
+             * Method
+             * @description How it is started
+             * @default POST
+             * @constant
+             */
+            method: "POST";
+            /**
+             * Path
+             * @description Where it is posted to, below Airflow's own base URL
+             */
+            path: string;
+            /** @description What is posted */
+            body: components["schemas"]["RunBody"];
+            /**
+             * Summary
+             * @description What the run does, in a sentence to confirm
+             */
+            summary: string;
+            /**
+             * Takes Servers Offline
+             * @description Whether servers go offline for their capture
+             */
+            takes_servers_offline: boolean;
+        };
+        /**
          * Prices
          * @description The file of prices.
          */
@@ -1933,6 +2191,24 @@ export interface components {
              * @description What happened, and what to do, in words
              */
             detail: string;
+        };
+        /**
+         * ProveAsked
+         * @description Prove exports again.
+         */
+        ProveAsked: {
+            /**
+             * Exports
+             * @description Export ids, as 12345678-20261123T0200Z
+             */
+            exports: string[];
+            /**
+             * Level
+             * @description How deep
+             * @default L2
+             * @enum {string}
+             */
+            level: "L2" | "L3";
         };
         /**
          * ProvenBytes
@@ -2068,6 +2344,67 @@ export interface components {
             open: number;
         };
         /**
+         * RetryAsked
+         * @description Try the failed servers of a plan again.
+         */
+        RetryAsked: {
+            /**
+             * Plan Id
+             * @description The plan whose failed servers are tried again
+             */
+            plan_id: string;
+            /**
+             * Ids
+             * @description Only these of them; empty: all
+             */
+            ids?: number[];
+            /**
+             * Plan Is Over
+             * @description The plan's run is over, though it left no report
+             * @default false
+             */
+            plan_is_over: boolean;
+            /**
+             * Params
+             * @description More parameters of plan_exports, by the names of its form; what the action decides is refused
+             */
+            params?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * Right
+         * @description Whether the user may start runs of a DAG.
+         */
+        Right: {
+            /**
+             * Dag Id
+             * @description The DAG
+             */
+            dag_id: string;
+            /**
+             * May Start
+             * @description Whether the user may start its runs
+             */
+            may_start: boolean;
+            /**
+             * Reason
+             * @description Why not, and who can change that; else empty
+             */
+            reason: string;
+        };
+        /**
+         * Rights
+         * @description What the user may start.
+         */
+        Rights: {
+            /**
+             * Rights
+             * @description One for each DAG that the page starts
+             */
+            rights: components["schemas"]["Right"][];
+        };
+        /**
          * RuleLine
          * @description A rule that spoke, and of how many servers.
          */
@@ -2089,6 +2426,29 @@ export interface components {
              * @description What it said of the first of them
              */
             example: string;
+        };
+        /**
+         * RunBody
+         * @description What is posted to Airflow.
+         */
+        RunBody: {
+            /**
+             * Logical Date
+             * @description Always null: the run stands for no slot
+             */
+            logical_date?: null;
+            /**
+             * Conf
+             * @description The run's parameters
+             */
+            conf: {
+                [key: string]: unknown;
+            };
+            /**
+             * Note
+             * @description A note that the run carries
+             */
+            note: string;
         };
         /**
          * ServerLine
@@ -3773,6 +4133,719 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Transactions"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rights_api_rights_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rights"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_api_actions_plan_post: {
+        parameters: {
+            query?: {
+                /** @description Name of the place, one of /places */
+                place?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreparedRun"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_api_actions_approve_post: {
+        parameters: {
+            query?: {
+                /** @description Name of the place, one of /places */
+                place?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApproveAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreparedRun"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_api_actions_export_post: {
+        parameters: {
+            query?: {
+                /** @description Name of the place, one of /places */
+                place?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExportAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreparedRun"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    missing_api_actions_missing_post: {
+        parameters: {
+            query?: {
+                /** @description Name of the place, one of /places */
+                place?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MissingAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreparedRun"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_api_actions_retry_post: {
+        parameters: {
+            query?: {
+                /** @description Name of the place, one of /places */
+                place?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreparedRun"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    prove_api_actions_prove_post: {
+        parameters: {
+            query?: {
+                /** @description Name of the place, one of /places */
+                place?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProveAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreparedRun"];
+                };
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deliver_api_actions_deliver_post: {
+        parameters: {
+            query?: {
+                /** @description Name of the place, one of /places */
+                place?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeliverAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreparedRun"];
                 };
             };
             /** @description The request names something that does not go */

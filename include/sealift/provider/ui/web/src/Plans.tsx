@@ -1,0 +1,292 @@
+/* Plans: all of them, and what one would do, rule by rule, before anything starts. */
+import { Box, Heading, HStack, Input, SimpleGrid, Stack, Text } from "@chakra-ui/react";
+import { type ReactNode, useState } from "react";
+
+import { Act, EXPORT_DAG, PLAN_DAG, RunLink } from "./Actions";
+import { ours, useAsked } from "./api";
+import { Select } from "./Coverage";
+import { Checked, Empty, Facts, Go, Meter, Notice, Pager, Section, Shown } from "./parts";
+import type { Where } from "./place";
+import { Tabled } from "./Tabled";
+import type { PlanList, PlannedServer, PlanView, WaveList } from "./types";
+import { bytes, count, duration, moment, money, plural } from "./words";
+
+const PAGE = 50;
+
+export function Plans({ where }: { where: Where }) {
+  const offset = Number(where.get("offset")) || 0;
+  const asked = useAsked<PlanList>(ours("plans", { place: where.get("place"), offset, limit: PAGE }));
+  return (
+    <Shown asked={asked} what="plans">
+      {(list) => (
+        <Stack gap={4}>
+          <HStack justify="space-between" flexWrap="wrap">
+            <Pager total={list.total} offset={list.offset} limit={PAGE} what="plan" go={(next) => where.change({ offset: String(next || "") })} />
+            <Checked at={asked.checkedAt} />
+          </HStack>
+          {list.total === 0 ? (
+            <Empty title="There is no plan yet">
+              Each run of plan_exports writes one. To see what an export would do and cost, make a plan: nothing is captured.
+            </Empty>
+          ) : (
+            <Tabled
+              label="Plans"
+              columns={[{ title: "Plan" }, { title: "Made" }, { title: "State" }, { title: "Waves reported", right: true }, { title: "Last sign" }]}
+              rows={list.plans.map((one) => ({
+                key: one.plan_id,
+                cells: [
+                  <Go key="p" where={where} to={{ view: "plan", plan: one.plan_id }}>
+                    {one.plan_id}
+                  </Go>,
+                  moment(one.written_at),
+                  one.reported ? "over, reported" : one.at_work ? "at work, or a dry run" : "no report",
+                  count(one.waves_reported),
+                  moment(one.last_sign),
+                ],
+              }))}
+            />
+          )}
+        </Stack>
+      )}
+    </Shown>
+  );
+}
+
+export function Plan({ where }: { where: Where }) {
+  const [plan, place] = [where.get("plan"), where.get("place")];
+  const offset = Number(where.get("offset")) || 0;
+  const query = { place, name: where.get("name"), outcome: where.get("outcome"), rule: where.get("rule"), offset, limit: PAGE };
+  const asked = useAsked<PlanView>(ours(`plans/${encodeURIComponent(plan)}`, query), 30);
+  const waves = useAsked<WaveList>(ours(`plans/${encodeURIComponent(plan)}/waves`, { place }));
+  return (
+    <Shown asked={asked} what="the plan">
+      {(view) => (
+        <Stack gap={4}>
+          <HStack justify="space-between" flexWrap="wrap">
+            <Heading as="h2" size="md" overflowWrap="anywhere">
+              {view.dry_run ? "Dry run " : "Plan "}
+              {view.plan_id}
+            </Heading>
+            <Checked at={waves.checkedAt} />
+          </HStack>
+          <HStack gap={3} flexWrap="wrap" role="group" aria-label="Actions">
+            {view.dry_run ? (
+              <Act action={{ name: "approve", title: "Carry this plan out", dag: PLAN_DAG, body: { plan_id: view.plan_id } }} why={view.totals.export ? "" : "It exports nothing."}>
+                Approve and export
+              </Act>
+            ) : (
+              <Act
+                action={{ name: "retry", title: "Try the failed again", dag: PLAN_DAG, body: { plan_id: view.plan_id } }}
+                why={waves.data && !(waves.data.counts.failed ?? 0) && !(waves.data.counts.missing ?? 0) ? "Nothing of it has failed." : ""}
+              >
+                Retry the failed
+              </Act>
+            )}
+          </HStack>
+          {view.findings.map((one) => (
+            <Notice key={one.rule + one.sentence} status={one.severity === "refuse" ? "error" : one.severity === "warn" ? "warning" : "info"} title={one.rule}>
+              {one.sentence}
+            </Notice>
+          ))}
+          {view.notes.length || view.missed.length ? (
+            <Notice status="info" title="Good to know">
+              {[...view.notes, ...view.missed].join("\n")}
+            </Notice>
+          ) : null}
+          <Totals view={view} />
+          <Section title="Cost">
+            <Costs view={view} />
+          </Section>
+          {view.totals.waves ? (
+            <Section title="Waves">
+              <Shown asked={waves} what="the waves">
+                {(list) => <Waves list={list} where={where} />}
+              </Shown>
+            </Section>
+          ) : null}
+          <Section title="What the rules say">
+            {view.rules.length ? (
+              <Tabled
+                label="What the rules say"
+                columns={[{ title: "Rule" }, { title: "Effect" }, { title: "Servers", right: true }, { title: "For example" }]}
+                rows={view.rules.map((one) => ({
+                  key: `${one.severity} ${one.rule}`,
+                  current: query.rule === one.rule,
+                  cells: [
+                    <Go key="r" where={where} to={{ view: "plan", plan, rule: query.rule === one.rule ? undefined : one.rule }} label={`${one.rule}: show its servers`}>
+                      {one.rule}
+                    </Go>,
+                    { refuse: "keeps out", warn: "warns", info: "for the record" }[one.severity],
+                    count(one.servers),
+                    one.example,
+                  ],
+                }))}
+              />
+            ) : (
+              <Text fontSize="sm">No rule had anything to say: every server can be exported.</Text>
+            )}
+          </Section>
+          <Section title="Servers" aside={<Pager total={view.total} offset={view.offset} limit={PAGE} what="server" go={(next) => where.change({ offset: String(next || "") })} />}>
+            <HStack gap={2} mb={3} align="end" flexWrap="wrap">
+              <PlanName key={plan} value={query.name} change={(name) => where.change({ name, offset: "" })} />
+              <Select label="Outcome" value={query.outcome} change={(outcome) => where.change({ outcome, offset: "" })} all="All"
+                choices={[["export", "Exported by it"], ["already exported", "Already exported"], ["not exportable", "Not exportable"]]} />
+              {query.rule ? (
+                <Go where={where} to={{ view: "plan", plan }}>
+                  Only of {query.rule}: show all
+                </Go>
+              ) : null}
+            </HStack>
+            <Servers servers={view.servers} where={where} />
+          </Section>
+        </Stack>
+      )}
+    </Shown>
+  );
+}
+
+function PlanName({ value, change }: { value: string; change: (name: string) => void }) {
+  const [typed, setTyped] = useState(value);
+  return (
+    <form
+      role="search"
+      aria-label="Servers of the plan"
+      onSubmit={(event) => {
+        event.preventDefault();
+        change(typed);
+      }}
+    >
+      <label>
+        <Text as="span" fontSize="xs" color="fg.muted" display="block">
+          Name or id
+        </Text>
+        <Input size="sm" type="search" width="200px" value={typed} onChange={(event) => setTyped(event.target.value)} onBlur={() => change(typed)} />
+      </label>
+    </form>
+  );
+}
+
+export function Tile({ title, children, words }: { title: string; children: ReactNode; words?: ReactNode }) {
+  return (
+    <Box borderWidth="1px" borderRadius="md" p={3} minW={0}>
+      <Text fontSize="sm" color="fg.muted">
+        {title}
+      </Text>
+      <Text fontSize="xl" fontWeight="semibold">
+        {children}
+      </Text>
+      {words ? (
+        <Text fontSize="xs" color="fg.muted">
+          {words}
+        </Text>
+      ) : null}
+    </Box>
+  );
+}
+
+function Totals({ view }: { view: PlanView }) {
+  const { totals } = view;
+  return (
+    <Stack gap={2}>
+      <SimpleGrid minChildWidth="170px" gap={3}>
+        <Tile title="Exports" words={`of ${plural(totals.servers, "server")}; ${count(totals.already_exported)} already exported, ${count(totals.not_exportable)} not exportable`}>
+          {count(totals.export)}
+        </Tile>
+        <Tile title="Servers that go offline" words={`at most ${count(totals.most_offline_at_once)} at the same time`}>
+          {count(totals.offline)}
+        </Tile>
+        <Tile title="Offline, each" words={`${duration(totals.offline_seconds_total)} of all together`}>
+          {duration(totals.offline_seconds_each)}
+        </Tile>
+        <Tile title="Takes" words={`in ${plural(totals.waves, "wave")}`}>
+          {duration(totals.duration_seconds)}
+        </Tile>
+        <Tile title="Images" words={`${plural(totals.disks, "disk")} of ${bytes(totals.capacity_bytes)}`}>
+          {bytes(totals.expected_bytes)}
+        </Tile>
+      </SimpleGrid>
+      {totals.basis.map((words) => (
+        <Text key={words} fontSize="xs" color="fg.muted">
+          {words}
+        </Text>
+      ))}
+    </Stack>
+  );
+}
+
+function Costs({ view }: { view: PlanView }) {
+  const { costs } = view;
+  const row = (what: string) => (one: PlanView["costs"]["egress"][number]) => ({
+    key: `${what} ${one.id}`,
+    cells: [what, one.title, money(one.amount, costs.currency), one.confirmed ? one.source : `${one.source} (not confirmed by the seller)`],
+  });
+  return (
+    <Stack gap={2}>
+      <Tabled
+        label="Cost"
+        columns={[{ title: "For" }, { title: "Price" }, { title: "Amount", right: true }, { title: "Source" }]}
+        rows={[...costs.storage_per_month.map(row("storing, a month")), ...costs.egress.map(row("fetching, once"))]}
+      />
+      <Text fontSize="xs" color="fg.muted">
+        For {bytes(costs.bytes)}, by prices of {costs.dated}. An account’s own prices differ.
+      </Text>
+    </Stack>
+  );
+}
+
+function Waves({ list, where }: { list: WaveList; where: Where }) {
+  const done = list.waves.reduce((sum, wave) => sum + wave.done_capacity_bytes, 0);
+  const all = list.waves.reduce((sum, wave) => sum + wave.capacity_bytes, 0);
+  return (
+    <Stack gap={3}>
+      <Facts
+        facts={[
+          ["Servers", <Meter key="m" counts={list.counts} />],
+          ["Done", `${count(list.counts.exported ?? 0)} of ${plural(Object.values(list.counts).reduce((sum, one) => sum + one, 0), "server")}; ${bytes(done)} of ${bytes(all)} of disks`],
+        ]}
+      />
+      <Tabled
+        label="Waves"
+        columns={[{ title: "Wave" }, { title: "Progress" }, { title: "Servers", right: true }, { title: "Bytes", right: true }, { title: "Run in Airflow" }]}
+        rows={list.waves.map((wave) => ({
+          key: String(wave.number),
+          cells: [
+            <Go key="w" where={where} to={{ view: "wave", plan: list.plan_id, wave: String(wave.number) }}>
+              Wave {wave.number + 1}
+            </Go>,
+            <Meter key="m" counts={wave.counts} />,
+            `${count(wave.counts.exported ?? 0)} of ${count(wave.servers)}`,
+            bytes(wave.bytes),
+            <RunLink key="r" dag={EXPORT_DAG} run={wave.run_id} />,
+          ],
+        }))}
+      />
+    </Stack>
+  );
+}
+
+function Servers({ servers, where }: { servers: readonly PlannedServer[]; where: Where }) {
+  if (!servers.length) return <Empty title="No server fits">Choose another filter.</Empty>;
+  return (
+    <Tabled
+      label="Servers of the plan"
+      columns={[{ title: "Server" }, { title: "Outcome" }, { title: "What the rules found" }, { title: "Offline", right: true }, { title: "Export", right: true }, { title: "Bytes", right: true }, { title: "Wave", right: true }]}
+      rows={servers.map((one) => ({
+        key: `${one.kind} ${String(one.id)} ${one.period}`,
+        cells: [
+          <Go key="s" where={where} to={{ view: "server", id: String(one.id), kind: one.kind === "virtual" ? undefined : one.kind }}>
+            {one.hostname || String(one.id)}
+          </Go>,
+          one.outcome,
+          <div key="f" className="sl-words">
+            {one.findings.map((found) => `${found.rule}: ${found.sentence}`).join("\n") || "–"}
+          </div>,
+          one.goes_offline ? duration(one.offline_seconds) : "stays online",
+          one.outcome === "export" ? duration(one.export_seconds) : "–",
+          one.expected_bytes ? bytes(one.expected_bytes) : "–",
+          one.wave === null ? "–" : String(one.wave + 1),
+        ],
+      }))}
+    />
+  );
+}

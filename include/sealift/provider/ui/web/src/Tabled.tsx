@@ -1,0 +1,43 @@
+/* A table that scrolls sideways by itself where it is wider than the page. */
+import { Table } from "@chakra-ui/react";
+import type { ReactNode } from "react";
+
+export interface Column {
+  title: string;
+  right?: boolean;
+}
+
+export interface Row {
+  key: string;
+  cells: readonly ReactNode[];
+  current?: boolean;
+}
+
+export function Tabled({ label, columns, rows }: { label: string; columns: readonly Column[]; rows: readonly Row[] }) {
+  return (
+    <div className="sl-scroll" role="region" aria-label={label} tabIndex={0}>
+      <Table.Root size="sm" aria-label={label}>
+        <Table.Header>
+          <Table.Row>
+            {columns.map((column) => (
+              <Table.ColumnHeader key={column.title} textAlign={column.right ? "right" : "left"} whiteSpace="nowrap">
+                {column.title}
+              </Table.ColumnHeader>
+            ))}
+          </Table.Row>
+        </Table.Header>
+        <Table.Body>
+          {rows.map((row) => (
+            <Table.Row key={row.key} aria-current={row.current ? "true" : undefined} bg={row.current ? "bg.muted" : undefined}>
+              {row.cells.map((cell, at) => (
+                <Table.Cell key={columns[at]?.title ?? at} textAlign={columns[at]?.right ? "right" : "left"} whiteSpace={columns[at]?.right ? "nowrap" : undefined} verticalAlign="top">
+                  {cell}
+                </Table.Cell>
+              ))}
+            </Table.Row>
+          ))}
+        </Table.Body>
+      </Table.Root>
+    </div>
+  );
+}

@@ -1,0 +1,140 @@
+/* A wave at work: what Airflow, the bucket and the account say of each server, put together. */
+import { Heading, HStack, Stack, Text } from "@chakra-ui/react";
+import { useEffect, useState } from "react";
+
+import { Act, EXPORT_DAG, PLAN_DAG, RunLink } from "./Actions";
+import { airflows, ask, ours, Problem, useAsked } from "./api";
+import { Checked, Go, Meter, ProblemNotice, Section, Shown, useNow } from "./parts";
+import { judge, type TaskInstance, tasksOf } from "./phases";
+import type { Where } from "./place";
+import { Tabled } from "./Tabled";
+import type { State, Transactions, WaveView } from "./types";
+import { bytes, count, duration, moment, plural } from "./words";
+
+const EVERY = 5;
+const AT_ONCE = 100;
+const AT_MOST = 1000;
+
+interface TaskInstances {
+  task_instances: TaskInstance[];
+  total_entries: number;
+}
+
+/** All task instances of a run; Airflow gives them a hundred at a time. */
+function useTasks(run: string): { tasks: TaskInstance[] | undefined; problem: Problem | undefined } {
+  const [held, setHeld] = useState<{ run: string; tasks?: TaskInstance[]; problem?: Problem }>({ run: "" });
+  useEffect(() => {
+    if (!run) return;
+    const stop = new AbortController();
+    let timer: ReturnType<typeof setTimeout>;
+    const look = async () => {
+      if (!document.hidden) {
+        try {
+          const found: TaskInstance[] = [];
+          for (let total = 1; found.length < Math.min(total, AT_MOST); ) {
+            const url = airflows(`dags/${EXPORT_DAG}/dagRuns/${encodeURIComponent(run)}/taskInstances`, { limit: AT_ONCE, offset: found.length, order_by: "map_index" });
+            const { data } = await ask<TaskInstances>(url, stop.signal);
+            if (!data.task_instances.length) break;
+            found.push(...data.task_instances);
+            total = data.total_entries;
+          }
+          setHeld({ run, tasks: found });
+        } catch (error) {
+          if (stop.signal.aborted) return;
+          setHeld({ run, problem: error instanceof Problem ? error : new Problem(0, String(error)) });
+        }
+      }
+      if (!stop.signal.aborted) timer = setTimeout(() => void look(), EVERY * 1000);
+    };
+    void look();
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+    };
+  }, [run]);
+  return held.run === run ? { tasks: held.tasks, problem: held.problem } : { tasks: undefined, problem: undefined };
+}
+
+export function Wave({ where }: { where: Where }) {
+  const [plan, number, place] = [where.get("plan"), where.get("wave"), where.get("place")];
+  const path = `plans/${encodeURIComponent(plan)}/waves/${encodeURIComponent(number)}`;
+  const asked = useAsked<WaveView>(ours(path, { place }), EVERY);
+  const unfinished = asked.data?.servers.some((one) => one.state === "running") ?? false;
+  const account = useAsked<Transactions>(unfinished ? ours(`${path}/transactions`, { place }) : null, 10);
+  return (
+    <Shown asked={asked} what="the wave">
+      {(wave) => (
+        <Stack gap={4}>
+          <HStack justify="space-between" flexWrap="wrap">
+            <Heading as="h2" size="md">
+              Wave {wave.number + 1} of{" "}
+              <Go where={where} to={{ view: "plan", plan }}>
+                {plan}
+              </Go>
+            </Heading>
+            <Checked at={asked.checkedAt} />
+          </HStack>
+          <Live wave={wave} account={account.data} accountProblem={account.problem} where={where} />
+        </Stack>
+      )}
+    </Shown>
+  );
+}
+
+function Live({ wave, account, accountProblem, where }: { wave: WaveView; account: Transactions | undefined; accountProblem: Problem | undefined; where: Where }) {
+  const { tasks, problem } = useTasks(wave.run_id);
+  const now = useNow(1000);
+  const byServer = tasksOf(tasks ?? []);
+  const lines = wave.servers.map((server) => ({
+    server,
+    judged: judge(server, byServer.get(server.map_index) ?? [], account?.servers.find((one) => one.id === server.id), now),
+  }));
+  const counts: Partial<Record<State, number>> = {};
+  for (const { server } of lines) counts[server.state] = (counts[server.state] ?? 0) + 1;
+  const troubles = (["failed", "stuck", "slow"] as const).map((verdict) => [verdict, lines.filter((one) => one.judged.verdict === verdict).length] as const).filter(([, many]) => many);
+  return (
+    <Stack gap={4}>
+      <HStack gap={6} flexWrap="wrap">
+        <Text fontSize="sm">
+          <RunLink dag={EXPORT_DAG} run={wave.run_id}>The run in Airflow</RunLink>
+        </Text>
+        <Meter counts={counts} />
+        <Text fontSize="sm" role="status">
+          {count(counts.exported ?? 0)} of {plural(wave.servers.length, "server")} exported
+          {troubles.map(([verdict, many]) => `, ${count(many)} ${verdict}`).join("")}
+        </Text>
+        {counts.failed ? (
+          <Act action={{ name: "retry", title: "Try the failed again", dag: PLAN_DAG, body: { plan_id: wave.plan_id } }}>Retry the failed of the plan</Act>
+        ) : null}
+      </HStack>
+      {problem ? <ProblemNotice problem={problem} /> : null}
+      {accountProblem ? <ProblemNotice problem={accountProblem} /> : null}
+      <Section title="Servers">
+        <Tabled
+          label="Servers of the wave"
+          columns={[{ title: "Server" }, { title: "Phase" }, { title: "Account" }, { title: "Elapsed", right: true }, { title: "Expected end" }, { title: "Bytes", right: true }, { title: "What to do" }]}
+          rows={lines.map(({ server, judged }) => ({
+            key: String(server.map_index),
+            cells: [
+              <Go key="s" where={where} to={{ view: "server", id: String(server.id), period: server.period }}>
+                {server.hostname}
+              </Go>,
+              <span key="p" className={`sl-legend sl-${judged.style}`}>
+                <span className={`sl-box sl-${judged.style}`} data-sign={judged.sign} aria-hidden="true" />
+                {judged.phase}
+                {judged.verdict === "slow" || judged.verdict === "stuck" ? `, ${judged.verdict}` : ""}
+              </span>,
+              judged.account || "–",
+              duration(judged.elapsed),
+              judged.expectedEnd ? moment(judged.expectedEnd) : "–",
+              server.bytes ? bytes(server.bytes) : `of ${bytes(server.capacity_bytes)}`,
+              <div key="w" className="sl-words">
+                {judged.words || "–"}
+              </div>,
+            ],
+          }))}
+        />
+      </Section>
+    </Stack>
+  );
+}
