@@ -1,5 +1,5 @@
 /* Figures over time, as drawings of our own; each has its figures as a table, too. */
-import { SimpleGrid, Stack, Text } from "@chakra-ui/react";
+import { Heading, HStack, SimpleGrid, Stack, Text } from "@chakra-ui/react";
 import type { ReactNode } from "react";
 
 import { ours, useAsked } from "./api";
@@ -10,9 +10,9 @@ import { Tabled } from "./Tabled";
 import type { Charts as Figures, Durations, SlotFigures, State } from "./types";
 import { ALL_STATES, bytes, count, duration, moment, plural } from "./words";
 
-const WIDTH = 720;
-const HEIGHT = 180;
-const LEFT = 64;
+const WIDTH = 1100;
+const HEIGHT = 220;
+const LEFT = 72;
 const BOTTOM = 22;
 const SHOWN: readonly State[] = ALL_STATES.filter((state) => state !== "not selected" && state !== "skipped");
 
@@ -23,7 +23,12 @@ export function Charts({ where }: { where: Where }) {
       {(figures) =>
         figures.slots.length ? (
           <Stack gap={4}>
-            <Checked at={asked.checkedAt} />
+            <HStack justify="space-between" flexWrap="wrap">
+              <Heading as="h2" size="md">
+                The newest {plural(figures.slots.length, "slot")}
+              </Heading>
+              <Checked at={asked.checkedAt} />
+            </HStack>
             <Section title="Coverage by slot">
               <Coverage slots={figures.slots} />
             </Section>
@@ -64,9 +69,9 @@ interface Bar {
 function Bars({ label, bars, top, tick }: { label: string; bars: readonly Bar[]; top: number; tick: (value: number) => string }) {
   const step = (WIDTH - LEFT) / Math.max(bars.length, 8);
   const y = (value: number) => (HEIGHT - BOTTOM) * (1 - value / top) + 8;
-  const every = Math.max(1, Math.ceil(bars.length / 7));
+  const every = Math.max(1, Math.ceil(bars.length / 10));
   return (
-    <svg viewBox={`0 0 ${String(WIDTH)} ${String(HEIGHT + 10)}`} role="img" aria-label={label} style={{ width: "100%", maxWidth: 1100, height: "auto" }}>
+    <svg viewBox={`0 0 ${String(WIDTH)} ${String(HEIGHT + 10)}`} role="img" aria-label={label} style={{ width: "100%", minWidth: 640, maxWidth: 1200, height: "auto" }}>
       {[0, 0.5, 1].map((share) => (
         <g key={share}>
           <line x1={LEFT} x2={WIDTH} y1={y(share * top)} y2={y(share * top)} stroke="var(--chakra-colors-border)" />
@@ -124,7 +129,9 @@ function Coverage({ slots }: { slots: readonly SlotFigures[] }) {
           Newest slot: {share(last)} of the servers that were to be exported are. Bars show servers: exported, running, failed and missing ones.
         </Text>
       ) : null}
-      <Bars label={`Servers by state in ${plural(slots.length, "slot")}`} bars={bars} top={top} tick={(value) => count(Math.round(value))} />
+      <div className="sl-scroll" role="group" aria-label="Chart of coverage" tabIndex={0}>
+        <Bars label={`Servers by state in ${plural(slots.length, "slot")}`} bars={bars} top={top} tick={(value) => count(Math.round(value))} />
+      </div>
       <AsTable>
         <Tabled
           label="Coverage by slot"
@@ -145,7 +152,9 @@ function Bytes({ slots }: { slots: readonly SlotFigures[] }) {
   }));
   return (
     <Stack gap={2}>
-      <Bars label={`Bytes of the images in ${plural(slots.length, "slot")}`} bars={bars} top={Math.max(1, ...slots.map((slot) => slot.bytes))} tick={bytes} />
+      <div className="sl-scroll" role="group" aria-label="Chart of bytes" tabIndex={0}>
+        <Bars label={`Bytes of the images in ${plural(slots.length, "slot")}`} bars={bars} top={Math.max(1, ...slots.map((slot) => slot.bytes))} tick={bytes} />
+      </div>
       <AsTable>
         <Tabled
           label="Bytes by slot"

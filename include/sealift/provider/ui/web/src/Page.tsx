@@ -58,7 +58,7 @@ export function Page() {
           ) : null}
         </HStack>
         <Actions place={where.get("place")}>
-          <Guard key={view}>
+          <Guard key={["view", "place", "id", "kind", "plan", "wave"].map(where.get).join("\n")}>
             <View name={view} where={where} />
           </Guard>
         </Actions>

@@ -225,7 +225,7 @@ function Costs({ view }: { view: PlanView }) {
       <Tabled
         label="Cost"
         columns={[{ title: "For" }, { title: "Price" }, { title: "Amount", right: true }, { title: "Source" }]}
-        rows={[...costs.storage_per_month.map(row("storing, a month")), ...costs.egress.map(row("fetching, once"))]}
+        rows={[...costs.storage_per_month.map(row("storage, a month")), ...costs.egress.map(row("fetching once"))]}
       />
       <Text fontSize="xs" color="fg.muted">
         For {bytes(costs.bytes)}, by prices of {costs.dated}. An account’s own prices differ.

@@ -15,7 +15,7 @@ export interface Row {
 
 export function Tabled({ label, columns, rows }: { label: string; columns: readonly Column[]; rows: readonly Row[] }) {
   return (
-    <div className="sl-scroll" role="region" aria-label={label} tabIndex={0}>
+    <div className="sl-scroll" role="group" aria-label={label} tabIndex={0}>
       <Table.Root size="sm" aria-label={label}>
         <Table.Header>
           <Table.Row>

@@ -4,7 +4,7 @@ import { useEffect, useState } from "react";
 
 import { Act, EXPORT_DAG, PLAN_DAG, RunLink } from "./Actions";
 import { airflows, ask, ours, Problem, useAsked } from "./api";
-import { Checked, Go, Meter, ProblemNotice, Section, Shown, useNow } from "./parts";
+import { Checked, Go, Meter, Notice, ProblemNotice, Section, Shown, useNow } from "./parts";
 import { judge, type TaskInstance, tasksOf } from "./phases";
 import type { Where } from "./place";
 import { Tabled } from "./Tabled";
@@ -107,7 +107,13 @@ function Live({ wave, account, accountProblem, where }: { wave: WaveView; accoun
           <Act action={{ name: "retry", title: "Try the failed again", dag: PLAN_DAG, body: { plan_id: wave.plan_id } }}>Retry the failed of the plan</Act>
         ) : null}
       </HStack>
-      {problem ? <ProblemNotice problem={problem} /> : null}
+      {problem?.status === 404 ? (
+        <Notice status="info" title="Airflow has no such run">
+          It has not started yet, or was deleted. What the bucket says is shown all the same.
+        </Notice>
+      ) : problem ? (
+        <ProblemNotice problem={problem} />
+      ) : null}
       {accountProblem ? <ProblemNotice problem={accountProblem} /> : null}
       <Section title="Servers">
         <Tabled

@@ -83,7 +83,7 @@ export function ProblemNotice({ problem }: { problem: Problem }) {
 export function Problems({ problems }: { problems: readonly string[] }) {
   if (!problems.length) return null;
   return (
-    <Notice status="warning" title="Not everything could be read">
+    <Notice status="warning" title="What these figures leave out">
       {problems.join("\n")}
     </Notice>
   );

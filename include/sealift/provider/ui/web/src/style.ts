@@ -60,7 +60,7 @@ ${FILLED.map((name) => `.sl-${name} > .sl-box, .sl-box.sl-${name} { background: 
 .sl-chip { display: inline-flex; align-items: center; gap: 6px; padding: 2px 10px 2px 5px; border: 1px solid var(--chakra-colors-border);
   border-radius: 999px; font-size: 13px; cursor: pointer; background: var(--chakra-colors-bg); }
 .sl-chip[aria-pressed="true"] { border-color: var(--chakra-colors-fg); background: var(--chakra-colors-bg-muted); font-weight: 600; }
-.sl-legend { display: inline-flex; align-items: center; gap: 5px; font-size: 12px; }
+.sl-legend { display: inline-flex; vertical-align: top; align-items: center; gap: 5px; font-size: 12px; }
 .sl-words { overflow-wrap: anywhere; white-space: pre-line; }
 .sl-meter { display: flex; height: 10px; min-width: 80px; border-radius: 5px; overflow: hidden; background: var(--chakra-colors-bg-emphasized); }
 .sl-meter > b { display: block; height: 100%; }
