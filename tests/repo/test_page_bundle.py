@@ -37,8 +37,9 @@ def test_the_built_file_is_up_to_date(web: Path, project_root: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_types_and_style_of_the_sources_are_right(web: Path) -> None:
-    done = subprocess.run(["npm", "run", "check"], cwd=web, check=False, capture_output=True, text=True, timeout=300)
+@pytest.mark.parametrize("script", ["check", "test"])
+def test_the_sources_pass_their_own_checks_and_tests(web: Path, script: str) -> None:
+    done = subprocess.run(["npm", "run", script], cwd=web, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

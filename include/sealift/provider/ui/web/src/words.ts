@@ -51,30 +51,30 @@ export interface Look {
   style: string;
 }
 
-const LEVELS: Record<string, string> = {
+const LEVELS = new Map(Object.entries({
   L0: "exported, not proven (L0)",
   L1: "exported, structure proven (L1)",
   L2: "exported, every byte proven (L2)",
   L3: "exported, content proven (L3)",
   L4: "exported, started (L4)",
-};
+}));
 
-const STATES: Partial<Record<string, Look>> = {
+const STATES = new Map<string, Look>(Object.entries({
   exported: { word: "exported, manifest not read yet", sign: "✓", style: "exported" },
   running: { word: "running", sign: "▸", style: "running" },
   failed: { word: "failed", sign: "✕", style: "failed" },
   skipped: { word: "skipped", sign: "–", style: "skipped" },
   missing: { word: "missing", sign: "!", style: "missing" },
   "not selected": { word: "not selected", sign: "", style: "not-selected" },
-};
+}));
 
 const UNKNOWN: Look = { word: "not known yet", sign: "", style: "unknown" };
 
 /** How a cell of the grid reads: a level of proof, or a state. */
 export function lookOf(cell: string): Look {
-  const level = LEVELS[cell];
+  const level = LEVELS.get(cell);
   if (level) return { word: level, sign: cell.slice(1), style: cell.toLowerCase() };
-  return STATES[cell] ?? UNKNOWN;
+  return STATES.get(cell) ?? UNKNOWN;
 }
 
 export const ALL_STATES: readonly State[] = ["exported", "running", "failed", "missing", "skipped", "not selected"];
