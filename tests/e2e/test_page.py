@@ -86,7 +86,9 @@ def test_nothing_is_loaded_from_another_host_and_nothing_fails(page: Page, house
 def test_a_server_shows_its_export_and_the_command_that_downloads_it(page: Page, exported) -> None:
     manifest = exported.manifests()["db-01"]
     page.goto(f"{PAGE}&view=server&id={manifest['guest']['id']}")
-    expect(page.get_by_role("region", name=f"Export {manifest['export_id']}")).to_contain_text(manifest["template"]["name"])
+    expect(page.get_by_role("region", name=f"Export {manifest['export_id']}")).to_contain_text(
+        manifest["template"]["name"]
+    )
     disks = page.get_by_role("table", name="Disks")
     for disk in manifest["disks"]:
         expect(disks).to_contain_text(disk["key"])
