@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from sealift.provider.ui.app import make_app
 from sealift.provider.ui.desk import Desk
+from sealift.provider.ui.page import FILES
 from sealift.provider.ui.places import DEFAULT, Place, Places
 
 
@@ -57,7 +58,8 @@ def test_a_user_who_may_see_the_dag_gets_an_answer(server: Any, path: str) -> No
     with server.client("vic") as client:
         reply = client.get(filled(server, path))
     assert reply.status_code == 200, reply.text
-    assert reply.headers["Content-Type"] == "application/json"
+    expected = FILES.get(path.removeprefix("/static/"), "application/json")
+    assert reply.headers["Content-Type"].removesuffix("; charset=utf-8") == expected
 
 
 ACTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {

@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
+from sealift.provider.ui.answers import PROBLEMS
 from sealift.provider.ui.security import may_see
 
 STATIC: Final = Path(__file__).with_name("static")
@@ -29,8 +30,8 @@ REACT_APP: Final = {
     "destination": "nav",
     "nav_top_level": True,
     # Without a slash in front: Airflow's page resolves them against its base address, which may have a path.
-    "bundle_url": "sealift/page/main.umd.cjs",
-    "icon": "sealift/page/icon.svg",
+    "bundle_url": "sealift/static/main.umd.cjs",
+    "icon": "sealift/static/icon.svg",
 }
 """The entry in Airflow's navigation."""
 
@@ -40,9 +41,15 @@ def page_routes() -> APIRouter:
 
     :returns: one for each file; each demands the right to see runs of plan_exports.
     """
-    router = APIRouter(prefix="/page", dependencies=[may_see()], include_in_schema=False)
+    router = APIRouter(prefix="/static", dependencies=[may_see()], responses=PROBLEMS, tags=["page"])
     for name, media_type in FILES.items():
-        router.add_api_route(f"/{name}", _answer(STATIC / name, media_type), methods=["GET"])
+        router.add_api_route(
+            f"/{name}",
+            _answer(STATIC / name, media_type),
+            methods=["GET"],
+            response_class=FileResponse,
+            summary=f"The page's file {name}",
+        )
     return router
 
 
