@@ -14,10 +14,11 @@ SEED ?= 0
 N ?= 200
 SIZES ?= 100,500,2000
 BENCH ?=
+MINUTES ?= 10
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-convert bench-charts bench-docs
+.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-convert bench-page bench-retention bench-charts bench-docs page ui-test fuzz
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,17 @@ cluster-down: set-up-dev ## Stop what `make cluster` started
 test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
 	@$(PY) tools/system_packages.py
 	@$(PY) -m pytest -n 2 $(ARGS)
+
+ui-test: set-up-dev ## Look at the pages with a real browser, and build the page's file again
+	@$(PY) tools/system_packages.py
+	@$(PY) -m pytest tests/e2e/test_ui.py tests/e2e/test_page.py tests/repo/test_page_bundle.py $(ARGS)
+
+fuzz: set-up-dev ## Give damaged images to every parser for MINUTES, from SEED on
+	@$(PY) tools/system_packages.py
+	@$(PY) -m tests.images.fuzz --minutes $(MINUTES) --seed $(SEED)
+
+page: ## Build the page in Airflow again from its sources (needs Node)
+	@cd include/sealift/provider/ui/web && npm ci --ignore-scripts && npm run check && npm test && npm run build && rm -rf node_modules
 
 chaos: set-up-dev ## Break everything on the way, 500 times on simulated time and 25 times with real processes
 	@$(PY) tools/system_packages.py
@@ -71,6 +83,12 @@ bench-wait: set-up-dev ## Measure what 500 waiting servers and 5,000 triggers co
 bench-grid: set-up-dev ## Measure how soon Airflow's page of a wave shows
 	@$(PY) tools/system_packages.py
 	@$(PY) -m benchmarks.grid $(BENCH)
+
+bench-page: set-up-dev ## Measure the page's API over 5,000 servers in 52 slots
+	@$(PY) -m benchmarks.page $(BENCH)
+
+bench-retention: set-up-dev ## Measure what deciding over 5,000 servers with 60 exports each costs
+	@$(PY) -m benchmarks.retention $(BENCH)
 
 bench-charts: set-up-dev ## Draw the charts of docs/performance.md from the results
 	@$(PY) -m benchmarks.charts

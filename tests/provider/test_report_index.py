@@ -12,7 +12,7 @@ import pytest
 from sealift.cos.errors import CosTransientError
 from sealift.exports.status.books import Books
 from sealift.exports.status.index import index_key, parse_index
-from sealift.provider.operators.plan import PLAN_KEY
+from sealift.provider.operators.plan import PLAN_KEY, REFUSAL_KEY
 from sealift.provider.operators.report import PlanReportOperator
 from sealift.sandbox import Sandbox
 from tests.cli.steps import PERIOD, Exported
@@ -40,6 +40,8 @@ def report(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Exception | N
     }
 
     def pulled(*, task_ids: str, key: str) -> Any:
+        if (task_ids, key) == ("approve", REFUSAL_KEY):
+            return None
         assert (task_ids, key) == ("make_plan", PLAN_KEY)
         return where
 

@@ -564,8 +564,6 @@ class CosClient:
         """
         self._call("delete_object", what=f"delete object {key} in bucket {bucket}", bucket=bucket, key=key)
 
-    # --- Aspera ------------------------------------------------------------------------------------------------------
-
     def fasp_connection(self, bucket: str) -> FaspConnection:
         """How Aspera reaches a bucket; see :func:`sealift.cos.fasp.ask_connection`."""
         from sealift.cos.fasp import ask_connection
@@ -578,8 +576,6 @@ class CosClient:
         from sealift.cos.fasp import ask_token
 
         return ask_token(self._tokens, receiver)
-
-    # --- how calls are made ----------------------------------------------------------------------------------------
 
     def _about(self, bucket: str | None, key: str | None) -> dict[str, Any]:
         return {"endpoint": self.endpoint_url, "bucket": bucket, "key": key}

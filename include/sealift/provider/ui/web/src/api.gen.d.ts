@@ -1194,6 +1194,8 @@ export interface components {
             disks: components["schemas"]["ProvenBytes"][];
             /** @description From level L3 on, all disks of the server together */
             content?: components["schemas"]["ProvenContent"] | null;
+            /** @description At level L4, the server's start */
+            boot?: components["schemas"]["ProvenBoot"] | null;
         };
         /**
          * Manifest
@@ -1251,10 +1253,10 @@ export interface components {
             region: string;
             /**
              * Format
-             * @description Format of the images
+             * @description Format of the images, as their proofs found it; mixed where they are of several: see the disks
              * @enum {string}
              */
-            format: "vhd" | "vmdk";
+            format: "vhd" | "vmdk" | "qcow2" | "mixed";
             /**
              * Proof Level
              * @description The lowest proof level of all disks
@@ -1285,6 +1287,8 @@ export interface components {
             run: components["schemas"]["ManifestRun"];
             /** @description How long capture and export took, where this export measured it */
             timing?: components["schemas"]["ManifestTiming"] | null;
+            /** @description The export is being removed: it does not count as exported any more */
+            removal?: components["schemas"]["ManifestRemoval"] | null;
         };
         /**
          * ManifestCheck
@@ -1365,7 +1369,7 @@ export interface components {
             units: string;
             /**
              * Format
-             * @description vhd-dynamic or vhd-fixed
+             * @description The image's format, as its proof found it: vhd-dynamic, vhd-fixed, vmdk-stream, vmdk-sparse, qcow2
              */
             format: string;
             /**
@@ -1401,12 +1405,12 @@ export interface components {
             uploaded_at: string;
             /**
              * Footer Uuid
-             * @description The VHD footer's unique id
+             * @description The VHD footer's unique id; of a VMDK its descriptor's, empty where the format has none
              */
             footer_uuid: string;
             /**
              * Creator
-             * @description The program that made the VHD, by its footer
+             * @description The program that made the image, by its VHD footer or VMDK descriptor
              */
             creator: string;
             /**
@@ -1498,6 +1502,33 @@ export interface components {
              * @description SHA-256 of the record's bytes
              */
             digest: string;
+        };
+        /**
+         * ManifestRemoval
+         * @description The mark that an export is being removed. What carries it is no export any more.
+         */
+        ManifestRemoval: {
+            /**
+             * Retention Id
+             * @description The dry run by which it goes
+             */
+            retention_id: string;
+            /**
+             * Marked At
+             * Format: date-time
+             * @description When it was marked, before the first of its objects was deleted
+             */
+            marked_at: string;
+            /**
+             * Etag
+             * @description ETag of the manifest as it was before, which the dry run names
+             */
+            etag: string;
+            /**
+             * Template
+             * @description Its image template goes with it
+             */
+            template: boolean;
         };
         /**
          * ManifestRun
@@ -1882,11 +1913,11 @@ export interface components {
             capture_now: boolean;
             /**
              * Proof Level
-             * @description How deep images are proven before an export is done; L2 reads every byte
+             * @description How deep images are proven before an export is done; L2 reads every byte, L3 the file systems, L4 starts the server in an emulated machine
              * @default L1
              * @enum {string}
              */
-            proof_level: "L1" | "L2";
+            proof_level: "L1" | "L2" | "L3" | "L4";
             /**
              * Proof Share
              * @description Per cent of the exports that are proven deeper than L1, chosen evenly by their ids
@@ -2242,7 +2273,34 @@ export interface components {
              * @default L2
              * @enum {string}
              */
-            level: "L2" | "L3";
+            level: "L2" | "L3" | "L4";
+        };
+        /**
+         * ProvenBoot
+         * @description What starting the server in an emulated machine showed. What it wrote to its console is not kept.
+         */
+        ProvenBoot: {
+            /**
+             * Proves
+             * @description What the login prompt proves: where the kernel was handed over, nothing of the boot loader
+             * @enum {string}
+             */
+            proves: "the server" | "its kernel and root file system" | "nothing";
+            /**
+             * Checks
+             * @description What was checked, and found
+             */
+            checks: components["schemas"]["ManifestCheck"][];
+            /**
+             * Tries
+             * @description Every start, in order; none where the server cannot be judged so
+             */
+            tries: components["schemas"]["ProvenTry"][];
+            /**
+             * Screenshot
+             * @description Key of the picture of its screen at the end of the last
+             */
+            screenshot?: string | null;
         };
         /**
          * ProvenBytes
@@ -2297,6 +2355,42 @@ export interface components {
             remarks: components["schemas"]["ManifestCheck"][];
             /** @description What was found: names, versions and places; nothing secret is read */
             system: components["schemas"]["SystemFacts"];
+        };
+        /**
+         * ProvenTry
+         * @description One start of the server in an emulated machine.
+         */
+        ProvenTry: {
+            /**
+             * How
+             * @description 'boot loader', or 'kernel' where that was handed over past the boot loader
+             */
+            how: string;
+            /**
+             * Bus
+             * @description How the disks were attached
+             */
+            bus: string;
+            /**
+             * Login
+             * @description A login prompt showed
+             */
+            login: boolean;
+            /**
+             * Kernel
+             * @description A kernel was seen running
+             */
+            kernel: boolean;
+            /**
+             * Said
+             * @description Why it cannot start, where it said so
+             */
+            said: string;
+            /**
+             * Seconds
+             * @description From switching on to the end of the try
+             */
+            seconds: number;
         };
         /**
          * RecordStorage
