@@ -133,7 +133,8 @@ def _is_immutable(call: Callable[..., dict[str, Any]], bucket: str) -> bool:
         return False
     except CosError:
         return False
-    return bool((reply.get("ProtectionConfiguration") or {}).get("Status"))
+    # A bucket without a policy answers with this status, or with none.
+    return (reply.get("ProtectionConfiguration") or {}).get("Status") not in (None, "", "Disabled")
 
 
 def _checked(endpoint: str, bucket: str) -> str:

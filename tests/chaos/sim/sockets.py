@@ -131,9 +131,11 @@ _exchange: Exchange | None = None
 
 
 def install() -> None:
-    """Have urllib3, which both clients use, open connections of this kind in this process, for good."""
+    """Have urllib3 and ``http.client``, which the clients use, open such connections in this process, for good."""
     import urllib3.connection
     import urllib3.util.connection
+
+    from sealift.cos import direct
 
     def create_connection(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
         if _exchange is None:
@@ -148,6 +150,8 @@ def install() -> None:
 
     urllib3.util.connection.create_connection = create_connection  # type: ignore[assignment]
     urllib3.connection.wait_for_read = wait_for_read  # type: ignore[assignment]
+    socket.create_connection = create_connection
+    direct._has_something_to_say = lambda connection: wait_for_read(connection.sock)
     # Anything else that wants a connection is a mistake of the simulator.
     socket.socket.connect = _refuse  # type: ignore[method-assign,assignment]
 
