@@ -182,7 +182,9 @@ def _grain_length(data: bytearray) -> bytearray:
 
 DAMAGE: Final = (
     Damage("zero length", "L1", ALL, lambda d, f, g: b""),
-    Damage("cut by 100 bytes", "L1", VHD + VMDK + PACKED_QCOW2, lambda d, f, g: d[:-100]),
+    Damage("cut by 100 bytes", "L1", VHD + VMDK, lambda d, f, g: d[:-100]),
+    # Compressed clusters end anywhere in the file's last 512 bytes; what comes after them may go.
+    Damage("cut by 600 bytes", "L1", PACKED_QCOW2, lambda d, f, g: d[:-600]),
     Damage("cut by 64 KiB", "L1", ALL, lambda d, f, g: d[:-65536]),
     Damage("cut in half", "L1", ALL, lambda d, f, g: d[: len(d) // 1024 * 512]),
     Damage("tail of 64 KiB zeroed", "L1", VHD + STREAM + PACKED_QCOW2, lambda d, f, g: put(d, -65536, bytes(65536))),
