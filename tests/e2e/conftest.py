@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,38 @@ class House:
         path = self.sandbox.store.path_of(bucket, key)
         assert path is not None, f"{bucket}/{key} does not exist"
         return json.loads(path.read_text())
+
+    def question(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Wait until a run's task ``approve`` asks and its worker is gone, and return what it asks.
+
+        Nobody answers before the scheduler has seen the worker's end: an answer in between meets a task that is both
+        over and to be resumed.
+        """
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve"
+        deadline = time.monotonic() + 120
+
+        def until(ready: Callable[[], bool], what: str) -> None:
+            while not ready():
+                assert time.monotonic() < deadline, f"{dag_id} {run_id}: {what}"
+                time.sleep(0.5)
+
+        until(lambda: self.api.request("GET", path)["state"] in ("awaiting_input", "deferred"), "asks nothing")
+        pid = self.api.request("GET", path)["pid"]
+        until(lambda: not (pid and Path(f"/proc/{pid}").exists()), f"its process {pid} goes on")
+        gone = datetime.now(UTC)
+
+        def looked() -> bool:
+            told = self.api.request("GET", "monitor/health")["scheduler"]["latest_scheduler_heartbeat"]
+            return datetime.fromisoformat(told) > gone
+
+        until(looked, "the scheduler does not look")
+        asked: dict[str, Any] = self.api.request("GET", f"{path}/-1/hitlDetails")
+        return asked
+
+    def answer(self, dag_id: str, run_id: str, option: str) -> None:
+        """Answer a run's question, as the page *Required Actions* does."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        self.api.request("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 
     def calls(self) -> Counter[str]:
         """How often each call that changes something was made."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 from sealift.exports import names
@@ -24,17 +23,8 @@ def start(house: Any, ran: Any, **conf: Any) -> str:
 
 
 def answer(house: Any, run_id: str, option: str) -> dict[str, Any]:
-    """Answer the run's question, as the page *Required Actions* does."""
-    path = f"dags/apply_retention/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
-    deadline = time.monotonic() + 120
-    while True:
-        states = {one["task_id"]: one["state"] for one in house.api.task_instances("apply_retention", run_id)}
-        if states.get("approve") in ("awaiting_input", "deferred"):
-            break
-        assert time.monotonic() < deadline, states
-        time.sleep(0.5)
-    asked: dict[str, Any] = house.api.request("GET", path)
-    house.api.request("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+    asked: dict[str, Any] = house.question("apply_retention", run_id)
+    house.answer("apply_retention", run_id, option)
     return asked
 
 
