@@ -260,7 +260,7 @@ def test_a_year_of_exports_is_examined_by_listings(world: World) -> None:
 
     assert found.findings == []
     assert (found.looked.manifests, found.looked.manifests_read) == (exports, 0)
-    objects, manifests, plans, rest = 3 * exports, exports, 4 * 52, 6
+    objects, manifests, plans, rest = 3 * exports, exports, 4 * 52, 7
     assert world.cos.pages == sum(math.ceil(one / 1000) for one in (objects, manifests, plans)) + rest
     assert len(world.cos.reads) == 52, "one report for each run"
     assert world.classic.asked == []

@@ -138,14 +138,17 @@ def test_disks_without_a_server_make_no_manifest(export: Callable[..., Recorded]
     assert not [key for key in cos.objects if "/proofs/" in key]
 
 
-def test_a_server_that_does_not_start_makes_no_manifest(
+def test_where_the_boot_code_halts_the_kernel_is_handed_over_and_the_proof_says_so(
     export: Callable[..., Recorded], cos: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proving_servers, "BOOT_SECONDS", 3.0)
-    with pytest.raises(ProofError, match="no login prompt showed") as caught:
-        export("halted", "data", proof_level="L4")
-    assert caught.value.check_id == "boot.login"
-    assert KEY not in cos.objects
+    monkeypatch.setattr(proving_servers, "BOOT_SECONDS", 20.0)
+    export("halted", "data", proof_level="L4")
+    _, (proof,) = found(cos)
+    assert proof.boot is not None
+    assert proof.boot.proves == "its kernel and root file system"
+    assert [(one.how, one.login) for one in proof.boot.tries][-1] == ("kernel", True)
+    assert proof.boot.tries[0].how == "boot loader"
+    assert not proof.boot.tries[0].login
 
 
 def test_where_nothing_can_be_started_the_step_says_so(
