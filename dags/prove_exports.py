@@ -29,7 +29,7 @@ _settings = settings()
 
 with DAG(
     dag_id="prove_exports",
-    description="Prove finished exports again at level L2 or L3, in the bucket",
+    description="Prove finished exports again at level L2, L3 or L4, in the bucket",
     doc_md=DOC,
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),

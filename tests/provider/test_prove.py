@@ -12,7 +12,7 @@ import pytest
 from sealift.exports import names
 from sealift.exports.errors import InputError, NoSuchExportError, ProofError
 from sealift.exports.proofs import proof_level, read_proofs
-from sealift.provider.operators import prove as module
+from sealift.provider.operators import deliver
 from sealift.provider.operators.prove import ChooseProofsOperator, ProveExportOperator
 from sealift.provider.params import prove_params
 from sealift.sandbox import Sandbox
@@ -60,7 +60,7 @@ def test_exports_are_named_as_people_call_them_and_proven_once(exported: Exporte
 
 
 def test_many_exports_share_tasks(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TASKS_AT_MOST", 1)
+    monkeypatch.setattr(deliver, "TASKS_AT_MOST", 1)
     ids = [one.export_id for one in (exported.several, exported.other)]
     (batch,) = choose(exports=ids)
     assert [one["export_id"] for one in batch] == ids

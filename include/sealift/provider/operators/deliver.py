@@ -23,6 +23,33 @@ TASKS_AT_MOST: Final = 1000
 """Airflow maps a task no further than ``[core] max_map_length``, 1,024; many exports share a task then."""
 
 
+def cos_of(params: Mapping[str, Any]) -> CosHook:
+    """Return the hook of the object store that a run's parameters name.
+
+    :param params: the run's parameters.
+    """
+    return CosHook(str(params.get("cos_conn_id") or CosHook.default_conn_name), region=params.get("region") or None)
+
+
+def in_batches(exports: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Share exports out over tasks: one each, and more only where there are too many of them.
+
+    :param exports: the exports, at least one.
+    :returns: the batches.
+    """
+    size = -(-len(exports) // TASKS_AT_MOST)
+    return [exports[at : at + size] for at in range(0, len(exports), size)]
+
+
+def label_of(exports: Sequence[Mapping[str, Any]]) -> str:
+    """Name a task of the grid: by its server, or by how many exports it has.
+
+    :param exports: its batch.
+    """
+    one, *more = exports
+    return f"{len(exports)} exports" if more else str(one["hostname"])
+
+
 class _Delivers(BaseOperator):
     """What the two tasks of a delivery share.
 
@@ -39,10 +66,6 @@ class _Delivers(BaseOperator):
 
     def _params(self, context: Context) -> dict[str, Any]:
         return dict(self.delivery if self.delivery is not None else context["params"])
-
-    @staticmethod
-    def _cos(params: Mapping[str, Any]) -> CosHook:
-        return CosHook(str(params.get("cos_conn_id") or CosHook.default_conn_name), region=params.get("region") or None)
 
 
 class ChooseExportsOperator(_Delivers):
@@ -76,14 +99,13 @@ class ChooseExportsOperator(_Delivers):
             )
         unique = list({one["export_id"]: one for one in found}.values())
         self.log.info("%d exports go to %s.", len(unique), to)
-        size = -(-len(unique) // TASKS_AT_MOST)
-        return [unique[at : at + size] for at in range(0, len(unique), size)]
+        return in_batches(unique)
 
     def _named(self, params: Mapping[str, Any], wanted: Iterable[str]) -> list[dict[str, Any]]:
         from sealift.exports.delivery import find_manifest
         from sealift.exports.names import manifest_key, normal_prefix
 
-        cos = self._cos(params)
+        cos = cos_of(params)
         bucket = str(cos.bucket_or_default(params.get("bucket")))
         prefix = normal_prefix(str(params.get("prefix") or ""))
         found = []
@@ -100,7 +122,7 @@ class ChooseExportsOperator(_Delivers):
         from sealift.exports.errors import InputError
         from sealift.exports.manifest import read_manifest
 
-        cos = self._cos(params).client
+        cos = cos_of(params).client
         found = []
         for events in dict(context["triggering_asset_events"]).values():
             for event in events:
@@ -139,8 +161,7 @@ class DeliverExportOperator(_Delivers):
     @property
     def label(self) -> str:
         """What the grid calls the task: its server, or how many exports it has."""
-        one, *more = self.exports
-        return f"{len(self.exports)} exports" if more else str(one["hostname"])
+        return label_of(self.exports)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Bring them, one after the other.
@@ -158,7 +179,7 @@ class DeliverExportOperator(_Delivers):
         params = self._params(context)
         check_engine(str(params["to"]), str(params.get("engine") or "https"))
         wanted = Wanted.of(format_=params.get("format"), kits=bool(params.get("kits")))
-        cos = self._cos(params).client
+        cos = cos_of(params).client
         megabytes = params.get("limit_megabytes")
         how = How(
             streams=int(params.get("streams") or 4),

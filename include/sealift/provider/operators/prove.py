@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from sealift.provider.hooks.cos import CosHook
+from sealift.provider.operators.deliver import cos_of, in_batches, label_of, prefix_of
 from sealift.provider.progress import ReadingProgress
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-TASKS_AT_MOST: Final = 1000
-"""Airflow maps a task no further than ``[core] max_map_length``, 1,024; many exports share a task then."""
 
 
 class _Proves(BaseOperator):
@@ -32,10 +29,6 @@ class _Proves(BaseOperator):
 
     def _params(self, context: Context) -> dict[str, Any]:
         return dict(self.proving if self.proving is not None else context["params"])
-
-    @staticmethod
-    def _cos(params: Mapping[str, Any]) -> CosHook:
-        return CosHook(str(params.get("cos_conn_id") or CosHook.default_conn_name), region=params.get("region") or None)
 
 
 class ChooseProofsOperator(_Proves):
@@ -60,7 +53,7 @@ class ChooseProofsOperator(_Proves):
         wanted = [str(one).strip() for one in params.get("exports") or [] if str(one).strip()]
         if not wanted:
             raise InputError("Nothing is named to be proven again. Name exports in the field Exports.")
-        cos = self._cos(params)
+        cos = cos_of(params)
         bucket = str(cos.bucket_or_default(params.get("bucket")))
         prefix = normal_prefix(str(params.get("prefix") or ""))
         found: dict[str, dict[str, Any]] = {}
@@ -76,12 +69,11 @@ class ChooseProofsOperator(_Proves):
             }
         unique = list(found.values())
         self.log.info("%d exports are proven at level %s.", len(unique), params.get("level") or "L2")
-        size = -(-len(unique) // TASKS_AT_MOST)
-        return [unique[at : at + size] for at in range(0, len(unique), size)]
+        return in_batches(unique)
 
 
 class ProveExportOperator(_Proves):
-    """Proves exports at level L2 or L3 in the bucket, and adds what was found beside their manifests.
+    """Proves exports at level L2, L3 or L4 in the bucket, and adds what was found beside their manifests.
 
     Where it is mapped, name its instances by ``map_index_template="{{ task.label }}"``.
 
@@ -98,8 +90,7 @@ class ProveExportOperator(_Proves):
     @property
     def label(self) -> str:
         """What the grid calls the task: its server, or how many exports it has."""
-        one, *more = self.exports
-        return f"{len(self.exports)} exports" if more else str(one["hostname"])
+        return label_of(self.exports)
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Prove them, one after the other.
@@ -113,11 +104,10 @@ class ProveExportOperator(_Proves):
         from sealift.exports.manifest import read_manifest
         from sealift.exports.proving_later import prove_again
         from sealift.images.verdict import ProofLevel
-        from sealift.provider.operators.deliver import prefix_of
 
         params = self._params(context)
         level = ProofLevel(str(params.get("level") or "L2"))
-        cos = self._cos(params).client
+        cos = cos_of(params).client
         added = []
         for export in self.exports:
             manifest = read_manifest(cos, bucket=export["bucket"], key=export["manifest_key"])
