@@ -81,16 +81,26 @@ def test_whole_blocks_go_past_the_page_cache(tmp_path: Path, monkeypatch: pytest
         file.close()
 
 
-def test_buffered_writes_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("memory", "piece"), [(False, 256 * 1024), (True, 1024 * 1024)])
+def test_buffered_writes_to_a_disk_are_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, memory: bool, piece: int
+) -> None:
     counts: list[int] = []
-    pwrite = os.pwrite
-    monkeypatch.setattr(files, "in_memory", lambda _fd: True)
+    open_, pwrite = os.open, os.pwrite
+
+    def without_direct(path: Path, flags: int) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return open_(path, flags)
+
+    monkeypatch.setattr(files, "in_memory", lambda _fd: memory)
+    monkeypatch.setattr(files.os, "open", without_direct)
     monkeypatch.setattr(files.os, "pwrite", lambda fd, data, at: counts.append(len(data)) or pwrite(fd, data, at))
     with (tmp_path / "f").open("w+b") as out:
         file = OutFile(out.fileno(), tmp_path / "f")
         assert not file.direct
         file.write(block(bytes(2**20 + 1)), 0)
-    assert counts == [256 * 1024] * 4 + [1]
+    assert counts == [piece] * (2**20 // piece) + [1]
 
 
 @pytest.mark.parametrize("refuses", ["open", "write"])

@@ -3,14 +3,16 @@
 An image is larger than the memory of most machines. Written the usual way it drives everything else out of the page
 cache, and then waits for the disk all the same. So whole blocks are written past the cache (``O_DIRECT``) where the
 file system can: that takes half of the processor time, and leaves nothing to do for the flush at the end. What cannot
-be written so, the last bytes of a file and files in memory, goes the usual way, 256 KiB at once: larger buffered writes
-take up to seven times as long on some kernels.
+be written so, the last bytes of a file and files in memory, goes the usual way. On disks that is done 256 KiB at once:
+larger buffered writes take up to seven times as long on some kernels. And one thread at a time: the kernel lets only
+one write to a file, and those who wait for it keep a core busy with waiting.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +20,10 @@ ALIGNED: Final = 4096
 """What offset, length and memory of a direct write must be multiples of: no disk wants more."""
 
 PIECE: Final = 256 * 1024
-"""Bytes of a buffered write."""
+"""Bytes of a buffered write to a disk."""
+
+PIECE_IN_MEMORY: Final = 1024 * 1024
+"""Bytes of a write to a file in memory, which waits for nothing."""
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 
@@ -33,7 +38,10 @@ class OutFile:
     def __init__(self, fd: int, path: Path) -> None:
         self._fd = fd
         self._direct: int | None = None
-        if not in_memory(fd):
+        self._buffered = threading.Lock()
+        without_disk = in_memory(fd)
+        self._piece = PIECE_IN_MEMORY if without_disk else PIECE
+        if not without_disk:
             try:
                 self._direct = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
             except OSError as error:
@@ -55,8 +63,12 @@ class OutFile:
         """
         while data:
             whole = len(data) // ALIGNED * ALIGNED if self.direct and at % ALIGNED == 0 else 0
-            count = self._directly(data[:whole], at) if whole else os.pwrite(self._fd, data[:PIECE], at)
+            count = self._directly(data[:whole], at) if whole else self._usually(data[: self._piece], at)
             data, at = data[count:], at + count
+
+    def _usually(self, data: memoryview, at: int) -> int:
+        with self._buffered:
+            return os.pwrite(self._fd, data, at)
 
     def _directly(self, data: memoryview, at: int) -> int:
         assert self._direct is not None
