@@ -7,6 +7,8 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG
 
+from sealift.provider.notifications.late import late_alert
+from sealift.provider.notifications.unreported import on_unreported
 from sealift.provider.operators.approval import ApproveCapturesOperator
 from sealift.provider.operators.plan import PlanExportsOperator
 from sealift.provider.operators.report import PlanReportOperator
@@ -33,6 +35,8 @@ The run fails if any server failed, after all others have finished; the task `re
 again**, trigger this DAG with *Only* set to `failed` and *Plan* to the failed run's plan: what is done is found and not
 done twice. With *Only* set to `missing` it exports what has no manifest yet, slot by slot.
 
+Mails and webhooks tell of its end, of stuck servers, and of a run that is late: `AIRFLOW__SEALIFT__NOTIFY_…`.
+
 A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__SCHEDULE`, with `AIRFLOW__SEALIFT__DEFAULT_PARAMS` for
 what a scheduled run should select.
 """
@@ -47,6 +51,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=4,
+    deadline=late_alert(),
     params=plan_params(_settings.default_params),
     tags=["sealift", "ibm-cloud", "export"],
     default_args={
@@ -85,6 +90,7 @@ with DAG(
     report = PlanReportOperator(
         task_id="report",
         trigger_rule="all_done",
+        on_failure_callback=on_unreported(),
         doc_md="One report over all waves, and what they left behind. Fails if any server failed.",
     )
     make_plan >> approve >> export_waves >> wait_for_waves >> report

@@ -20,11 +20,14 @@ from sealift.exports import names
 from sealift.sandbox import Sandbox
 from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
+from tools.receivers import Mail, Post, Receiver, mail_sink, webhook_sink
 from tools.system_packages import PLACES
 
 DAGS = ("plan_exports", "export_servers", "deliver_images", "apply_retention")
 # Recognisable, and good for writing: the secrets test searches for it.
 EXPORT_KEY = "PLANTED-export-api-key-for-writing"
+MAIL_LOGIN = ("sealift", "PLANTED-mail-password")
+WEBHOOK_AUTHORIZATION = "Bearer PLANTED-webhook-token"
 COPIES = "copies"
 """The bucket that stands for one of another cloud."""
 MAIN = "main"
@@ -98,7 +101,10 @@ class House:
 
     sandbox: Sandbox
     airflow: LocalAirflow
+    mails: Receiver[Mail]
+    posts: Receiver[Post]
     counted: int = field(default=0)
+    mail_login: tuple[str, str] = MAIL_LOGIN
 
     @property
     def api(self) -> AirflowRest:
@@ -174,9 +180,19 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
             "AIRFLOW__SEALIFT__DELIVER_TO": f"s3://{COPIES}/classic",
             "AIRFLOW__SEALIFT__DELIVER_AWS_CONN_ID": "elsewhere",
             "AIRFLOW__SEALIFT__UI_PLACES": json.dumps([{"name": MAIN, "prefix": MAIN}]),
+            "AIRFLOW__SEALIFT__NOTIFY_SMTP_CONN_ID": "mail",
+            "AIRFLOW__SEALIFT__NOTIFY_TO": "one@example.com, two@example.com",
+            "AIRFLOW__SEALIFT__NOTIFY_HTTP_CONN_ID": "webhook",
+            # A quarter of a minute: every run of some servers is late.
+            "AIRFLOW__SEALIFT__LATE_AFTER": "0.25",
         },
     )
-    with airflow, Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox:
+    with (
+        airflow,
+        Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox,
+        mail_sink() as mails,
+        webhook_sink() as posts,
+    ):
         sandbox.identity.add_api_key(key=EXPORT_KEY, name="exporter", roles={"*": "Writer"})
         sandbox.store.create_bucket(
             COPIES, location_constraint="us-south-standard", service_instance=sandbox.cos_service_instance_id
@@ -200,7 +216,22 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
                 "config_kwargs": {"s3": {"addressing_style": "path"}},
             },
         )
-        yield House(sandbox, airflow)
+        airflow.add_connection(
+            "mail",
+            conn_type="smtp",
+            host="127.0.0.1",
+            port=mails.port,
+            login=MAIL_LOGIN[0],
+            password=MAIL_LOGIN[1],
+            extra={"from_email": "sealift@example.com", "disable_ssl": True, "disable_tls": True, "retry_limit": 0},
+        )
+        airflow.add_connection(
+            "webhook",
+            conn_type="http",
+            host=f"http://127.0.0.1:{posts.port}/exports",
+            extra={"Authorization": WEBHOOK_AUTHORIZATION},
+        )
+        yield House(sandbox, airflow, mails, posts)
     assert airflow.running() == [], "Airflow left processes behind"
 
 

@@ -19,6 +19,10 @@ def test_nothing_is_captured_that_nobody_approved(house: Any) -> None:
     question = house.question(DAG, approved.run_id)
     assert question["subject"] == "Take a virtual server offline to export it?"
     assert "web-01" in question["body"]
+    about = (approved.run_id, "approval")
+    asked = house.posts.wait_for(lambda one: (one.body["run_id"], one.body["kind"]) == about).body
+    assert asked["servers"][0]["hostname"] == "web-01"
+    assert "under Required Actions" in asked["next_steps"][0]
     house.question(DAG, refused.run_id)
     assert captures(house) == before, "both wait"
     house.answer(DAG, refused.run_id, "Reject")

@@ -128,6 +128,7 @@ def test_a_proven_export_has_a_record_and_a_manifest_with_true_times(
 
     assert recorded == Recorded(
         manifest_key=MANIFEST,
+        manifest_digest=digest(bucket.objects[MANIFEST][0]),
         export_id=item.export_id,
         proof_level="L1",
         disks=2,

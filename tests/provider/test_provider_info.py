@@ -33,7 +33,7 @@ def test_every_module_and_class_that_it_names_exists() -> None:
         for entry in info[kind]:
             for module in entry["python-modules"]:
                 importlib.import_module(module)
-    for path in [*info["hook-class-names"], *info["extra-links"]]:
+    for path in [*info["hook-class-names"], *info["extra-links"], *info["notifications"]]:
         import_string(path)
 
 

@@ -133,7 +133,13 @@ def captured(*, adopted: bool = False) -> steps.Captured:
 
 def recorded() -> steps.Recorded:
     return steps.Recorded(
-        manifest_key="p/manifests/7/x.json", export_id="7-x", proof_level="L1", disks=1, bytes=9, already=False
+        manifest_key="p/manifests/7/x.json",
+        manifest_digest="sha256:1",
+        export_id="7-x",
+        proof_level="L1",
+        disks=1,
+        bytes=9,
+        already=False,
     )
 
 
@@ -493,7 +499,12 @@ def test_a_proven_export_is_told_to_other_dags(monkeypatch: pytest.MonkeyPatch) 
     assert handed_on["manifest_key"] == "p/manifests/7/x.json"
     assert forgotten == [SERVER["export_id"]]
     (event,) = pushed.outlet_events.values()
-    assert event.extra == {"bucket": "images", "manifest_key": "p/manifests/7/x.json"}
+    assert event.extra == {
+        "bucket": "images",
+        "manifest_key": "p/manifests/7/x.json",
+        "manifest_digest": "sha256:1",
+        "export_id": "7-x",
+    }
     assert operator.found_links["ManifestLink"].endswith("/images/p/manifests/7/x.json")
 
 
@@ -515,7 +526,13 @@ def test_what_the_waits_saw_goes_into_the_manifest(
     def prove(**kwargs: Any) -> steps.Recorded:
         seen.update(kwargs)
         return steps.Recorded(
-            manifest_key="m", export_id=SERVER["export_id"], proof_level="L1", disks=1, bytes=9, already=False
+            manifest_key="m",
+            manifest_digest="sha256:1",
+            export_id=SERVER["export_id"],
+            proof_level="L1",
+            disks=1,
+            bytes=9,
+            already=False,
         )
 
     monkeypatch.setattr(steps, "prove_and_record", prove)

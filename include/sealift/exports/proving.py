@@ -44,7 +44,6 @@ from sealift.exports.manifest import (
     ManifestTemplate,
     format_of,
     parse_manifest,
-    read_manifest,
 )
 from sealift.exports.plan import PlanItem
 from sealift.exports.ports import ClassicApi, Clock, CosApi, Sleep
@@ -72,6 +71,7 @@ Convert = Callable[[list[ManifestDisk]], ManifestConversion]
 class Recorded(BaseModel):
     """What the last step leaves.
 
+    :param manifest_digest: of the manifest's bytes as they are in the bucket, ``sha256:…``.
     :param disks: how many disks were proven.
     :param bytes: size of all objects.
     :param already: the manifest existed already; nothing was written.
@@ -80,6 +80,7 @@ class Recorded(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     manifest_key: str
+    manifest_digest: str
     export_id: str
     proof_level: str
     disks: int
@@ -139,9 +140,10 @@ def prove_and_record(
     """
     bucket = settings.bucket
     key = names.manifest_key(prefix=settings.prefix, guest_id=item.guest_id, period=item.period)
-    existing = read_manifest(cos, bucket=bucket, key=key)
-    if existing is not None:
-        return _recorded(_checked(existing, item, bucket, key), key, already=True)
+    there = cos.read(bucket, key)
+    existing = None if there is None else parse_manifest(there, bucket=bucket, key=key)
+    if there is not None and existing is not None and existing.removal is None:
+        return _recorded(_checked(existing, item, bucket, key), key, there, already=True)
 
     template = classic.template_states([template_id]).get(template_id)
     began = captured_at or (template.create_date if template else None)
@@ -462,9 +464,10 @@ def _own(record: ConfigurationRecord, item: PlanItem, bucket: str, key: str) -> 
 
 
 def _write_manifest(cos: CosApi, manifest: Manifest, item: PlanItem, bucket: str, key: str) -> Recorded:
-    outcome = cos.put_if_absent(bucket, key, canonical_json(manifest))
+    written = canonical_json(manifest)
+    outcome = cos.put_if_absent(bucket, key, written)
     if outcome is not PutOutcome.EXISTS_DIFFERENT:
-        return _recorded(manifest, key, already=outcome is PutOutcome.EXISTS_SAME)
+        return _recorded(manifest, key, written, already=outcome is PutOutcome.EXISTS_SAME)
     body = cos.read(bucket, key)
     if body is None:
         raise OutcomeUnknownError(f"The manifest {bucket}/{key} came and went. A retry proves the export again.")
@@ -480,7 +483,7 @@ def _write_manifest(cos: CosApi, manifest: Manifest, item: PlanItem, bucket: str
             f"{other.template.id}, and speaks of other images than those that this run proved for {item.name} "
             f"(template {manifest.template.id}). It was left as it is: compare the two, then delete what is wrong."
         )
-    return _recorded(other, key, already=True)
+    return _recorded(other, key, body, already=True)
 
 
 def _checked(manifest: Manifest, item: PlanItem, bucket: str, key: str) -> Manifest:
@@ -504,9 +507,10 @@ def _template(template: Template | None, template_id: int, item: PlanItem) -> Ma
     )
 
 
-def _recorded(manifest: Manifest, key: str, *, already: bool) -> Recorded:
+def _recorded(manifest: Manifest, key: str, body: bytes, *, already: bool) -> Recorded:
     return Recorded(
         manifest_key=key,
+        manifest_digest=digest(body),
         export_id=manifest.export_id,
         proof_level=manifest.proof_level,
         disks=len(manifest.disks),

@@ -1,4 +1,4 @@
-"""JSON Schemas of what Sealift writes to the bucket, published under docs/schemas.
+"""JSON Schemas of what Sealift writes to the bucket, and of what webhooks are told, published under docs/schemas.
 
 ``python -m sealift.exports.schemas docs/schemas`` writes them; ``--check`` before the folder only says whether they are
 current (exit status 1 if not).
@@ -19,6 +19,7 @@ from sealift.exports.delivery_images import DeliveredConversion
 from sealift.exports.doctor_models import Examination
 from sealift.exports.kits.models import FitReport
 from sealift.exports.manifest import Manifest
+from sealift.exports.messages.message import Message
 from sealift.exports.plan import Plan, WaveSlice
 from sealift.exports.proofs import LaterProof
 from sealift.exports.record import ConfigurationRecord
@@ -44,6 +45,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "retention": (DryRun, "Dry run of retention: what would go, and why"),
     "retention-result": (Result, "What came of a dry run of retention"),
     "index": (PeriodIndex, "All servers of a slot"),
+    "message": (Message, "What webhooks are told"),
     "fit": (FitReport, "How an export fits the targets that it can be taken to"),
 }
 

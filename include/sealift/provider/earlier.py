@@ -121,5 +121,5 @@ def _moment(text: str, what: str, now: datetime) -> datetime:
             ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment > now:
-        raise SettingsError(f"{what}: {text} has not come yet.")
+        raise SettingsError(f"{what}: {text} has not come yet. Give an earlier time.")
     return moment.astimezone(UTC)

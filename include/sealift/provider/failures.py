@@ -1,10 +1,12 @@
-"""Why a server's task failed, in words, handed to the wave's report by XCom."""
+"""Why a task failed, in words: a line of its log by itself, and for the reports handed on by XCom."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
@@ -16,10 +18,35 @@ FAILURE_KEY: Final = "failure"
 
 _LONGEST: Final = 2000
 
+log = logging.getLogger(__name__)
+
+Execute = TypeVar("Execute", bound=Callable[..., Any])
+
+
+def says_failures(execute: Execute) -> Execute:
+    """Have the words of what a task fails of stand in its log before Airflow's traceback, which comes without them.
+
+    :param execute: an operator's method ``execute``.
+    :returns: the method to put in its place.
+    """
+
+    @wraps(execute)
+    def said(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return execute(*args, **kwargs)
+        except (TaskDeferred, AirflowSkipException):
+            raise
+        except Exception as error:
+            _say(error)
+            raise
+
+    said.says_failures = True  # type: ignore[attr-defined]
+    return cast("Execute", said)
+
 
 @contextmanager
 def recording_failure(context: Context) -> Iterator[None]:
-    """Push what an error says before the task fails of it.
+    """Say in the task's log what an error says, and push it, before the task fails of it.
 
     :param context: the task's context.
     :raises Exception: whatever was raised inside.
@@ -29,6 +56,7 @@ def recording_failure(context: Context) -> Iterator[None]:
     except (TaskDeferred, AirflowSkipException):
         raise
     except Exception as error:
+        _say(error)
         context["ti"].xcom_push(key=FAILURE_KEY, value=words_of(error))
         raise
 
@@ -39,7 +67,15 @@ def words_of(error: BaseException) -> dict[str, Any]:
     :param error: the error. Those of Sealift's own families never hold secrets; of others only the type is told.
     :returns: ``{"error": class, "words": sentence, "rule": rule id or None}``.
     """
-    module = type(error).__module__
-    ours = module.startswith("sealift.")
-    words = str(error) if ours else f"{type(error).__name__}; the task's log says more."
+    words = str(error) if _ours(error) else f"{type(error).__name__}; the task's log says more."
     return {"error": type(error).__name__, "words": words[:_LONGEST], "rule": getattr(error, "rule", None)}
+
+
+def _say(error: Exception) -> None:
+    """Of what is not ours Airflow says enough."""
+    if _ours(error):
+        log.error("%s", error)
+
+
+def _ours(error: BaseException) -> bool:
+    return type(error).__module__.startswith("sealift.")

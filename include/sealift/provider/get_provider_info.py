@@ -203,6 +203,10 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             },
         ],
+        "notifications": [
+            "sealift.provider.notifications.mail.MailNotifier",
+            "sealift.provider.notifications.webhook.WebhookNotifier",
+        ],
         "extra-links": [
             "sealift.provider.links.TemplateLink",
             "sealift.provider.links.ObjectLink",
@@ -277,6 +281,39 @@ def get_provider_info() -> dict[str, Any]:
                         "string",
                         "production",
                         "production, customer-facing",
+                    ),
+                    "notify_smtp_conn_id": _option(
+                        "Connection of the type smtp that mails are sent by. Empty: no mail.",
+                        "string",
+                        "",
+                        "smtp_default",
+                    ),
+                    "notify_to": _option(
+                        "Addresses, parted by commas, that get the mails.", "string", "", "exports@example.com"
+                    ),
+                    "notify_http_conn_id": _option(
+                        "Connection of the type http that names a webhook. Empty: none.",
+                        "string",
+                        "",
+                        "exports_webhook",
+                    ),
+                    "notify_webhook_body": _option(
+                        "What the webhook gets: json (all fields) or text (an object with text alone, for chats).",
+                        "string",
+                        "json",
+                    ),
+                    "notify_on": _option(
+                        "What is told of, parted by commas: approval (a plan that waits for one), finished (a run "
+                        "without failures), failed (a run with failures), wave (a wave with failures), stuck and slow "
+                        "(one server), late (a run).",
+                        "string",
+                        "approval, finished, failed, stuck, late",
+                    ),
+                    "late_after": _option(
+                        "Minutes after which a run of plan_exports is late, from when it was queued. 0: never.",
+                        "float",
+                        "0",
+                        "720",
                     ),
                     "owner": _option("Owner shown on the DAGs.", "string", "data-platform"),
                     "poll_interval": _option(

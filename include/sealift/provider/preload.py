@@ -46,6 +46,8 @@ MODULES: Final = (
     "sealift.exports.delivery",
     "sealift.exports.delivery_kits",
     "sealift.exports.doctor",
+    "sealift.exports.messages.making",
+    "sealift.exports.messages.told",
     "sealift.exports.missing",
     "sealift.exports.proving_later",
     "sealift.exports.proving_servers",
@@ -59,6 +61,11 @@ MODULES: Final = (
     "sealift.images.bytes_proof",
     "sealift.images.convert.formats",
     "sealift.images.emulator",
+    "sealift.provider.notifications.late",
+    "sealift.provider.notifications.links",
+    "sealift.provider.notifications.mail",
+    "sealift.provider.notifications.unreported",
+    "sealift.provider.notifications.webhook",
     "sealift.provider.operators.approval",
     "sealift.provider.operators.capture",
     "sealift.provider.operators.deliver",
@@ -78,6 +85,7 @@ MODULES: Final = (
     "sealift.transfer.s3_bucket",
     "sealift.provider.triggers.slots",
     "sealift.provider.triggers.wave",
+    "sealift.provider.ui.places",
 )
 """What tasks import sooner or later; a test holds it against what a run of all tasks imports."""
 

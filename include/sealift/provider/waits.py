@@ -71,7 +71,9 @@ def raise_unless_done(event: Mapping[str, Any] | None) -> None:
     :raises WaitFailed: if it may.
     """
     if event is None:
-        raise WaitFailed("The wait ended without a word; see the triggerer's log.", reason="no-event")
+        raise WaitFailed(
+            "The wait ended without a word; see the triggerer's log. Clear this task to wait on.", reason="no-event"
+        )
     if event.get("status") == "done":
         return
     reason, sentence = str(event.get("reason", "unknown")), str(event.get("sentence", "The wait failed."))

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
+from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, PlanLink
+from sealift.provider.notifications.telling import tell
 from sealift.provider.operators.plan import PLAN_KEY, REFUSAL_KEY
 from sealift.provider.settings import settings as deployment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from sealift.exports.messages.message import Message
+    from sealift.exports.plan_models import Plan
 
 
 class ApproveCapturesOperator(ApprovalOperator, Linked):
@@ -32,6 +37,7 @@ class ApproveCapturesOperator(ApprovalOperator, Linked):
         super().__init__(defaults=self.REJECT, **kwargs)
         self.plan_task_id = plan_task_id
 
+    @says_failures
     def execute(self, context: Context) -> Any:
         """Ask, if the plan has to be approved.
 
@@ -57,6 +63,7 @@ class ApproveCapturesOperator(ApprovalOperator, Linked):
         self.body = body_of(plan, why=why, key=where["key"])
         self.response_timeout = timedelta(hours=_hours(context))
         self.log.info("%s It waits under Required Actions for %g hours.", why, _hours(context))
+        tell("approval", lambda: _message(context, plan, why), log=self.log)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -75,6 +82,22 @@ class ApproveCapturesOperator(ApprovalOperator, Linked):
             }
             context["ti"].xcom_push(key=REFUSAL_KEY, value=refusal)
         return super().execute_complete(context, event)
+
+
+def _message(context: Context, plan: Plan, why: str) -> Message:
+    from sealift.exports.messages.making import approval_message
+    from sealift.provider.notifications.links import plan_links, run_links
+
+    ti = context["ti"]
+    return approval_message(
+        plan=plan,
+        why=why,
+        hours=_hours(context),
+        now=datetime.now(UTC),
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        links=[*run_links(ti.dag_id, ti.run_id), *plan_links(plan.plan_id, plan.settings)],
+    )
 
 
 def _hours(context: Context) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
 
+from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.progress import ReadingProgress
 from sealift.provider.settings import settings
@@ -75,6 +76,7 @@ class ChooseExportsOperator(_Delivers):
     are more than a thousand.
     """
 
+    @says_failures
     def execute(self, context: Context) -> list[list[dict[str, Any]]]:
         """Find them.
 
@@ -163,6 +165,7 @@ class DeliverExportOperator(_Delivers):
         """What the grid calls the task: its server, or how many exports it has."""
         return label_of(self.exports)
 
+    @says_failures
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Bring them, one after the other.
 
@@ -191,12 +194,13 @@ class DeliverExportOperator(_Delivers):
             if body is None:
                 raise NoSuchExportError(
                     f"The manifest {export['bucket']}/{export['manifest_key']} of {export['export_id']} is gone: the "
-                    "export was deleted since this run began."
+                    "export was deleted since this run began. Trigger the DAG again without it."
                 )
             manifest = parse_manifest(body, bucket=export["bucket"], key=export["manifest_key"])
             if manifest.removal is not None:
                 raise NoSuchExportError(
-                    f"The export {export['export_id']} in {export['bucket']} is being removed since this run began."
+                    f"The export {export['export_id']} in {export['bucket']} is being removed since this run began. "
+                    "Trigger the DAG again without it."
                 )
             place = place_of(
                 str(params["to"]),

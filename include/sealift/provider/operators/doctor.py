@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from sealift.provider.failures import says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
@@ -35,6 +36,7 @@ class ExamineExportsOperator(BaseOperator, Linked):
         super().__init__(**kwargs)
         self.examination = examination
 
+    @says_failures
     def execute(self, context: Context) -> dict[str, Any]:
         """Examine, and write the report.
 
@@ -71,7 +73,10 @@ class ExamineExportsOperator(BaseOperator, Linked):
         cos.client.put(settings.bucket, key, canonical_json(found))
         self.remember_link(ReportLink, cos.url_of(settings.bucket, key))
         if found.findings and params.get("fail_on_findings"):
-            raise AirflowFailException(f"{found.summary}. The whole report is at {settings.bucket}/{key}.")
+            raise AirflowFailException(
+                f"{found.summary}. The lines above say what to do with each; the whole report is at "
+                f"{settings.bucket}/{key}."
+            )
         return {"key": key, "bucket": settings.bucket, "findings": {str(kind): n for kind, n in found.counts.items()}}
 
     def _tell(self, found: Examination) -> None:

@@ -11,6 +11,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
 from sealift.provider.earlier import Earlier
+from sealift.provider.failures import recording_failure
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, PlanLink
@@ -63,6 +64,10 @@ class PlanExportsOperator(BaseOperator, Linked):
         :param context: the task's context.
         :returns: one dictionary for each wave: the id of its run, the run's conf, and a label. Empty in a dry run.
         """
+        with recording_failure(context):
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> list[dict[str, Any]]:
         from sealift.exports import names
         from sealift.exports.plan import keep_plan, kept_plan
         from sealift.exports.retry import find_first, settings_like

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from sealift.provider.failures import says_failures
 from sealift.provider.operators.deliver import cos_of, in_batches, label_of, prefix_of
 from sealift.provider.progress import ReadingProgress
 
@@ -38,6 +39,7 @@ class ChooseProofsOperator(_Proves):
     are more than a thousand.
     """
 
+    @says_failures
     def execute(self, context: Context) -> list[list[dict[str, Any]]]:
         """Find them.
 
@@ -92,6 +94,7 @@ class ProveExportOperator(_Proves):
         """What the grid calls the task: its server, or how many exports it has."""
         return label_of(self.exports)
 
+    @says_failures
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Prove them, one after the other.
 
@@ -114,7 +117,7 @@ class ProveExportOperator(_Proves):
             if manifest is None:
                 raise NoSuchExportError(
                     f"The manifest {export['bucket']}/{export['manifest_key']} of {export['export_id']} is gone: the "
-                    "export was deleted since this run began."
+                    "export was deleted since this run began. Trigger the DAG again without it."
                 )
             proof, key = prove_again(
                 cos,

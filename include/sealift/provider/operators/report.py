@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.sdk import BaseOperator
 
 from sealift.provider.errors import ConnectionProblem, ServersFailed
-from sealift.provider.failures import FAILURE_KEY
+from sealift.provider.failures import FAILURE_KEY, says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
+from sealift.provider.notifications.telling import tell
 from sealift.provider.operators.base import WaveTaskOperator
 from sealift.provider.operators.plan import PLAN_KEY, REFUSAL_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from sealift.exports.messages.message import Message
     from sealift.exports.plan import Plan, WaveSlice
-    from sealift.exports.report import RunReport, ServerOutcome, TaskFailure
+    from sealift.exports.report import RunReport, ServerOutcome, TaskFailure, WaveReport
 
 STEPS: Final = ("capture", "wait_for_template", "wait_for_export")
 
 _WORDLESS: Final = {
-    "failed": "The task failed without leaving words: its worker may have been killed. Its log says more.",
-    "upstream_failed": "The task did not run, because one before it failed.",
-    "skipped": "The task was skipped by hand.",
-    "removed": "The task was removed from the run.",
+    "failed": "The task failed without leaving words: its worker may have been killed. Its log says more. Clear it: it "
+    "looks for what is there before it does anything.",
+    "upstream_failed": "The task did not run, because one before it failed. Clear that one.",
+    "skipped": "The task was skipped by hand. Clear it to export the server.",
+    "removed": "The task was removed from the run. Export the server by a new run.",
 }
 
 
@@ -44,6 +47,7 @@ class WaveReportOperator(WaveTaskOperator):
         super().__init__(**kwargs)
         self.group_id = group_id
 
+    @says_failures
     def execute(self, context: Context) -> str:
         """Make and write the report.
 
@@ -66,8 +70,28 @@ class WaveReportOperator(WaveTaskOperator):
         for one in report.outcomes:
             self.log.info("%s", line_of(one))
         if report.failed:
-            raise ServersFailed(_failed_words(report.failed, f"{self.bucket}/{key}"))
+            tell("wave", lambda: self._message(report, key), log=self.log)
+            raise ServersFailed(
+                f"{_failed_words(report.failed, f'{self.bucket}/{key}')} When the causes are gone, clear the failed "
+                "servers' tasks here, or have plan_exports try them again (only=failed)."
+            )
         return key
+
+    def _message(self, report: WaveReport, key: str) -> Message:
+        from sealift.exports.messages.making import wave_message
+        from sealift.provider.notifications.links import plan_links, run_links
+
+        return wave_message(
+            report,
+            period=self.wave.period,
+            bucket=self.bucket,
+            report_key=key,
+            dag_id=self.dag_id,
+            links=[
+                *plan_links(report.plan_id, self.wave.settings, wave=report.number),
+                *run_links(self.dag_id, report.run_id),
+            ],
+        )
 
     def _failures(self, ti: Any, wave: WaveSlice) -> dict[int, TaskFailure]:
         """Find, for each server whose steps did not all succeed, the first step that did not, and its words."""
@@ -106,6 +130,7 @@ class PlanReportOperator(BaseOperator, Linked):
         self.plan_task_id = plan_task_id
         self.approval_task_id = approval_task_id
 
+    @says_failures
     def execute(self, context: Context) -> str:
         """Make and write the report.
 
@@ -117,19 +142,17 @@ class PlanReportOperator(BaseOperator, Linked):
         from sealift.exports.plan import read_plan
         from sealift.exports.report import make_run_report, read_wave_reports, write_run_report
 
-        where = context["ti"].xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY)
+        ti = context["ti"]
+        where = ti.xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY)
         if not where:
-            raise ServersFailed(
-                f"There is no plan to report on: the task {self.plan_task_id} failed. Its log says what to change; "
-                "nothing was captured."
-            )
+            self._fail_without_plan(ti)
         hook = CosHook(where["cos_conn_id"], region=where["region"])
         plan = read_plan(hook.client, bucket=where["bucket"], key=where["key"])
         key = str(where["key"])
         if plan.settings.dry_run:
             self.log.info("This was a dry run: the plan is at %s/%s.", plan.settings.bucket, key)
         else:
-            refused = context["ti"].xcom_pull(task_ids=self.approval_task_id, key=REFUSAL_KEY)
+            refused = ti.xcom_pull(task_ids=self.approval_task_id, key=REFUSAL_KEY)
             report = make_run_report(
                 cos=hook.client,
                 plan=plan,
@@ -153,9 +176,55 @@ class PlanReportOperator(BaseOperator, Linked):
                     "To try the failed servers again: trigger plan_exports with only=failed and plan=%s.", plan.plan_id
                 )
         self.remember_link(ReportLink, hook.url_of(plan.settings.bucket, key))
-        if not plan.settings.dry_run and report.failed:
-            raise ServersFailed(f"{_failed_words(report.failed, f'{plan.settings.bucket}/{key}')} {left}".strip())
+        if plan.settings.dry_run:
+            return key
+        tell(
+            "failed" if report.failed else "finished", lambda: self._message(ti, plan, report, key, left), log=self.log
+        )
+        if report.failed:
+            words = _failed_words(report.failed, f"{plan.settings.bucket}/{key}")
+            raise ServersFailed(
+                f"{words} To try them again, trigger plan_exports with only=failed and "
+                f"plan={plan.plan_id}. {left}".strip()
+            )
         return key
+
+    def _fail_without_plan(self, ti: Any) -> NoReturn:
+        """Say, here and to people, that there is no plan and why."""
+        said = ti.xcom_pull(task_ids=self.plan_task_id, key=FAILURE_KEY) or {}
+        why = str(said.get("words") or "Its log says what to change.")
+        words = f"There is no plan to report on: the task {self.plan_task_id} failed, and nothing was captured. {why}"
+
+        def message() -> Message:
+            from sealift.exports.messages.making import trouble_message
+            from sealift.provider.notifications.links import run_links
+
+            return trouble_message(
+                subject="no plan was made",
+                words=words,
+                do=f"Change what it asks for, then clear the task {self.plan_task_id} or trigger the DAG again.",
+                now=datetime.now(UTC),
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                links=run_links(ti.dag_id, ti.run_id),
+            )
+
+        tell("failed", message, log=self.log)
+        raise ServersFailed(words)
+
+    @staticmethod
+    def _message(ti: Any, plan: Plan, report: RunReport, key: str, left: str) -> Message:
+        from sealift.exports.messages.making import run_message
+        from sealift.provider.notifications.links import plan_links, run_links
+
+        return run_message(
+            report,
+            report_key=key,
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            left=left,
+            links=[*plan_links(plan.plan_id, plan.settings), *run_links(ti.dag_id, ti.run_id)],
+        )
 
     def _index(self, hook: CosHook, plan: Plan) -> None:
         """Write the indexes of the plan's slots, by which the page and `sealift status` look quickly.

@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator
 
 from sealift.provider.errors import RetentionUnfinished
+from sealift.provider.failures import says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
@@ -41,6 +42,7 @@ class DryRunRetentionOperator(BaseOperator, Linked):
         super().__init__(**kwargs)
         self.retention = retention
 
+    @says_failures
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the dry run; a later try of the same run finds the first one's.
 
@@ -126,6 +128,7 @@ class ApproveRetentionOperator(ApprovalOperator):
         super().__init__(defaults=[self.REJECT], **kwargs)
         self.planned = planned
 
+    @says_failures
     def execute(self, context: Context) -> Any:
         """Ask, where it takes an answer.
 
@@ -155,6 +158,7 @@ class ApplyRetentionOperator(BaseOperator, Linked):
         super().__init__(**kwargs)
         self.planned = planned
 
+    @says_failures
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Carry the dry run out, or take it up where another try ended.
 

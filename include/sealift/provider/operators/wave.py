@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.helpers import build_airflow_dagrun_url
 
+from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, WaveLink
 from sealift.provider.naming import NAMES_KEY
@@ -48,6 +49,7 @@ class ExportWaveOperator(BaseOperator, Linked):
         self.trigger_dag_id = trigger_dag_id
         self.poll_interval = poll_interval
 
+    @says_failures
     def execute(self, context: Context) -> None:
         """Start the wave's run where there is none, then wait until the next wave may start.
 
@@ -104,8 +106,8 @@ class ExportWaveOperator(BaseOperator, Linked):
             self.log.info("The run %s was started in the meantime.", run_id)
         else:
             raise AirflowFailException(
-                f"Airflow would not start the run {run_id} of {self.trigger_dag_id} ({answer.error}). Is that DAG "
-                "there, and does it take the wave's parameters?"
+                f"Airflow would not start the run {run_id} of {self.trigger_dag_id} ({answer.error}). Look "
+                "whether that DAG is there and takes the wave's parameters, then clear this task."
             )
 
 
@@ -132,6 +134,7 @@ class WaitForWavesOperator(BaseOperator):
         self.trigger_dag_id = trigger_dag_id
         self.poll_interval = poll_interval
 
+    @says_failures
     def execute(self, context: Context) -> None:
         """Wait, if there is anything to wait for.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from sealift.provider.failures import says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.operators.base import WaveTaskOperator
 
@@ -26,6 +27,7 @@ class ReadWaveOperator(WaveTaskOperator):
         super().__init__(**kwargs)
         self.classic_conn_id = classic_conn_id
 
+    @says_failures
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read the wave, and find the offline slots that its captures go through.
 

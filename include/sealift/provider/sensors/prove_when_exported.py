@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sealift.exports.manifest import ManifestConversion, ManifestDisk
+    from sealift.exports.steps import Recorded
 
 
 class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
@@ -75,7 +76,7 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
             recorded.manifest_key,
         )
         self.remember_link(ManifestLink, self.cos.url_of(settings.bucket, recorded.manifest_key))
-        self._tell_asset(context, recorded.manifest_key)
+        self._tell_asset(context, recorded)
         self._forget_notes()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
 
@@ -129,8 +130,13 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         except CosError as error:
             self.log.info("Notes on this export stay in the bucket; they do no harm: %s", error)
 
-    def _tell_asset(self, context: Context, manifest_key: str) -> None:
-        """Put the manifest's place into the asset event, for DAGs that deliver what was exported."""
+    def _tell_asset(self, context: Context, recorded: Recorded) -> None:
+        """Put the manifest's place and digest into the asset event, for DAGs that go on with what was exported."""
         events = context["outlet_events"]
         for outlet in self.outlets:
-            events[outlet].extra = {"bucket": self.bucket, "manifest_key": manifest_key}
+            events[outlet].extra = {
+                "bucket": self.bucket,
+                "manifest_key": recorded.manifest_key,
+                "manifest_digest": recorded.manifest_digest,
+                "export_id": recorded.export_id,
+            }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sealift.provider.notifications.waits import tell_of_wait
 from sealift.provider.sensors.base import AccountSensor
 from sealift.provider.waits import ENDED_KEY, LOOK_KEY, REFUSED_KEY, read_xcom
 from sealift.provider.wave_access import ServerAccess, counted
@@ -50,6 +51,17 @@ class ServerSensor(ServerAccess, AccountSensor):
         """The virtual server's name; empty where the task before handed on none."""
         terms = read_xcom(self.terms)
         return str(terms.get("hostname", "")) if isinstance(terms, dict) else ""
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None, **kept: Any) -> Any:
+        """Tell of a server that is stuck or slow, where somebody is to be told; then raise what went wrong, or go on.
+
+        :param context: the task's context.
+        :param event: the trigger's payload.
+        :param kept: what the step before this wait was to keep.
+        :returns: what the task hands on.
+        """
+        tell_of_wait(self, context, event)
+        return super().execute_complete(context, event, **kept)
 
     def after_wait(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Do the step.
