@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
+from sealift.provider.metrics import counting_faults
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -18,14 +20,16 @@ _LONGEST: Final = 2000
 
 
 @contextmanager
-def recording_failure(context: Context) -> Iterator[None]:
-    """Push what an error says before the task fails of it.
+def recording_failure(context: Context, *, step: str) -> Iterator[None]:
+    """Push what an error says before the task fails of it, and count it.
 
     :param context: the task's context.
+    :param step: one of :data:`sealift.provider.metrics.STEPS`.
     :raises Exception: whatever was raised inside.
     """
     try:
-        yield
+        with counting_faults(step):
+            yield
     except (TaskDeferred, AirflowSkipException):
         raise
     except Exception as error:

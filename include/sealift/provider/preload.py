@@ -59,6 +59,7 @@ MODULES: Final = (
     "sealift.images.bytes_proof",
     "sealift.images.convert.formats",
     "sealift.images.emulator",
+    "sealift.provider.lineage",
     "sealift.provider.operators.approval",
     "sealift.provider.operators.capture",
     "sealift.provider.operators.deliver",

@@ -14,6 +14,7 @@ from sealift.provider.earlier import Earlier
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, PlanLink
+from sealift.provider.metrics import counting_faults
 from sealift.provider.params import selection_of
 from sealift.provider.schedule import Slots
 from sealift.provider.settings import settings as deployment
@@ -63,6 +64,10 @@ class PlanExportsOperator(BaseOperator, Linked):
         :param context: the task's context.
         :returns: one dictionary for each wave: the id of its run, the run's conf, and a label. Empty in a dry run.
         """
+        with counting_faults("plan"):
+            return self._plan(context)
+
+    def _plan(self, context: Context) -> list[dict[str, Any]]:
         from sealift.exports import names
         from sealift.exports.plan import keep_plan, kept_plan
         from sealift.exports.retry import find_first, settings_like
