@@ -6,14 +6,16 @@ anything with the fields of :class:`StoredConnection` will do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from sealift.classic.client import ClassicClient
+    from sealift.classic.errors import ClassicError
     from sealift.cos.client import CosClient
+    from sealift.cos.errors import CosError
 
 CLASSIC_TYPE = "ibm_classic"
 COS_TYPE = "ibm_cos"
@@ -147,12 +149,19 @@ def endpoint_of(connection: StoredConnection) -> str | None:
     return parts.geturl()
 
 
-def classic_client(connection: StoredConnection, conn_id: str, *, caller: str = "") -> ClassicClient:
+def classic_client(
+    connection: StoredConnection,
+    conn_id: str,
+    *,
+    caller: str = "",
+    on_retry: Callable[[ClassicError], None] | None = None,
+) -> ClassicClient:
     """Make a client of the Classic API. Touches no network.
 
     :param connection: a connection of the type ``ibm_classic``.
     :param conn_id: its id, for messages.
     :param caller: which part of Sealift calls; see :class:`sealift.classic.client.ClassicClient`.
+    :param on_retry: told of each failure after which a call is tried again.
     :returns: the client.
     :raises ConnectionProblem: a field is missing or cannot be used.
     """
@@ -177,6 +186,7 @@ def classic_client(connection: StoredConnection, conn_id: str, *, caller: str = 
             requests_per_second=number(extra, "requests_per_second", 20.0, conn_id),
             verify=verify_of(extra, conn_id),
             caller=caller,
+            on_retry=on_retry,
             **known,
         )
     except ValueError as error:
@@ -193,7 +203,12 @@ def region_of(connection: StoredConnection) -> str:
 
 
 def cos_client(
-    connection: StoredConnection, conn_id: str, *, region: str | None = None, export_key: str | None = None
+    connection: StoredConnection,
+    conn_id: str,
+    *,
+    region: str | None = None,
+    export_key: str | None = None,
+    on_retry: Callable[[CosError], None] | None = None,
 ) -> CosClient:
     """Make a client of the object store. Touches no network.
 
@@ -201,6 +216,7 @@ def cos_client(
     :param conn_id: its id, for messages.
     :param region: the region to work in, where it is another than the connection's.
     :param export_key: an API key to use instead of the connection's own.
+    :param on_retry: told of each failure after which a call is tried again.
     :returns: the client.
     :raises ConnectionProblem: a field is missing or cannot be used.
     """
@@ -233,6 +249,7 @@ def cos_client(
             service_instance_id=extra.get("service_instance_id"),
             timeout=number(extra, "timeout", 60.0, conn_id),
             verify=verify_of(extra, conn_id),
+            on_retry=on_retry,
             **optional,
         )
     except (ValueError, CosRegionError) as error:

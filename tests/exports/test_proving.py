@@ -134,6 +134,7 @@ def test_a_proven_export_has_a_record_and_a_manifest_with_true_times(
         disks=2,
         bytes=2 * len(vhd_bytes),
         already=False,
+        manifest=manifest_in(bucket),
     )
     assert bucket.writes == [f"{item.images}/server.json", MANIFEST]
     manifest = manifest_in(bucket)

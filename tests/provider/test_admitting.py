@@ -302,7 +302,7 @@ def test_a_capture_that_is_refused_for_the_load_waits_for_a_slot_without_using_u
         capture().execute(Pushed().context)
     trigger = caught.value.trigger
     assert isinstance(trigger, OfflineSlotTrigger)
-    assert json.loads(trigger.server) == {"guest_id": 7, "datacenter": "dal13"}
+    assert json.loads(trigger.server) == {**SERVER, "datacenter": "dal13"}
     assert json.loads(trigger.gate)["max_in_datacenter"] == 2
     assert caught.value.kwargs == {"refusals": 1}
     again = deferred(capture(), "look_again", {"refusals": 1, "event": {"status": "look-again", "seen": ""}})

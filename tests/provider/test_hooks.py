@@ -14,6 +14,7 @@ from sealift.cos.errors import CosPermissionError
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.metrics import count_classic_retry
 
 pytestmark = pytest.mark.airflow
 
@@ -63,6 +64,7 @@ def test_classic_connection_becomes_a_client(
         "requests_per_second": 20.0,
         "verify": False,
         "caller": "",
+        "on_retry": count_classic_retry,
     }
 
 

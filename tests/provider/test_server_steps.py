@@ -257,7 +257,7 @@ def test_without_a_free_slot_it_waits_in_the_triggerer_and_looks_again(monkeypat
     trigger = deferred.value.trigger
     assert isinstance(trigger, OfflineSlotTrigger)
     assert trigger.deferred_by_worker is True
-    assert json.loads(trigger.server) == {"guest_id": 7}
+    assert json.loads(trigger.server) == SERVER
     assert json.loads(trigger.gate) == {"max_offline": 5, "slots": SLOTS}
     assert deferred.value.method_name == "look_again"
     assert "failure" not in pushed.values

@@ -25,6 +25,7 @@ from sealift.classic.endpoints import NetworkName, TransportName, resolve
 from sealift.classic.errors import (
     ClassicAuthError,
     ClassicBadReplyError,
+    ClassicError,
     ClassicOutcomeUnknownError,
     ClassicRateLimitedError,
 )
@@ -78,6 +79,7 @@ class ClassicClient:
     :param rng: where the jitter between tries comes from.
     :param limiter: instead of the one that the account's clients share.
     :param caller: which part of Sealift calls, for the other side's logs: it stands in ``User-Agent``.
+    :param on_retry: told of each failure after which a read is tried again.
     :raises ClassicAuthError: where the user name or the key is empty.
     :raises ValueError: where another setting cannot be right.
     """
@@ -100,6 +102,7 @@ class ClassicClient:
         rng: random.Random | None = None,
         limiter: Limiter | None = None,
         caller: str = "",
+        on_retry: Callable[[ClassicError], None] | None = None,
     ) -> None:
         if not username or not api_key:
             missing = "user name" if not username else "API key"
@@ -114,6 +117,7 @@ class ClassicClient:
         self._timeout = timeout
         self._verify = verify
         self._caller = caller
+        self._on_retry = on_retry
         self._max_attempts = max_attempts
         self._page_size = page_size
         self._retry_max_wait = retry_max_wait
@@ -511,6 +515,7 @@ class ClassicClient:
             max_wait=self._retry_max_wait,
             sleep=self._sleep,
             rng=self._rng,
+            on_retry=self._on_retry,
         )
 
     def _write(self, service: str, method: str, identifier: int, *args: Any, secrets: Sequence[str] = ()) -> Any:

@@ -22,6 +22,7 @@ def retry_read(
     max_wait: float,
     sleep: Callable[[float], None],
     rng: random.Random,
+    on_retry: Callable[[ClassicError], None] | None = None,
 ) -> T:
     """Run a read until it succeeds, fails for good, or has used up its attempts.
 
@@ -30,6 +31,7 @@ def retry_read(
     :param max_wait: the longest wait between two tries, in seconds.
     :param sleep: waits for seconds.
     :param rng: where the jitter comes from.
+    :param on_retry: told of each failure after which it is tried again.
     :returns: what the action returns.
     :raises ClassicError: the last failure.
     """
@@ -40,10 +42,16 @@ def retry_read(
         asked = failure.retry_after if isinstance(failure, ClassicError) else None
         return min(max_wait, asked or 0.0) + rng.uniform(0, ceiling)
 
+    def tell(state: tenacity.RetryCallState) -> None:
+        failure = state.outcome.exception() if state.outcome else None
+        if on_retry is not None and isinstance(failure, ClassicError):
+            on_retry(failure)
+
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(max_attempts),
         wait=wait,
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, ClassicError) and error.retryable),
+        before_sleep=tell,
         sleep=sleep,
         reraise=True,
     )

@@ -70,6 +70,7 @@ class CosClient:
     :param verify: False, True, or the path of a CA bundle.
     :param sleep: waits for seconds, between tries.
     :param rng: where the jitter between tries comes from.
+    :param on_retry: told of each failure after which a call is tried again.
     :raises CosAuthError: where no key, half a key or both kinds are given.
     :raises CosRegionError: where the region can be none.
     :raises ValueError: where another setting cannot be right.
@@ -91,6 +92,7 @@ class CosClient:
         verify: bool | str = True,
         sleep: Callable[[float], None] = time.sleep,
         rng: random.Random | None = None,
+        on_retry: Callable[[CosError], None] | None = None,
     ) -> None:
         if bool(access_key_id) != bool(secret_access_key):
             raise CosAuthError("an HMAC key needs both its access key id and its secret")
@@ -109,6 +111,7 @@ class CosClient:
             max_attempts=max_attempts,
             sleep=sleep,
             rng=rng or random.Random(),  # noqa: S311 - jitter, not a secret
+            on_retry=on_retry,
         )
         tokens: IamTokens | None = None
         if api_key:
@@ -527,6 +530,7 @@ class CosClient:
         failure = CosError(f"could not {doing.what}", bucket=bucket, key=key)
         for attempt in range(1, self._retries.max_attempts + 1):
             if attempt > 1:
+                self._retries.again(failure)
                 self._retries.sleep(self._retries.wait_before(attempt))
             try:
                 self._once("put_object", doing, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")

@@ -26,6 +26,7 @@ class Retries:
     :param first_wait: the longest wait before the second try, in seconds; it doubles from there.
     :param sleep: waits for seconds.
     :param rng: where the jitter comes from.
+    :param on_retry: told of each failure after which something is tried again.
     """
 
     max_attempts: int = 5
@@ -33,6 +34,7 @@ class Retries:
     first_wait: float = 0.5
     sleep: Callable[[float], None] = time.sleep
     rng: random.Random = field(default_factory=random.Random)
+    on_retry: Callable[[CosError], None] | None = None
 
     def wait_before(self, attempt: int) -> float:
         """The seconds to wait before attempt 2, 3, …
@@ -41,6 +43,14 @@ class Retries:
         :returns: a random number of seconds, at most ``max_wait``.
         """
         return self.rng.uniform(0, min(self.max_wait, self.first_wait * 2 ** (attempt - 2)))
+
+    def again(self, error: CosError) -> None:
+        """Tell that something is tried again.
+
+        :param error: the failure.
+        """
+        if self.on_retry is not None:
+            self.on_retry(error)
 
     def run(self, action: Callable[[], T]) -> T:
         """Run an action that may be repeated until it succeeds, fails for good, or has used up its attempts.
@@ -56,5 +66,6 @@ class Retries:
             except CosError as error:
                 if not error.retryable or attempt >= self.max_attempts:
                     raise
+                self.again(error)
             attempt += 1
             self.sleep(self.wait_before(attempt))

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from sealift import __version__
 from sealift.classic.errors import ClassicNotFoundError
@@ -75,6 +75,7 @@ class Recorded(BaseModel):
     :param disks: how many disks were proven.
     :param bytes: size of all objects.
     :param already: the manifest existed already; nothing was written.
+    :param manifest: the manifest itself.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,6 +87,7 @@ class Recorded(BaseModel):
     disks: int
     bytes: int
     already: bool
+    manifest: Manifest | None = Field(default=None, repr=False)
 
 
 def prove_and_record(
@@ -516,4 +518,5 @@ def _recorded(manifest: Manifest, key: str, body: bytes, *, already: bool) -> Re
         disks=len(manifest.disks),
         bytes=manifest.total_bytes,
         already=already,
+        manifest=manifest,
     )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
+from sealift.provider.metrics import counting_faults
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -45,14 +47,16 @@ def says_failures(execute: Execute) -> Execute:
 
 
 @contextmanager
-def recording_failure(context: Context) -> Iterator[None]:
-    """Say in the task's log what an error says, and push it, before the task fails of it.
+def recording_failure(context: Context, *, step: str) -> Iterator[None]:
+    """Say in the task's log what an error says, count it, and push it, before the task fails of it.
 
     :param context: the task's context.
+    :param step: one of :data:`sealift.provider.metrics.STEPS`.
     :raises Exception: whatever was raised inside.
     """
     try:
-        yield
+        with counting_faults(step):
+            yield
     except (TaskDeferred, AirflowSkipException):
         raise
     except Exception as error:

@@ -66,6 +66,7 @@ MODULES: Final = (
     "sealift.provider.notifications.mail",
     "sealift.provider.notifications.unreported",
     "sealift.provider.notifications.webhook",
+    "sealift.provider.lineage",
     "sealift.provider.operators.approval",
     "sealift.provider.operators.capture",
     "sealift.provider.operators.deliver",

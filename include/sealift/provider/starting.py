@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.links import template_url
+from sealift.provider.metrics import count_submission
 from sealift.provider.settings import settings as deployment
 from sealift.provider.waits import ENDED_KEY
 
@@ -67,6 +68,7 @@ def start_capture(
         gate=gate,
         recall=memory.recall,
     )
+    count_submission("capture", adopted=captured.adopted, datacenter=item.datacenter)
     if not captured.exported:
         memory.keep(captured.template_id)
     terms = capture_terms(item, settings, template_id=captured.template_id, started_at=datetime.now(UTC))
@@ -129,6 +131,7 @@ def start_export(
         template_id=template_id,
         ibm_api_key=cos.export_api_key,
     )
+    count_submission("export", adopted=started.adopted, datacenter=item.datacenter)
     facts = {"exported": started.exported, "submitted": not started.adopted}
     terms = export_terms(item, settings, template_id=template_id, started_at=datetime.now(UTC))
     handed_on = dict(terms.model_copy(update=facts).model_dump(mode="json", exclude_defaults=True))

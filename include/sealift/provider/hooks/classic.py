@@ -10,6 +10,7 @@ from airflow.sdk import BaseHook
 from sealift.connections import CLASSIC_DEFAULT, CLASSIC_TYPE, classic_client
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.connections import aread_connection, read_connection
+from sealift.provider.metrics import count_classic_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -68,4 +69,4 @@ class ClassicHook(BaseHook):
         return True, f"The Classic API answers for account {account}."
 
     def _client_from(self, connection: Connection, *, caller: str = "") -> ClassicClient:
-        return classic_client(connection, self.classic_conn_id, caller=caller)
+        return classic_client(connection, self.classic_conn_id, caller=caller, on_retry=count_classic_retry)

@@ -11,6 +11,7 @@ from sealift.connections import COS_DEFAULT, COS_TYPE, cos_client, extra_of, reg
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.connections import aread_connection, read_connection
 from sealift.provider.links import object_url
+from sealift.provider.metrics import count_cos_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -183,4 +184,6 @@ class CosHook(BaseHook):
         return self._region or region_of(connection)
 
     def _client_from(self, connection: Connection, *, export_key: str | None = None) -> CosClient:
-        return cos_client(connection, self.cos_conn_id, region=self._region, export_key=export_key)
+        return cos_client(
+            connection, self.cos_conn_id, region=self._region, export_key=export_key, on_retry=count_cos_retry
+        )

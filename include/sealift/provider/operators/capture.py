@@ -9,6 +9,7 @@ from airflow.triggers.base import StartTriggerArgs
 
 from sealift.provider.failures import recording_failure
 from sealift.provider.links import TemplateLink
+from sealift.provider.log_fields import bind_fields
 from sealift.provider.operators.base import WaveTaskOperator
 from sealift.provider.starting import start_capture
 from sealift.provider.wave_access import ServerAccess, counted
@@ -44,6 +45,7 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
     template_fields: Sequence[str] = (*WaveTaskOperator.template_fields, "server", "classic_conn_id", "gate", "attempt")
     operator_extra_links = (TemplateLink(),)
     ui_color = "#e6f4ea"
+    _captured: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -92,7 +94,8 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         :param context: the task's context.
         :returns: what the step hands on.
         """
-        with recording_failure(context):
+        bind_fields(self.server)
+        with recording_failure(context, step="capture"):
             return self.step(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -102,7 +105,8 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         :param next_kwargs: with what.
         :param context: the task's context.
         """
-        with recording_failure(context):
+        bind_fields(self.server)
+        with recording_failure(context, step="capture"):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def step(  # type: ignore[override]
@@ -144,9 +148,23 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
             self.wait_until(closed.opens_at, closed, **counted(refusals))
         except OutcomeOpen as uncertain:
             self.wait_until(uncertain.until, uncertain, **counted(refusals))
+        bind_fields(started.handed_on)
+        self._captured = started.handed_on
         self.log.info("%s", started.sentence)
         self.remember_link(TemplateLink, started.link)
         return started.handed_on
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Tell OpenLineage of which server the template was made; only where a worker submitted the capture.
+
+        :param task_instance: the task instance.
+        :returns: the lineage; None without OpenLineage, or where there is no template yet.
+        """
+        from sealift.provider.lineage import account_of, capture_lineage
+
+        if self._captured is None:
+            return None
+        return capture_lineage(self._captured, account=account_of(self.classic, self.log))
 
     def _wait_for_slot(self, why: Exception, slots: SlotsKept, refusals: int) -> NoReturn:
         import json
@@ -154,7 +172,11 @@ class CaptureImageOperator(ServerAccess, WaveTaskOperator):
         from sealift.provider.triggers.slots import OfflineSlotTrigger
 
         self.log.info("%s", why)
-        server: dict[str, Any] = {"guest_id": self.item.guest_id}
+        server: dict[str, Any] = {
+            "guest_id": self.item.guest_id,
+            "hostname": self.item.hostname,
+            "export_id": self.item.export_id,
+        }
         if self.item.datacenter:
             server["datacenter"] = self.item.datacenter
         self.defer(

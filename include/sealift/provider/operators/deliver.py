@@ -10,12 +10,16 @@ from airflow.sdk import BaseOperator
 
 from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.log_fields import bind_fields
+from sealift.provider.metrics import DELIVERY_BYTES, counting_faults, send, timing_delivery
+from sealift.provider.metrics import place_of as kind_of_place
 from sealift.provider.progress import ReadingProgress
 from sealift.provider.settings import settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from sealift.exports.delivery import Delivered
     from sealift.exports.delivery_places import Place
     from sealift.exports.manifest import Manifest
     from sealift.transfer.engines import Engines
@@ -159,6 +163,7 @@ class DeliverExportOperator(_Delivers):
     def __init__(self, *, exports: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.exports = exports
+        self._delivered: list[tuple[Manifest, Delivered]] = []
 
     @property
     def label(self) -> str:
@@ -172,6 +177,20 @@ class DeliverExportOperator(_Delivers):
         :param context: the task's context.
         :returns: for each, its id, its place, its bytes and how many of them were brought.
         """
+        with counting_faults("deliver"):
+            return self._deliver(context)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Tell OpenLineage of which objects the files at their place were made.
+
+        :param task_instance: the task instance.
+        :returns: the lineage; None without OpenLineage.
+        """
+        from sealift.provider.lineage import delivery_lineage
+
+        return delivery_lineage(self._delivered)
+
+    def _deliver(self, context: Context) -> list[dict[str, Any]]:
         from sealift.exports.delivery import Wanted, deliver, folder_of
         from sealift.exports.delivery_places import How
         from sealift.exports.errors import NoSuchExportError
@@ -190,6 +209,7 @@ class DeliverExportOperator(_Delivers):
         )
         delivered: list[dict[str, Any]] = []
         for export in self.exports:
+            bind_fields(export)
             body = cos.read(export["bucket"], export["manifest_key"])
             if body is None:
                 raise NoSuchExportError(
@@ -213,18 +233,22 @@ class DeliverExportOperator(_Delivers):
                     say=lambda line: self.log.info("%s", line),
                 ),
             )
+            bind_fields({"guest_id": manifest.guest.id, "template_id": manifest.template.id})
             watcher = _Told(self.log)
-            done, noted = deliver(
-                cos=cos,
-                manifest=manifest,
-                body=body,
-                prefix=prefix_of(export["manifest_key"]),
-                place=place,
-                watcher=watcher,
-                how=how,
-                made_by=f"{context['ti'].dag_id} {context['ti'].run_id}",
-                wanted=wanted,
-            )
+            with timing_delivery(str(params["to"])):
+                done, noted = deliver(
+                    cos=cos,
+                    manifest=manifest,
+                    body=body,
+                    prefix=prefix_of(export["manifest_key"]),
+                    place=place,
+                    watcher=watcher,
+                    how=how,
+                    made_by=f"{context['ti'].dag_id} {context['ti'].run_id}",
+                    wanted=wanted,
+                )
+            send(DELIVERY_BYTES, done.brought, to=kind_of_place(str(params["to"])))
+            self._delivered.append((manifest, done))
             size = sum(one.size for one in done.files)
             self.log.info(
                 "%s is in %s: %d files, %d bytes, %d of them brought in %.1f s; every one checked.",

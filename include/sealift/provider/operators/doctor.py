@@ -13,6 +13,7 @@ from sealift.provider.failures import says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
+from sealift.provider.metrics import counting_faults
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,6 +45,10 @@ class ExamineExportsOperator(BaseOperator, Linked):
         :returns: the report's key, and how many findings there are of each kind.
         :raises AirflowFailException: if there are findings and ``fail_on_findings`` is set.
         """
+        with counting_faults("examine"):
+            return self._examine(context)
+
+    def _examine(self, context: Context) -> dict[str, Any]:
         from sealift.exports.doctor import examine
         from sealift.exports.doctor_models import line_of
         from sealift.exports.jsontext import canonical_json

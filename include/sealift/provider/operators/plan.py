@@ -64,10 +64,10 @@ class PlanExportsOperator(BaseOperator, Linked):
         :param context: the task's context.
         :returns: one dictionary for each wave: the id of its run, the run's conf, and a label. Empty in a dry run.
         """
-        with recording_failure(context):
-            return self._execute(context)
+        with recording_failure(context, step="plan"):
+            return self._plan(context)
 
-    def _execute(self, context: Context) -> list[dict[str, Any]]:
+    def _plan(self, context: Context) -> list[dict[str, Any]]:
         from sealift.exports import names
         from sealift.exports.plan import keep_plan, kept_plan
         from sealift.exports.retry import find_first, settings_like

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from sealift.provider.failures import says_failures
+from sealift.provider.log_fields import bind_fields
+from sealift.provider.metrics import counting_faults, timing_proof
 from sealift.provider.operators.deliver import cos_of, in_batches, label_of, prefix_of
 from sealift.provider.progress import ReadingProgress
 
@@ -103,6 +105,10 @@ class ProveExportOperator(_Proves):
         :raises NoSuchExportError: a manifest is gone since the run began.
         :raises ProofError: an image is not what was proven; the message says which, and what to do.
         """
+        with counting_faults("prove"):
+            return self._prove(context)
+
+    def _prove(self, context: Context) -> list[dict[str, str]]:
         from sealift.exports.errors import NoSuchExportError
         from sealift.exports.manifest import read_manifest
         from sealift.exports.proving_later import prove_again
@@ -113,20 +119,24 @@ class ProveExportOperator(_Proves):
         cos = cos_of(params).client
         added = []
         for export in self.exports:
+            bind_fields(export)
             manifest = read_manifest(cos, bucket=export["bucket"], key=export["manifest_key"])
             if manifest is None:
                 raise NoSuchExportError(
                     f"The manifest {export['bucket']}/{export['manifest_key']} of {export['export_id']} is gone: the "
                     "export was deleted since this run began. Trigger the DAG again without it."
                 )
-            proof, key = prove_again(
-                cos,
-                manifest,
-                prefix=prefix_of(export["manifest_key"]),
-                level=level,
-                made_by=f"{context['ti'].dag_id} {context['ti'].run_id}",
-                progress=ReadingProgress(self.log, what="read"),
-            )
+            bind_fields({"guest_id": manifest.guest.id, "template_id": manifest.template.id})
+            with timing_proof(str(level)) as counted:
+                proof, key = prove_again(
+                    cos,
+                    manifest,
+                    prefix=prefix_of(export["manifest_key"]),
+                    level=level,
+                    made_by=f"{context['ti'].dag_id} {context['ti'].run_id}",
+                    progress=ReadingProgress(self.log, what="read"),
+                )
+                counted.level = str(proof.proof_level)
             self.log.info("%s is proven at %s: %s/%s.", proof.export_id, proof.proof_level, manifest.bucket, key)
             added.append({"export_id": proof.export_id, "level": proof.proof_level, "proof": key})
         return added

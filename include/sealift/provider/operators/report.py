@@ -13,6 +13,7 @@ from sealift.provider.failures import FAILURE_KEY, says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
+from sealift.provider.metrics import count_server
 from sealift.provider.notifications.telling import tell
 from sealift.provider.operators.base import WaveTaskOperator
 from sealift.provider.operators.plan import PLAN_KEY, REFUSAL_KEY
@@ -69,6 +70,7 @@ class WaveReportOperator(WaveTaskOperator):
         key = write_wave_report(cos, report, bucket=self.bucket, prefix=wave.settings.prefix)
         for one in report.outcomes:
             self.log.info("%s", line_of(one))
+        _count(report.outcomes, {item.export_id: item.datacenter for item in wave.items})
         if report.failed:
             tell("wave", lambda: self._message(report, key), log=self.log)
             raise ServersFailed(
@@ -153,10 +155,11 @@ class PlanReportOperator(BaseOperator, Linked):
             self.log.info("This was a dry run: the plan is at %s/%s.", plan.settings.bucket, key)
         else:
             refused = ti.xcom_pull(task_ids=self.approval_task_id, key=REFUSAL_KEY)
+            waves = read_wave_reports(hook.client, plan)
             report = make_run_report(
                 cos=hook.client,
                 plan=plan,
-                waves=read_wave_reports(hook.client, plan),
+                waves=waves,
                 now=datetime.now(UTC),
                 refusal=Refusal.model_validate(refused) if refused else None,
             )
@@ -164,6 +167,11 @@ class PlanReportOperator(BaseOperator, Linked):
             self._index(hook, plan)
             for one in report.outcomes:
                 self.log.info("%s", line_of(one))
+            told = {(one.export_id, one.kind) for wave in waves.values() for one in wave.outcomes}
+            _count(
+                [one for one in report.outcomes if (one.export_id, one.kind) not in told],
+                {item.export_id: item.datacenter for item in plan.items},
+            )
             for note in report.notes:
                 self.log.warning("%s", note)
             if plan.retry_of:
@@ -271,6 +279,15 @@ class PlanReportOperator(BaseOperator, Linked):
         words = f"The run left {count} behind in the account and the bucket; its log says what to do with each."
         self.log.warning("%s The DAG examine_exports and `sealift doctor` look at everything.", words)
         return words
+
+
+def _count(outcomes: Sequence[ServerOutcome], datacenters: Mapping[str, str | None]) -> None:
+    """Count servers by how they ended; an export that is done was counted when its manifest was written."""
+    from sealift.exports.report import OutcomeKind
+
+    for one in outcomes:
+        if one.kind is not OutcomeKind.EXPORTED:
+            count_server(one.kind.value, datacenter=datacenters.get(one.export_id or ""))
 
 
 def line_of(outcome: ServerOutcome) -> str:

@@ -14,6 +14,7 @@ from sealift.provider.failures import says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
+from sealift.provider.metrics import count_removal, counting_faults
 from sealift.provider.operators.doctor import place_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class DryRunRetentionOperator(BaseOperator, Linked):
         :returns: a small dict, for the tasks after it.
         :raises sealift.exports.errors.SettingsError: there are no rules, or they cannot be used.
         """
+        with counting_faults("retention"):
+            return self._dry_run(context)
+
+    def _dry_run(self, context: Context) -> dict[str, Any]:
         from sealift.exports.retention.dry_run import keep_dry_run, make_dry_run
         from sealift.exports.retention.keys import dry_run_key, retention_id_for
         from sealift.exports.retention.rules import read_rules
@@ -166,6 +171,10 @@ class ApplyRetentionOperator(BaseOperator, Linked):
         :returns: counts by kind.
         :raises RetentionUnfinished: something was begun and not finished; another try takes it up.
         """
+        with counting_faults("retention"):
+            return self._apply()
+
+    def _apply(self) -> dict[str, Any]:
         from sealift.exports.retention.applying import apply_dry_run
         from sealift.exports.retention.dry_run import read_dry_run
         from sealift.exports.retention.keys import result_key
@@ -194,6 +203,7 @@ class ApplyRetentionOperator(BaseOperator, Linked):
         return {str(kind): count for kind, count in result.counts.items()}
 
     def _tell(self, outcome: Outcome) -> None:
+        count_removal(outcome)
         what = f"image template {outcome.template_id} of {outcome.export_id}" if outcome.template_id else ""
         level = self.log.warning if outcome.words else self.log.info
         level("%s: %s %s", outcome.done.value, what or outcome.export_id, outcome.words)

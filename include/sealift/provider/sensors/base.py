@@ -11,6 +11,7 @@ from airflow.triggers.base import StartTriggerArgs
 
 from sealift.provider.errors import WaitFailed
 from sealift.provider.failures import recording_failure
+from sealift.provider.log_fields import bind_fields
 from sealift.provider.rendering import QuickTemplates
 from sealift.provider.waits import ENDED_KEY, NEVER, raise_unless_done
 
@@ -35,6 +36,8 @@ class AccountSensor(QuickTemplates, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("terms", "classic_conn_id", "cos_conn_id", "region", "attempt")
     trigger_path: ClassVar[str]
+    step_name: ClassVar[str]
+    """What the step is called where faults are counted."""
     goes_on: ClassVar[bool] = False
     """Whether a good end of the wait resumes the task in a worker, which then does a step."""
     ui_color = "#eef4fb"
@@ -105,7 +108,8 @@ class AccountSensor(QuickTemplates, BaseSensorOperator):
         :param next_kwargs: with what.
         :param context: the task's context.
         """
-        with recording_failure(context):
+        bind_fields(self.terms)
+        with recording_failure(context, step=self.step_name):
             try:
                 return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
             except (TaskDeferralError, TaskDeferralTimeout) as error:

@@ -16,6 +16,7 @@ class ImageExportSensor(AccountSensor):
         templated.
     """
 
+    step_name = "wait_for_export"
     trigger_path = "sealift.provider.triggers.waits.ExportWaitTrigger"
 
     def __init__(self, *, started: str, **kwargs: Any) -> None:

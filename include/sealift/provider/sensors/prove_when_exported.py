@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sealift.provider.assets import exported_asset
 from sealift.provider.links import ManifestLink
+from sealift.provider.metrics import count_export, timing_proof
 from sealift.provider.progress import ReadingProgress
 from sealift.provider.sensors.export import ImageExportSensor
 from sealift.provider.sensors.server import ServerSensor
@@ -28,6 +29,7 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
 
     operator_extra_links = (ManifestLink(),)
     ui_color = "#e6f4ea"
+    _recorded: Recorded | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("outlets", [exported_asset()])
@@ -50,20 +52,22 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         template_id = template_id_of(self.terms)
         item, settings = self.item, self.wave.settings
         try:
-            recorded = prove_and_record(
-                classic=self.classic.client,
-                cos=self.cos.client,
-                item=item,
-                settings=settings,
-                template_id=template_id,
-                dag_id=ti.dag_id,
-                run_id=ti.run_id,
-                try_number=ti.try_number,
-                plan_id=self.wave.plan_id,
-                progress=ReadingProgress(self.log, what="read"),
-                convert=self._convert,
-                **self._watched(look),
-            )
+            with timing_proof(str(settings.proof_level_of(item.export_id))) as proof:
+                recorded = prove_and_record(
+                    classic=self.classic.client,
+                    cos=self.cos.client,
+                    item=item,
+                    settings=settings,
+                    template_id=template_id,
+                    dag_id=ti.dag_id,
+                    run_id=ti.run_id,
+                    try_number=ti.try_number,
+                    plan_id=self.wave.plan_id,
+                    progress=ReadingProgress(self.log, what="read"),
+                    convert=self._convert,
+                    **self._watched(look),
+                )
+                proof.level, proof.done_before = recorded.proof_level, recorded.already
         except ClassicRateLimitedError as refusal:
             self.wait_until(self.later(), refusal, look=look, refusals=self.one_more(refusals, refusal))
         self.log.info(
@@ -75,10 +79,28 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
             settings.bucket,
             recorded.manifest_key,
         )
+        self._recorded = recorded
+        if recorded.manifest is not None and not recorded.already:
+            count_export(recorded.manifest)
         self.remember_link(ManifestLink, self.cos.url_of(settings.bucket, recorded.manifest_key))
         self._tell_asset(context, recorded)
         self._forget_notes()
         return {"export_id": item.export_id, "template_id": template_id, "manifest_key": recorded.manifest_key}
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Tell OpenLineage of which server and template the objects were made.
+
+        :param task_instance: the task instance.
+        :returns: the lineage; None without OpenLineage, or before anything is recorded.
+        """
+        from sealift.provider.lineage import account_of, export_lineage
+
+        if self._recorded is None or self._recorded.manifest is None:
+            return None
+        manifest = self._recorded.manifest
+        return export_lineage(
+            manifest, manifest_key=self._recorded.manifest_key, account=account_of(self.classic, self.log)
+        )
 
     def _convert(self, disks: list[ManifestDisk]) -> ManifestConversion:
         """Convert what was proven into the format that the plan asks for."""

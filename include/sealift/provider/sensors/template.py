@@ -14,6 +14,7 @@ class ImageTemplateSensor(AccountSensor):
         JSON, templated.
     """
 
+    step_name = "wait_for_template"
     trigger_path = "sealift.provider.triggers.waits.TemplateWaitTrigger"
 
     def __init__(self, *, captured: str, **kwargs: Any) -> None:

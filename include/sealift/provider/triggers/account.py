@@ -16,18 +16,21 @@ import asyncio
 import itertools
 import logging
 import math
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sealift.cos.errors import CosError, CosNotFoundError, CosPermissionError
 from sealift.exports.errors import ExportsError
-from sealift.provider.asking import CALL_LIMIT, Asker, Pages, may_be_one_item, read_pages, words_of
+from sealift.provider.asking import CALL_LIMIT, Asker, CallHangs, Pages, may_be_one_item, read_pages, words_of
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.metrics import count_poll
 from sealift.provider.triggers.admitting import ClaimsAt, admitted_captures, next_exports
 
 if TYPE_CHECKING:
@@ -308,13 +311,22 @@ class AccountPoll:
 
     async def _snapshot(self, wanted: tuple[Interest, ...]) -> Snapshot:
         """Look once, whatever happens."""
+        began = time.monotonic()
         try:
             snapshot, problem = await self._look(wanted)
         except Exception as error:  # noqa: BLE001 - an error of any kind would fail the task of every wait; it is logged
             snapshot = Snapshot(taken_at=datetime.now(UTC), asked=frozenset(wanted), trouble=words_of(error))
             problem = error
+        await self._count(time.monotonic() - began, failed=problem is not None)
         self._note(problem)
         return snapshot
+
+    async def _count(self, seconds: float, *, failed: bool) -> None:
+        """Count the look, in the thread: what Airflow reads before its first metric would hold up every trigger."""
+        try:
+            await self._ask(partial(count_poll, seconds, failed=failed))
+        except CallHangs as error:
+            log.warning("A look could not be counted: %s", error)
 
     async def _look(self, wanted: tuple[Interest, ...]) -> tuple[Snapshot, Exception | None]:
         """Ask for everything.

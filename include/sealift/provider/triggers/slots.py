@@ -13,6 +13,8 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from sealift.exports.errors import OfflineCapReached
 from sealift.provider.links import TemplateLink
+from sealift.provider.log_fields import bind_fields
+from sealift.provider.metrics import count_wait
 from sealift.provider.triggers.account import Interest, SlotsAt, Snapshot, look_at, register, unregister
 from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
 from sealift.provider.waits import read_xcom
@@ -101,12 +103,14 @@ class OfflineSlotTrigger(AccountTrigger):
         :returns: one event.
         """
         began = datetime.now(UTC)
+        bind_fields(self.server)
         if self._passes():
             yield TriggerEvent(LOOK_AGAIN)
             return
         gate, server = read_xcom(self.gate), read_xcom(self.server)
         if gate.get("window"):
             await self._until_it_opens(gate["window"], shared_stream)
+        queued = admitted_at = datetime.now(UTC)
         at = SlotsAt(**gate["slots"])
         interest = Interest(
             guest_id=int(server["guest_id"]),
@@ -122,6 +126,7 @@ class OfflineSlotTrigger(AccountTrigger):
         try:
             async for snapshot in shared_stream:
                 if interest in snapshot.admitted:
+                    admitted_at = datetime.now(UTC)
                     event = await self._go_on(interest, snapshot.surveys.get(at))
                     if event is not None:
                         break
@@ -131,6 +136,7 @@ class OfflineSlotTrigger(AccountTrigger):
                     self.log.info("Waiting for an offline slot: %d captures run, %d may.", *told)
         finally:
             unregister(key, token)
+        count_wait("slot", (admitted_at - queued).total_seconds())
         if self.deferred_by_worker:
             await settle(began)
         await in_turn()
@@ -198,6 +204,7 @@ class OfflineSlotTrigger(AccountTrigger):
             async for _ in shared_stream:
                 left = (opens - datetime.now(UTC)).total_seconds()
                 if left <= 0:
+                    count_wait("window", (datetime.now(UTC) - now).total_seconds())
                     return
                 look_at(key, token, left)
         finally:
@@ -250,4 +257,5 @@ class MomentTrigger(BaseTrigger):
         began = datetime.now(UTC)
         await asyncio.sleep(max(0.0, (datetime.fromisoformat(self.until) - began).total_seconds()))
         await settle(began)
+        count_wait("moment", (datetime.now(UTC) - began).total_seconds())
         yield TriggerEvent(LOOK_AGAIN)

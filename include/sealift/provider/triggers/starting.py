@@ -25,6 +25,7 @@ from sealift.provider.asking import Asker, CallHangs, words_of
 from sealift.provider.errors import ConnectionProblem
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.log_fields import bind_fields
 from sealift.provider.starting import Started, start_capture, start_export
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ async def _try(
     except (ClassicError, CosError, ExportsError, ConnectionProblem, CallHangs) as error:
         log_to.info("The %s was not started here, so that a worker looks again: %s", what, words_of(error))
         return None
+    bind_fields(started.handed_on)
     log_to.info("%s", started.sentence)
     return started
 

@@ -15,6 +15,8 @@ from uuid import UUID
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from sealift.provider.links import ObjectLink
+from sealift.provider.log_fields import FIELDS, bind_fields
+from sealift.provider.metrics import count_wait
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
 from sealift.provider.triggers.admitting import ClaimsAt
 from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
@@ -65,10 +67,13 @@ class _Line:
         began = datetime.now(UTC)
         self._log.info("The template is whole; waiting until fewer exports are in flight than may be.")
         async for snapshot in snapshots:
+            waited = snapshot.taken_at - began
             if self._turn in snapshot.turns:
+                count_wait("turn", waited.total_seconds())
                 return
-            if snapshot.taken_at - began > LONGEST_TURN:
+            if waited > LONGEST_TURN:
                 self._log.warning("This export has waited for its turn for %s, and goes on.", LONGEST_TURN)
+                count_wait("turn", waited.total_seconds(), failed=True)
                 return
 
 
@@ -88,6 +93,8 @@ class AccountWaitTrigger(AccountTrigger):
     waits_for_objects: ClassVar[bool] = False
     waits_for_guest: ClassVar[bool] = True
     waits_for_turn: ClassVar[bool] = False
+    what: ClassVar[str]
+    """What is waited for, where waits are counted."""
 
     def __init__(
         self,
@@ -194,6 +201,7 @@ class AccountWaitTrigger(AccountTrigger):
         except ValueError as error:
             yield await self._without_terms(str(error), began)
             return
+        bind_fields(terms.model_dump(include=set(FIELDS)))
         counts_from = self._counts_from(terms, began)
         judge = self._judge(terms.model_copy(update={"started_at": counts_from}))
         self._watching = judge
@@ -235,6 +243,7 @@ class AccountWaitTrigger(AccountTrigger):
                     line.stand(judge.nearly_over)
                     look_at(key, token, self._next_look(judge, snapshot.taken_at))
                     continue
+                count_wait(self.what, (snapshot.taken_at - counts_from).total_seconds(), failed=verdict.kind != "done")
                 if verdict.kind == "done":
                     took(key, judge.what, (snapshot.taken_at - terms.started_at).total_seconds())
                     unregister(key, token)
@@ -344,6 +353,7 @@ class TemplateWaitTrigger(AccountWaitTrigger):
     """
 
     waits_for_turn = True
+    what = "template"
 
     def __init__(
         self,
@@ -420,6 +430,7 @@ class ExportWaitTrigger(AccountWaitTrigger):
     """Waits until an export is over: no transaction left, and every expected object there with a size."""
 
     waits_for_objects = True
+    what = "export"
     waits_for_guest = False
 
     def _judge(self, terms: WaitTerms) -> ExportJudge:
