@@ -20,7 +20,15 @@ from sealift.provider.waits import read_xcom
 
 pytestmark = pytest.mark.airflow
 
-FILES = ("plan_exports", "export_servers", "examine_exports", "deliver_images", "prove_exports", "apply_retention")
+FILES = (
+    "plan_exports",
+    "export_servers",
+    "examine_exports",
+    "deliver_images",
+    "prove_exports",
+    "apply_retention",
+    "drill_restores",
+)
 
 PARSE = """
 import json, socket, sys, time
@@ -257,6 +265,31 @@ def test_deliveries_follow_exports_where_a_place_is_set(project_root: Path, monk
     schemas = {name: dag.params.get_param(name).schema for name in dag.params}
     assert all("title" in schema for schema in schemas.values())
     assert {name for name, schema in schemas.items() if "section" not in schema} == {"exports", "to", "period"}
+
+
+def test_drills_are_a_task_for_each_server_between_the_choice_and_a_report_that_always_comes(
+    project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DRILL_SCHEDULE", "@weekly")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DRILLS", "3")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DRILL_POOL", "downloads")
+    monkeypatch.setenv("AIRFLOW__SEALIFT__DEFAULT_PARAMS", '{"bucket": "images", "prefix": "weekly"}')
+    bag = DagBag(dag_folder=str(project_root / "dags" / "drill_restores.py"))
+    assert bag.import_errors == {}
+    dag = bag.dags["drill_restores"]
+    assert dag.schedule == "@weekly"
+    assert dag.max_active_runs == 1, "the next turn follows from the last drill"
+    rehearse, report = dag.get_task("rehearse"), dag.get_task("report")
+    assert rehearse.upstream_task_ids == {"choose_exports"}
+    assert rehearse.partial_kwargs["max_active_tis_per_dagrun"] == 3
+    assert rehearse.partial_kwargs["pool"] == "downloads"
+    assert rehearse.partial_kwargs["map_index_template"] == "{{ task.label }}"
+    assert report.upstream_task_ids == {"rehearse"}
+    assert report.trigger_rule == "all_done"
+    assert (dag.params["bucket"], dag.params["prefix"], dag.params["level"]) == ("images", "weekly", "L4")
+    schemas = {name: dag.params.get_param(name).schema for name in dag.params}
+    assert all("title" in schema for schema in schemas.values())
+    assert {name for name, schema in schemas.items() if "section" not in schema} == {"within", "level", "exports"}
 
 
 def test_schedule_and_defaults_come_from_the_settings(

@@ -11,6 +11,7 @@ from sealift.cos.errors import CosNotFoundError, CosPermissionError
 from sealift.exports import names
 from sealift.exports.doctor import Kind
 from sealift.exports.doctor_models import KEYS_SHOWN
+from sealift.exports.drills.keys import Outcome, Rehearsed, rehearsal_key
 from tests.exports.doctor_world import (
     NOW,
     OLD,
@@ -232,6 +233,8 @@ def test_what_lies_beside_our_rooms_is_not_ours(world: World) -> None:
     for key in (f"{PREFIX}/README.txt", f"{PREFIX}2/images/x", "images/x", f"{PREFIX}/other/x"):
         world.cos.put(key, 5)
     world.cos.json(names.examination_key(prefix=PREFIX, run_id="manual__2026-11-23T02:00:00+00:00"), {})
+    rehearsed = Rehearsed(guest_id=1, period="p", ended_at=NOW, outcome=Outcome.FAILED, drill_id="d")
+    world.cos.json(rehearsal_key(prefix=PREFIX, one=rehearsed), {})
     world.cos.json(names.captured_key(prefix=PREFIX, plan_id="p", export="1-20261110T0200Z"), {"template_id": 9})
     assert world.examine().findings == []
 

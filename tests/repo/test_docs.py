@@ -12,6 +12,7 @@ from sealift.cli.convert import convert, convert_export
 from sealift.cli.cost import cost
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
+from sealift.cli.drill import drill
 from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
 from sealift.cli.retention import hold, retention
@@ -19,7 +20,7 @@ from sealift.cli.status import status
 from sealift.exports.doctor_models import Kind
 from sealift.exports.status.rows import State
 from sealift.provider.get_provider_info import get_provider_info
-from sealift.provider.params import deliver_params, examine_params, plan_params, prove_params
+from sealift.provider.params import deliver_params, drill_params, examine_params, plan_params, prove_params
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -115,6 +116,7 @@ PAGE_OF_COMMAND = (
     (hold, "retention"),
     (cost, "retention"),
     (status, "watch"),
+    (drill, "drill"),
 )
 
 
@@ -139,6 +141,13 @@ def test_every_field_of_the_form_of_proofs_stands_in_its_page() -> None:
     text = (ROOT / "docs/verify.md").read_text()
     shared = {"Bucket", "Region", "Prefix", "Cloud Object Storage"}  # as in the form of plan_exports
     titles = {str(param.schema["title"]) for param in prove_params({}).values()}
+    assert [title for title in titles - shared if f"*{title}*" not in text] == []
+
+
+def test_every_field_of_the_form_of_drills_stands_in_its_page() -> None:
+    text = (ROOT / "docs/drill.md").read_text()
+    shared = {"Bucket", "Region", "Prefix", "Cloud Object Storage"}  # as in the form of plan_exports
+    titles = {str(param.schema["title"]) for param in drill_params({}).values()}
     assert [title for title in titles - shared if f"*{title}*" not in text] == []
 
 

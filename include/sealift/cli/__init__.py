@@ -8,6 +8,7 @@ from sealift.cli.convert import convert, convert_export
 from sealift.cli.cost import cost
 from sealift.cli.doctor import doctor
 from sealift.cli.download import download
+from sealift.cli.drill import drill
 from sealift.cli.kits import kits
 from sealift.cli.prove import prove, prove_export
 from sealift.cli.retention import hold, retention
@@ -26,6 +27,7 @@ main.add_command(convert_export)
 main.add_command(cost)
 main.add_command(doctor)
 main.add_command(download)
+main.add_command(drill)
 main.add_command(hold)
 main.add_command(kits)
 main.add_command(prove)

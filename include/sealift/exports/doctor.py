@@ -62,6 +62,7 @@ from sealift.exports.doctor_notes import (
     unfinished_upload,
 )
 from sealift.exports.doctor_work import LeanItem, LeanOutcome, Plans
+from sealift.exports.drills.keys import is_rehearsal_file
 from sealift.exports.errors import SettingsError
 from sealift.exports.manifest import Manifest
 from sealift.exports.messages.told import is_told_file
@@ -205,7 +206,10 @@ class _Doctor:
         self._look_at_retention()
         self._look_at_reports()
         self._look_at_images()
-        self._look_for_strangers("reports", lambda rest: names.is_examination_file(rest) or is_told_file(rest))
+        self._look_for_strangers(
+            "reports",
+            lambda rest: names.is_examination_file(rest) or is_told_file(rest) or is_rehearsal_file(rest),
+        )
         self._look_for_strangers("captured", names.is_captured_file)
         self._look_for_strangers("proofs", is_proofs_file)
         self._look_for_strangers("index", lambda rest: parse_index_file(rest) is not None)

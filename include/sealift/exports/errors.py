@@ -183,3 +183,15 @@ class ManifestConflictError(StepError):
 
 class BeingRemovedError(RetryableStepError):
     """The export is being removed, so that it can be made again only once that is over."""
+
+
+class RehearsalFailedError(StepError):
+    """An export did not come back when it was rehearsed: what arrived is damaged, or the server does not start."""
+
+
+class RehearsalUnfinishedError(StepError):
+    """An export could not be rehearsed here, which says nothing of it: somebody has to change something first."""
+
+
+class RehearsalBrokenOffError(RetryableStepError):
+    """A rehearsal broke off, which says nothing of the export; another try may get further."""

@@ -79,6 +79,24 @@ class ProvenBoot(ProofModel):
     screenshot: str | None = Field(default=None, description="Key of the picture of its screen at the end of the last")
 
 
+class ProvenRecovery(ProofModel):
+    """How long it took to get an export back, where a drill rehearsed that: from its first byte to its proof."""
+
+    drill_id: str = Field(description="The drill")
+    began_at: AwareDatetime = Field(description="When the download began")
+    seconds: float = Field(ge=0, description="Time to recover: from the start of the download to the end of the proof")
+    download_seconds: float = Field(ge=0, description="Of these, until all files had arrived and were compared")
+    proof_seconds: float = Field(ge=0, description="Of these, for reading what had arrived and the file systems in it")
+    boot_seconds: float | None = Field(
+        default=None, description="From switching on to the login prompt, in an emulated machine; null: not started"
+    )
+    bytes: int = Field(ge=0, description="Bytes that had arrived at the end, in all files")
+    resumed_bytes: int = Field(
+        default=0, ge=0, description="Of these, what an earlier try had brought: then the times tell less than all"
+    )
+    not_deeper: str = Field(default="", description="Why it was not proven deeper, where a deeper level was asked for")
+
+
 class LaterProof(ProofModel):
     """A proof of an export that was made after its manifest was written."""
 
@@ -92,6 +110,9 @@ class LaterProof(ProofModel):
         default=None, description="From level L3 on, all disks of the server together"
     )
     boot: ProvenBoot | None = Field(default=None, description="At level L4, the server's start")
+    recovery: ProvenRecovery | None = Field(
+        default=None, description="The time to recover, where the export was brought out of the bucket for this proof"
+    )
 
 
 def read_proofs(cos: CosApi, *, bucket: str, prefix: str, manifest: Manifest) -> list[LaterProof]:

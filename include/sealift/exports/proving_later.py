@@ -75,7 +75,7 @@ def _prove(
     cos: CosApi, manifest: Manifest, disk: ManifestDisk, *, sha256: str | None, progress: Progress | None
 ) -> ProvenBytes:
     where = f"{manifest.bucket}/{disk.key}, disk {disk.device} of {manifest.guest.hostname}"
-    info = _as_proven(cos, manifest, disk, where)
+    info = as_proven(cos, manifest, disk, where)
     source = ObjectSource(client=cos, bucket=manifest.bucket, key=disk.key, info=info)
     boot_disk = disk.device == "0"
     try:
@@ -115,7 +115,7 @@ def _prove(
 def _prove_server(cos: CosApi, manifest: Manifest, *, prefix: str, level: ProofLevel) -> ProvenServer:
     """Read the file systems of all disks, and start the server, by range reads that demand the proven ETags."""
     where = f"{manifest.bucket}/{manifest.disks[0].key.rpartition('/')[0]}, the disks of {manifest.guest.hostname}"
-    infos = [_as_proven(cos, manifest, disk, f"{where} ({disk.device})") for disk in manifest.disks]
+    infos = [as_proven(cos, manifest, disk, f"{where} ({disk.device})") for disk in manifest.disks]
     images = ServerImages(
         hostname=manifest.guest.hostname,
         guest_id=manifest.guest.id,
@@ -142,7 +142,16 @@ def _prove_server(cos: CosApi, manifest: Manifest, *, prefix: str, level: ProofL
         raise _replaced(where, manifest, boot_disk) from error
 
 
-def _as_proven(cos: CosApi, manifest: Manifest, disk: ManifestDisk, where: str) -> ObjectInfo:
+def as_proven(cos: CosApi, manifest: Manifest, disk: ManifestDisk, where: str) -> ObjectInfo:
+    """Look at an image in the bucket, and make sure that it is the one that was proven.
+
+    :param cos: the object store.
+    :param manifest: the export.
+    :param disk: the image.
+    :param where: what it is called in the message.
+    :returns: what the store says of it, with what it said when the manifest was written.
+    :raises UnsettledProofError: it was replaced or deleted since.
+    """
     info = cos.head(manifest.bucket, disk.key, with_part_size=True)
     if info is None or (info.etag, info.size) != (disk.etag, disk.size):
         raise _replaced(where, manifest, disk)

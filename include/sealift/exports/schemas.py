@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sealift.exports.converting import Conversion
 from sealift.exports.delivery_images import DeliveredConversion
 from sealift.exports.doctor_models import Examination
+from sealift.exports.drills.models import Rehearsal
 from sealift.exports.kits.models import FitReport
 from sealift.exports.manifest import Manifest
 from sealift.exports.messages.message import Message
@@ -40,6 +41,7 @@ MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "proof": (LaterProof, "A later proof of an export"),
     "conversion": (Conversion, "An export's images in another format"),
     "delivered-conversion": (DeliveredConversion, "Images that were delivered in another format (conversion.json)"),
+    "rehearsal": (Rehearsal, "What came of rehearsing the restore of an export"),
     "examination": (Examination, "Report of the doctor"),
     "retention-rules": (RetentionRules, "Rules of retention"),
     "retention": (DryRun, "Dry run of retention: what would go, and why"),

@@ -176,6 +176,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{operators}.deliver",
                     f"{operators}.retention",
                     f"{operators}.prove",
+                    f"{operators}.drill",
                 ],
             },
         ],
@@ -245,6 +246,26 @@ def get_provider_info() -> dict[str, Any]:
                         "string",
                         "",
                         '[{"name": "all", "servers": {"all": true}, "keep_daily": 14, "keep_monthly": 12}]',
+                    ),
+                    "drill_schedule": _option(
+                        "Cron expression or preset of drill_restores, which looks where default_params export to. "
+                        "Empty: it runs only when triggered.",
+                        "string",
+                        "",
+                        "@weekly",
+                    ),
+                    "drill_folder": _option(
+                        "Folder on the workers that drill_restores brings exports to for as long as it proves them. It "
+                        "needs room for the largest server's images. Empty: the machine's temporary folder.",
+                        "string",
+                        "",
+                        "/srv/scratch",
+                    ),
+                    "drill_pool": _option(
+                        "Airflow's pool that rehearsals take their slots from.", "string", "default_pool", "downloads"
+                    ),
+                    "drills": _option(
+                        "How many exports one run of drill_restores brings and proves at a time.", "integer", "1"
                     ),
                     "deliver_to": _option(
                         "Where deliver_images brings each export once it is finished: a folder that its worker sees, "

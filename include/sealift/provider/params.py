@@ -444,6 +444,73 @@ def prove_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
     }
 
 
+def drill_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
+    """Make the parameters of ``drill_restores``.
+
+    :param defaults: the deployment's, by name; those that ``drill_restores`` has as well are taken, so that it looks
+        where scheduled runs export to.
+    :returns: the parameters, in the order of the form.
+    """
+    same = plan_params(defaults)
+    return {
+        "within": Param(
+            10,
+            "Each server has its turn within so many drills: a tenth of them in each, for 10.",
+            type="integer",
+            minimum=1,
+            maximum=1000,
+            title="Everyone within (drills)",
+        ),
+        "level": Param(
+            "L4",
+            "How deep what comes back is proven. L2: every byte. L3: the file systems as well. L4: the server is also "
+            "started in an emulated machine; where the worker has no QEMU, it is proven at L3, and the report says so.",
+            type="string",
+            enum=["L2", "L3", "L4"],
+            title="Level",
+        ),
+        "exports": _texts(
+            "Exports",
+            "One a line: an export id (12345678-20261123T0200Z), or a server's id or host name for its latest export. "
+            "Empty: those whose turn it is.",
+        ),
+        "at_most": Param(
+            None,
+            "Most servers of this drill, though the rotation then takes longer. Empty: as many as it takes.",
+            type=["integer", "null"],
+            minimum=1,
+            title="Servers at most",
+            section=_HOW,
+        ),
+        "days": Param(
+            90,
+            "The report counts what came back within so many days.",
+            type="integer",
+            minimum=1,
+            title="Report on (days)",
+            section=_HOW,
+        ),
+        "streams": Param(
+            4,
+            "Range reads at a time, for each export.",
+            type="integer",
+            minimum=1,
+            maximum=16,
+            title="Streams",
+            section=_HOW,
+        ),
+        "limit_megabytes": Param(
+            None,
+            "Megabytes (10^6 bytes) a second at most, for each export. Empty: as fast as they come.",
+            type=["number", "null"],
+            exclusiveMinimum=0,
+            title="Rate",
+            section=_HOW,
+        ),
+        **{name: same[name] for name in ("bucket", "region", "prefix", "cos_conn_id")},
+    }
+
+
 def wave_params() -> dict[str, Param]:
     """Make the parameter of ``export_servers``: where the wave is described, and nothing else.
 

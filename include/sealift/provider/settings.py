@@ -19,6 +19,10 @@ class Settings:
     examine_schedule: str | None
     retention_schedule: str | None
     retention_rules: Any
+    drill_schedule: str | None
+    drill_folder: str
+    drill_pool: str
+    drills: int
     deliver_to: str
     deliver_aws_conn_id: str
     deliveries: int
@@ -60,6 +64,10 @@ def settings() -> Settings:
         examine_schedule=conf.get(SECTION, "examine_schedule", fallback="") or None,
         retention_schedule=conf.get(SECTION, "retention_schedule", fallback="") or None,
         retention_rules=_json("retention_rules"),
+        drill_schedule=conf.get(SECTION, "drill_schedule", fallback="") or None,
+        drill_folder=(conf.get(SECTION, "drill_folder", fallback="") or "").strip(),
+        drill_pool=(conf.get(SECTION, "drill_pool", fallback="") or "").strip() or "default_pool",
+        drills=conf.getint(SECTION, "drills", fallback=1),
         deliver_to=(conf.get(SECTION, "deliver_to", fallback="") or "").strip(),
         deliver_aws_conn_id=conf.get(SECTION, "deliver_aws_conn_id", fallback="aws_default"),
         deliveries=conf.getint(SECTION, "deliveries", fallback=2),
@@ -93,6 +101,7 @@ def settings() -> Settings:
         "max_exports_per_datacenter": 0,
         "active_waves": 1,
         "deliveries": 1,
+        "drills": 1,
         "retries": 0,
         "retry_delay": 0,
     }

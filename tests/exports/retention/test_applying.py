@@ -21,6 +21,7 @@ from sealift.exports import ledger, names
 from sealift.exports.delivery import find_manifest
 from sealift.exports.doctor import examine
 from sealift.exports.doctor_models import Finding, Kind
+from sealift.exports.drills.keys import Outcome, Rehearsed, rehearsal_key
 from sealift.exports.errors import LedgerError, NoSuchExportError
 from sealift.exports.manifest import read_manifest
 from sealift.exports.retention import keys
@@ -64,6 +65,27 @@ def test_what_the_rules_do_not_keep_goes_with_all_that_belongs_to_it(world: Worl
     assert read_result(world.cos, bucket=BUCKET, prefix=PREFIX, retention_id="r-1") == result
     assert outcomes(world.apply(dry_run)) == outcomes(result), "once more, and nothing is left to do"
     assert world.dry_run(name="r-2").size == 0
+
+
+def test_an_export_that_did_not_come_back_in_a_drill_displaces_no_good_one(world: World) -> None:
+    old, new = world.export(101, 30), world.export(101, 1)
+    guest_id, period = names.parse_export_id(new)
+
+    def rehearsed(outcome: Outcome, hours: int) -> None:
+        at = NOW - timedelta(hours=hours)
+        one = Rehearsed(guest_id=guest_id, period=period, ended_at=at, outcome=outcome, drill_id="d")
+        world.cos.store(rehearsal_key(prefix=PREFIX, one=one), b"{}", at=at)
+
+    def goes(name: str) -> list[str]:
+        return [one.export_id for one in world.dry_run(name=name, keep_last=1).exports]
+
+    assert goes("r-1") == [old]
+    rehearsed(Outcome.PASSED, 9)
+    rehearsed(Outcome.FAILED, 8)
+    rehearsed(Outcome.UNFINISHED, 7)
+    assert goes("r-2") == []
+    rehearsed(Outcome.PASSED, 6)
+    assert goes("r-3") == [old]
 
 
 def test_the_order_is_note_mark_template_objects_manifest_note(world: World) -> None:

@@ -203,6 +203,7 @@ def some_server(draw: st.DrawFn) -> ServerFacts:
             proven_at=at + timedelta(days=draw(st.sampled_from([0, 0, 5, 100]))),
             proof_level=draw(st.sampled_from(["L1", "L1", "L2", "L3"])),
             sound=draw(st.sampled_from([True] * 6 + [False])),
+            failed_drill=draw(st.sampled_from([False] * 6 + [True])),
             held=draw(st.sampled_from([False] * 6 + [True])),
             removing=removing,
             marked=not removing and draw(st.sampled_from([False] * 7 + [True])),

@@ -146,9 +146,9 @@ def is_proven(export: ExportFacts, rule: KeepRule, now: datetime) -> bool:
     :param export: the export.
     :param rule: the rule that its server falls under.
     :param now: the present time.
-    :returns: False also where its objects changed, or where it is being removed.
+    :returns: False also where its objects changed, where a drill did not bring it back, or where it is being removed.
     """
-    if export.removing or not export.sound or export.proof_level < rule.proof_level:
+    if export.removing or not export.sound or export.failed_drill or export.proof_level < rule.proof_level:
         return False
     return rule.proof_max_age is None or now - export.proven_at <= rule.proof_max_age
 

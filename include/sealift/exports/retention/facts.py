@@ -23,6 +23,7 @@ class ExportFacts:
     :param etag: its manifest's ETag.
     :param images: what the keys of its images begin with, without a slash at the end.
     :param sound: the objects are those that the manifest names.
+    :param failed_drill: it did not come back when it was rehearsed last.
     :param held: somebody holds this export.
     :param removing: its manifest is marked: it is being removed, and no export any more.
     :param removing_template: … and its image template with it.
@@ -40,6 +41,7 @@ class ExportFacts:
     etag: str = ""
     images: str = ""
     sound: bool = True
+    failed_drill: bool = False
     held: bool = False
     removing: bool = False
     removing_template: bool = False

@@ -10,7 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +20,7 @@ from sealift.classic.models import Guest, Template
 from sealift.cos.models import ObjectInfo
 from sealift.exports import names
 from sealift.exports.doctor_models import SETTLED
+from sealift.exports.drills.keys import Outcome, Rehearsed, drills_prefix, parse_rehearsal_file
 from sealift.exports.errors import LedgerError, SettingsError
 from sealift.exports.manifest import Manifest, parse_manifest
 from sealift.exports.proofs import LaterProof, proof_level
@@ -76,6 +77,7 @@ def gather(
     looking = _Looking(cos, bucket, prefix, only)
     listed = looking.manifests()
     holds = looking.holds()
+    failed = looking.failed_drills()
     proofs = looking.proofs() if rules.asks_for_proofs else {}
     templates = _templates(classic.templates_with_prefix(names.TEMPLATE_PREFIX), only)
     folders = looking.folders()
@@ -92,7 +94,8 @@ def gather(
                     continue
                 place = (guest_id, manifest.period)
                 later, folder = proofs.get(place, ()), folders.get(_images(manifest))
-                exports.append(_facts(manifest, info, later, folder, held=place in holds, now=now))
+                facts = _facts(manifest, info, later, folder, held=place in holds, now=now)
+                exports.append(replace(facts, failed_drill=True) if place in failed else facts)
                 if newest is None or manifest.captured_at > newest.captured_at:
                     newest = manifest
             if newest is None:
@@ -154,6 +157,17 @@ class _Looking:
         root = keys.holds_prefix(self._prefix)
         listed = self._cos.list(self._bucket, root)
         return {parsed for info in listed if (parsed := keys.parse_export_key(info.key, root)) is not None}
+
+    def failed_drills(self) -> set[ExportKey]:
+        """Find the exports that did not come back when they were rehearsed last, by keys alone."""
+        room = names.room_prefix(self._prefix, "reports")
+        last: dict[ExportKey, Rehearsed] = {}
+        for info in self._cos.list(self._bucket, drills_prefix(self._prefix)):
+            one = parse_rehearsal_file(info.key.removeprefix(room))
+            # Below an export, keys are in the order of time.
+            if one is not None and one.outcome in (Outcome.PASSED, Outcome.FAILED) and self._wanted(one.guest_id):
+                last[one.guest_id, one.period] = one
+        return {place for place, one in last.items() if one.outcome is Outcome.FAILED}
 
     def proofs(self) -> dict[ExportKey, list[LaterProof]]:
         room = names.room_prefix(self._prefix, "proofs")

@@ -13,7 +13,7 @@ from sealift.provider.hooks.cos import CosHook
 from sealift.provider.log_fields import bind_fields
 from sealift.provider.metrics import DELIVERY_BYTES, counting_faults, send, timing_delivery
 from sealift.provider.metrics import place_of as kind_of_place
-from sealift.provider.progress import ReadingProgress
+from sealift.provider.progress import DownloadProgress
 from sealift.provider.settings import settings
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class DeliverExportOperator(_Delivers):
                 ),
             )
             bind_fields({"guest_id": manifest.guest.id, "template_id": manifest.template.id})
-            watcher = _Told(self.log)
+            watcher = DownloadProgress(self.log)
             with timing_delivery(str(params["to"])):
                 done, noted = deliver(
                     cos=cos,
@@ -269,27 +269,6 @@ class DeliverExportOperator(_Delivers):
                 "exports": [{"export_id": str(one["export_id"]), "place": str(one["place"])} for one in delivered]
             }
         return delivered
-
-
-class _Told:
-    """Tells the task's log how a delivery goes on."""
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-        self._sizes: dict[str, int] = {}
-        self._progress = ReadingProgress(log, what="there")
-
-    def begins(self, name: str, size: int) -> None:
-        self._sizes[name] = size
-        self._log.info("%s: %d bytes.", name, size)
-
-    def arrived(self, name: str, count: int) -> None:
-        self._progress(name, self._sizes[name], count)
-
-    checked = arrived
-
-    def done(self, name: str, sha256: str, *, already: bool) -> None:
-        self._log.info("%s: %s, SHA-256 %s.", name, "there already" if already else "whole", sha256)
 
 
 def check_target(to: str) -> None:
