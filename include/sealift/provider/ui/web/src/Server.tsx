@@ -1,12 +1,13 @@
 /* One server: what became of it slot by slot, and everything that is known of one of its exports. */
 import { Box, Heading, HStack, Stack, Text } from "@chakra-ui/react";
+import { useEffect } from "react";
 
 import { Act, DELIVER_DAG, EXPORT_DAG, PLAN_DAG, PROVE_DAG, RunLink } from "./Actions";
 import { ours, useAsked } from "./api";
 import { Checked, Copy, Empty, Facts, Go, Notice, Out, Pager, Problems, Section, Shown, StateWord } from "./parts";
-import type { Where } from "./place";
+import { placeFor, type Where } from "./place";
 import { Tabled } from "./Tabled";
-import type { ExportDetail, ExportLine, ServerView } from "./types";
+import type { ExportDetail, ExportLine, ServerView, WaveView } from "./types";
 import { bytes, duration, fullName, lookOf, moment, plural } from "./words";
 
 const PAGE = 20;
@@ -80,6 +81,23 @@ export function Server({ where }: { where: Where }) {
           </Stack>
         );
       }}
+    </Shown>
+  );
+}
+
+/** A task in Airflow knows its server by the place in its wave: from there, to the server. */
+export function ServerOfWave({ where }: { where: Where }) {
+  const [plan, wave, place, index] = [where.get("plan"), where.get("wave"), where.get("place"), where.get("index")];
+  const asked = useAsked<WaveView>(ours(`plans/${encodeURIComponent(plan)}/waves/${encodeURIComponent(wave)}`, { place }), 0);
+  const found = asked.data?.servers.find((one) => String(one.map_index) === index);
+  const { open } = where;
+  const at = place || placeFor(asked.place);
+  useEffect(() => {
+    if (found) open({ view: "server", id: String(found.id), period: found.period, place: at }, true);
+  }, [found, at, open]);
+  return (
+    <Shown asked={asked} what="the server">
+      {() => (found ? null : <Empty title="There is no such server">The wave {Number(wave) + 1} of {plan} has none at place {index}.</Empty>)}
     </Shown>
   );
 }
