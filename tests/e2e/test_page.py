@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.e2e.axe import serious_in
 
 PAGE = "/plugin/sealift?place=main"
 
@@ -124,18 +124,6 @@ def test_an_action_shows_its_run_and_starts_it(page: Page, exported, house) -> N
     assert house.api.wait("plan_exports", run_id, seconds=120) == "success"
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
-    """axe-core, as the page's lock file pins it."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed: axe-core cannot be had")
-    folder = tmp_path_factory.mktemp("axe")
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(project_root / "include/sealift/provider/ui/web" / name, folder)
-    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=folder, check=True, capture_output=True, timeout=300)
-    return folder / "node_modules/axe-core/axe.min.js"
-
-
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 def test_axe_finds_nothing_serious_in_any_view(page: Page, exported, axe: Path, mode: str, width: int) -> None:
@@ -154,12 +142,6 @@ def test_axe_finds_nothing_serious_in_any_view(page: Page, exported, axe: Path, 
     for view, shown in views.items():
         page.goto(PAGE + view)
         expect(shown).to_be_visible()
-        page.add_script_tag(path=axe)
-        found = page.evaluate("axe.run(document.querySelector('.sl-page'))")["violations"]
-        serious = [
-            f"{one['id']}: {one['help']}: {one['nodes'][0]['target']}"
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
+        serious = serious_in(page, axe)
         assert not serious, f"{view or 'coverage'}, {mode}, {width}: {serious}"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is wider than the window"
