@@ -2,7 +2,7 @@
 import { Box, Button, HStack, Input, NativeSelect, Stack, Text } from "@chakra-ui/react";
 import { useCallback, useEffect, useState } from "react";
 
-import { Act, DELIVER_DAG, PLAN_DAG, PROVE_DAG } from "./Actions";
+import { Act, ASK_LEVEL, ASK_TARGET, DELIVER_DAG, PLAN_DAG, PROVE_DAG } from "./Actions";
 import { ours, useAsked } from "./api";
 import { Choices } from "./Choices";
 import { Grid, keyOf } from "./Grid";
@@ -182,8 +182,8 @@ function Todo({ chosen, clear }: { chosen: readonly ServerLine[]; clear: () => v
       {chosen.length ? (
         <>
           <Act action={{ name: "export", title: `Export ${of}`, dag: PLAN_DAG, body: { ids } }} why={ids.length ? "" : "Only virtual servers can be exported."}>{`Export ${of}`}</Act>
-          <Act action={{ name: "prove", title: "Prove the newest exports again", dag: PROVE_DAG, body: { exports, level: "L2" } }} why={exports.length ? "" : noExports}>Prove at L2</Act>
-          <Act action={{ name: "deliver", title: "Deliver the newest exports", dag: DELIVER_DAG, body: { exports } }} why={exports.length ? "" : noExports}>Deliver</Act>
+          <Act action={{ name: "prove", title: "Prove the newest exports again", dag: PROVE_DAG, body: { exports }, asks: ASK_LEVEL }} why={exports.length ? "" : noExports}>Prove again</Act>
+          <Act action={{ name: "deliver", title: "Deliver the newest exports", dag: DELIVER_DAG, body: { exports }, asks: ASK_TARGET }} why={exports.length ? "" : noExports}>Deliver</Act>
           <Button size="sm" variant="ghost" onClick={clear}>
             Choose none
           </Button>

@@ -2,7 +2,7 @@
 import { Box, Heading, HStack, Stack, Text } from "@chakra-ui/react";
 import { useEffect } from "react";
 
-import { Act, DELIVER_DAG, EXPORT_DAG, PLAN_DAG, PROVE_DAG, RunLink } from "./Actions";
+import { Act, ASK_LEVEL, ASK_TARGET, DELIVER_DAG, EXPORT_DAG, PLAN_DAG, PROVE_DAG, RunLink } from "./Actions";
 import { ours, useAsked } from "./api";
 import { Checked, Copy, Empty, Facts, Go, Notice, Out, Pager, Problems, Section, Shown, StateWord } from "./parts";
 import { placeFor, type Where } from "./place";
@@ -41,10 +41,10 @@ export function Server({ where }: { where: Where }) {
             {virtual ? (
               <HStack gap={3} flexWrap="wrap" role="group" aria-label="Actions">
                 <Act action={{ name: "export", title: `Export ${fullName(server)}`, dag: PLAN_DAG, body: { ids: [server.id] } }}>Export now</Act>
-                <Act action={{ name: "prove", title: "Prove again", dag: PROVE_DAG, body: { exports: [`${String(server.id)}-${period}`], level: "L2" } }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to prove."}>
-                  Prove at L2
+                <Act action={{ name: "prove", title: "Prove again", dag: PROVE_DAG, body: { exports: [`${String(server.id)}-${period}`] }, asks: ASK_LEVEL }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to prove."}>
+                  Prove again
                 </Act>
-                <Act action={{ name: "deliver", title: "Deliver", dag: DELIVER_DAG, body: { exports: [`${String(server.id)}-${period}`] } }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to deliver."}>
+                <Act action={{ name: "deliver", title: "Deliver", dag: DELIVER_DAG, body: { exports: [`${String(server.id)}-${period}`] }, asks: ASK_TARGET }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to deliver."}>
                   Deliver
                 </Act>
               </HStack>
