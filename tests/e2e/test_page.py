@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -47,6 +48,64 @@ def test_filters_narrow_the_servers_and_stand_in_the_address(page: Page, exporte
     expect(rows).to_have_count(1)
     page.get_by_role("searchbox", name="Name or id").fill("no-such-server")
     expect(page.get_by_text("No server fits these filters")).to_be_visible()
+
+
+def test_several_tags_are_chosen_at_once_and_servers_ordered_by_state(page: Page, exported) -> None:
+    page.goto(PAGE)
+    rows = page.get_by_role("grid").get_by_role("rowheader")
+    expect(rows).to_have_count(len(exported.outcomes()))
+    page.get_by_role("button", name="Tags").click()
+    tags = page.get_by_role("group", name="Tags").get_by_role("checkbox")
+    for place in range(2):
+        tags.nth(place).check()
+    expect(page).to_have_url(re.compile(r"tag=[^&]+&tag=[^&]+"))
+    expect(page.get_by_role("button", name="Tags")).to_contain_text("2 tags")
+    page.keyboard.press("Escape")
+    expect(tags.first).to_be_hidden()
+    page.get_by_label("Order by").select_option(label="State in the newest slot")
+    (skipped,) = [name for name, one in exported.outcomes().items() if one["kind"] == "not exportable"]
+    page.get_by_role("button", name="Clear filters").click()
+    expect(rows.first).to_contain_text(skipped)
+    page.get_by_role("button", name="The other way round").click()
+    expect(rows.last).to_contain_text(skipped)
+
+
+def test_the_servers_of_a_plan_are_chosen_by_what_became_of_them(page: Page, exported) -> None:
+    page.goto(f"{PAGE}&view=plan&plan={exported.plan_id}")
+    states = page.get_by_role("group", name="Servers by what became of them")
+    states.get_by_role("button", name=re.compile("^exported")).click()
+    rows = page.get_by_role("table", name="Servers of the plan").get_by_role("rowgroup").last.get_by_role("row")
+    expect(rows).to_have_count(len(exported.manifests()))
+    states.get_by_role("button", name=re.compile("^exported")).click()
+    states.get_by_role("button", name=re.compile("^failed")).click()
+    expect(page.get_by_text("No server fits")).to_be_visible()
+
+
+def test_a_task_s_buttons_lead_to_what_it_did_and_to_its_server_on_the_page(page: Page, exported, house) -> None:
+    def links(task_id: str, map_index: int = -1, *, dag_id: str = "export_servers", run_id: str = "") -> dict[str, str]:
+        path = f"dags/{dag_id}/dagRuns/{quote(run_id or exported.wave_run_id, safe='')}/taskInstances/{task_id}/links"
+        return house.api.request("GET", path, params={"map_index": map_index})["extra_links"]
+
+    for step in ("capture", "wait_for_template", "wait_for_export"):
+        found = links(f"export.{step}", 0)
+        assert "/image-templates/" in found["Image template"]
+        assert {"Server in Sealift", "Wave in Sealift"} <= set(found)
+    found = links("export.wait_for_export", 0)
+    assert "disk-0.vhd" in found["Exported disks"]
+    assert "manifests" in found["Manifest"]
+    assert exported.plan_id in links("read_wave")["Plan"]
+    assert "Report" in links("summarise")
+    for task_id in ("make_plan", "approve", "wait_for_waves", "report"):
+        found = links(task_id, dag_id="plan_exports", run_id=exported.run_id)
+        assert exported.plan_id in found["Plan in Sealift"]
+        assert exported.plan_id in found["Report" if task_id == "report" else "Plan"]
+    found = links("export_waves", 0, dag_id="plan_exports", run_id=exported.run_id)
+    assert {"Plan in Sealift", "Wave", "Wave in Sealift"} <= set(found)
+    # The address names no place, and the main run's is not the default one.
+    page.goto(links("export.capture", 0)["Server in Sealift"])
+    expect(page).to_have_url(re.compile(r"view=server&id=\d+"))
+    expect(page).to_have_url(re.compile("place=main"))
+    expect(page.get_by_role("region", name=re.compile("^Export "))).to_be_visible()
 
 
 def test_the_grid_is_walked_by_keys(page: Page, exported) -> None:

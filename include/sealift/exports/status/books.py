@@ -145,9 +145,12 @@ class Books:
     def _shown(self, now: datetime, problems: list[str], *, changed: bool) -> Snapshot:
         with self._state:
             before = self._snapshot
+            plans = self._plans(now)
             if before is not None and not changed and before.problems == problems:
                 before.checked_at = now
-                before.plans = self._plans(now)
+                if before.plans != plans:  # a dry run is a plan more, and says nothing of any server
+                    before.plans = plans
+                    before.version = self._next_version()
                 return before
         made = self._made()
         rows = {period: built.rows for period, built in self._memory.built.items()}
@@ -159,7 +162,7 @@ class Books:
             changed_at=now,
             slots=slots_of(rows, made),
             rows=rows,
-            plans=self._plans(now),
+            plans=plans,
             problems=problems,
             parts={one: parts[one] for one in same},
         )
@@ -278,6 +281,7 @@ class Books:
                 self._error = error
                 if self._snapshot is not None:
                     self._snapshot.problems = [f"The bucket could not be read again: {error}"]
+                    self._snapshot.version = self._next_version()
         else:
             # Others may ask meanwhile: they get the states, and the levels as they come.
             try:

@@ -91,7 +91,12 @@ def plan_routes(desk: Desk) -> APIRouter:
     def wave_list(request: Request, plan_id: PlanId, place: PlaceOfPlan = "") -> Response:
         opened, found = desk.find_plan(place, plan_id)
         snapshot = opened.books.snapshot()
-        return told(request, snapshot, lambda: waves.wave_list(found, snapshot), place=opened.place.name)
+        key = ("waves", snapshot.version, plan_id)
+
+        def make() -> waves.WaveList:
+            return desk.once(key, lambda: waves.wave_list(found, snapshot))
+
+        return told(request, snapshot, make, place=opened.place.name)
 
     @router.get(
         "/{plan_id}/waves/{number}",

@@ -103,7 +103,8 @@ def bucket_routes(desk: Desk) -> APIRouter:
     )
     def filters(request: Request, place: PlaceName = DEFAULT) -> Response:
         snapshot = desk.open(place).books.snapshot()
-        return told(request, snapshot, lambda: filtering.filters(snapshot))
+        key = ("filters", snapshot.version)
+        return told(request, snapshot, lambda: desk.once(key, lambda: filtering.filters(snapshot)))
 
     @router.get(
         "/coverage",
@@ -201,7 +202,7 @@ def bucket_routes(desk: Desk) -> APIRouter:
     ) -> Response:
         opened = desk.open(place)
         snapshot = opened.books.snapshot()
-        key = ("charts", opened.bucket, opened.books.prefix, snapshot.version, slots)
+        key = ("charts", snapshot.version, slots)
         return told(request, snapshot, lambda: desk.once(key, lambda: charting.charts(snapshot, slots=slots)))
 
     @router.get(
