@@ -14,7 +14,6 @@ import { bytes, count, duration, moment, plural } from "./words";
 const EVERY = 5;
 const AT_ONCE = 100;
 const AT_MOST = 1000;
-const FAILURES_AT_ONCE = 20;
 
 interface TaskInstances {
   task_instances: TaskInstance[];
@@ -62,20 +61,21 @@ function useFailures(run: string, broken: readonly TaskInstance[]): ReadonlyMap<
   const wanted = broken.map(keyOf).join("\n");
   useEffect(() => {
     const stop = new AbortController();
-    const due = broken.filter((one) => !said.has(keyOf(one))).slice(0, FAILURES_AT_ONCE);
-    const look = async (task: TaskInstance) => {
-      const url = airflows(`dags/${EXPORT_DAG}/dagRuns/${encodeURIComponent(run)}/taskInstances/${encodeURIComponent(task.task_id)}/xcomEntries/failure`, { map_index: task.map_index });
-      let words = "";
-      try {
-        const { data } = await ask<{ value: unknown }>(url, stop.signal);
-        words = wordsOf(data.value);
-      } catch {
-        // Nothing was said, or the user may not see it: the task's log says it.
-        if (stop.signal.aborted) return;
+    const look = async () => {
+      for (const task of broken.filter((one) => !said.has(keyOf(one)))) {
+        const url = airflows(`dags/${EXPORT_DAG}/dagRuns/${encodeURIComponent(run)}/taskInstances/${encodeURIComponent(task.task_id)}/xcomEntries/failure`, { map_index: task.map_index });
+        let words = "";
+        try {
+          const { data } = await ask<{ value: unknown }>(url, stop.signal);
+          words = wordsOf(data.value);
+        } catch {
+          // Nothing was said, or the user may not see it: the task's log says it.
+          if (stop.signal.aborted) return;
+        }
+        setSaid((before) => new Map(before).set(keyOf(task), words));
       }
-      setSaid((before) => new Map(before).set(keyOf(task), words));
     };
-    for (const one of due) void look(one);
+    void look();
     return () => stop.abort();
     // Which tasks broke is what counts, and not that they were asked for again.
     // eslint-disable-next-line react-hooks/exhaustive-deps
