@@ -20,7 +20,7 @@ ROUNDS: Final = 7
 SCROLL_MS: Final = 8000
 FRAME_MS: Final = 1000 / 60
 
-_CELLS: Final = "() => document.querySelectorAll('.sl-grid [role=gridcell] .sl-box').length > 200"
+_CELLS: Final = "() => document.querySelectorAll('.sl-grid .sl-cell').length > 200"
 _DAGS: Final = "() => document.body.innerText.includes('plan_exports')"
 _SCROLL: Final = """async milliseconds => {
     const grid = document.querySelector('.sl-grid');

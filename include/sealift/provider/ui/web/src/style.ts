@@ -26,11 +26,12 @@ export const STYLE = `
 .sl-page a.sl-link { color: var(--chakra-colors-fg-info); text-underline-offset: 2px; }
 .sl-page a.sl-link:hover { text-decoration: underline; }
 .sl-page :is(a, button, [tabindex], input, select, summary):focus-visible { outline: 2px solid var(--chakra-colors-blue-500); outline-offset: 1px; }
-.sl-box { display: inline-flex; align-items: center; justify-content: center; width: 18px; height: 18px; flex: none;
+.sl-box, .sl-cell::before { display: inline-flex; align-items: center; justify-content: center; width: 18px; height: 18px; flex: none;
   border-radius: 4px; font-size: 11px; font-weight: 700; line-height: 1; font-variant-numeric: tabular-nums; }
-.sl-box::before { content: attr(data-sign); }
-${FILLED.map((name) => `.sl-${name} > .sl-box, .sl-box.sl-${name} { background: var(--sl-${name}); color: var(--sl-${name}-on); }`).join("\n")}
-.sl-not-selected > .sl-box, .sl-box.sl-not-selected { border: 1px dotted var(--sl-none); }
+.sl-box::before, .sl-cell::before { content: attr(data-sign); }
+${FILLED.map((name) => `.sl-${name} > .sl-box, .sl-box.sl-${name}, .sl-cell.sl-${name}::before { background: var(--sl-${name}); color: var(--sl-${name}-on); }`).join("\n")}
+.sl-not-selected > .sl-box, .sl-box.sl-not-selected, .sl-cell.sl-not-selected::before { border: 1px dotted var(--sl-none); }
+.sl-cell.sl-unknown::before { display: none; }
 .sl-grid { position: relative; overflow: auto; border: 1px solid var(--chakra-colors-border); border-radius: 6px;
   background: var(--chakra-colors-bg); font-size: 13px; contain: strict; }
 .sl-canvas { position: relative; }
