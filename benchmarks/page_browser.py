@@ -44,7 +44,8 @@ _JUMP: Final = """async share => {
     while (true) {
         await new Promise(done => requestAnimationFrame(done));
         const rows = [...grid.querySelectorAll('.sl-row')];
-        if (rows.length && rows.every(row => row.getAttribute('aria-busy') !== 'true')) return performance.now() - began;
+        const there = rows.every(row => row.getAttribute('aria-busy') !== 'true');
+        if (rows.length && there) return performance.now() - began;
         if (performance.now() - began > 20000) return 20000;
     }
 }"""

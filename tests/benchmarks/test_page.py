@@ -22,7 +22,11 @@ BROWSER = {
 
 
 def run(**more: Any) -> dict[str, Any]:
-    routes = {"coverage": {**ROUTE, "p95_ms": 120}, "plan": {**ROUTE, "p95_ms": 301}, "charts": {**ROUTE, "p95_ms": 300}}
+    routes = {
+        "coverage": {**ROUTE, "p95_ms": 120},
+        "plan": {**ROUTE, "p95_ms": 301},
+        "charts": {**ROUTE, "p95_ms": 300},
+    }
     return {"first_answer_seconds": 9.5, "largest_process_mb": 500, "routes": routes, **more}
 
 

@@ -121,9 +121,7 @@ class Camera:
 
 
 @contextmanager
-def looking(
-    browser: Browser, url: str, *, mode: str = "light", size: dict[str, int] | None = None
-) -> Iterator[Page]:
+def looking(browser: Browser, url: str, *, mode: str = "light", size: dict[str, int] | None = None) -> Iterator[Page]:
     """Open a window of a browser that has never been here.
 
     :param browser: the browser.

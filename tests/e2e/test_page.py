@@ -98,7 +98,8 @@ def test_a_task_s_buttons_lead_to_what_it_did_and_to_its_server_on_the_page(page
     for task_id in ("make_plan", "approve", "wait_for_waves", "report"):
         found = links(task_id, dag_id="plan_exports", run_id=exported.run_id)
         assert exported.plan_id in found["Plan in Sealift"]
-        assert exported.plan_id in found["Report" if task_id == "report" else "Plan"]
+        if task_id != "wait_for_waves":
+            assert exported.plan_id in found["Report" if task_id == "report" else "Plan"]
     found = links("export_waves", 0, dag_id="plan_exports", run_id=exported.run_id)
     assert {"Plan in Sealift", "Wave", "Wave in Sealift"} <= set(found)
     # The address names no place, and the main run's is not the default one.

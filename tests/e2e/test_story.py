@@ -24,7 +24,6 @@ from tests.e2e.story import (
     FLEET,
     NARROW,
     PAGE,
-    PREFIX,
     WIDE,
     Camera,
     Story,
@@ -120,8 +119,12 @@ def test_a_run_is_watched_while_it_is_at_work(page: Page, story: Story, browser:
     wave = f"{PAGE}?view=wave&plan={story.plan_id}&wave=0"
     page.goto(wave)
     servers = page.get_by_role("table", name="Servers of the wave")
-    expect(servers.get_by_text("capture, the server is offline").or_(servers.get_by_text("image template is made")).first).to_be_visible(timeout=120_000)
-    expect(servers.get_by_text(re.compile(r"transaction \d+ on the (server|template)")).first).to_be_visible(timeout=60_000)
+    expect(
+        servers.get_by_text("capture, the server is offline").or_(servers.get_by_text("image template is made")).first
+    ).to_be_visible(timeout=120_000)
+    expect(servers.get_by_text(re.compile(r"transaction \d+ on the (server|template)")).first).to_be_visible(
+        timeout=60_000
+    )
     expect(page.get_by_role("group", name="All waves of the plan")).to_contain_text("2 waves")
     camera.take(page, "page-wave")
     with looking(browser, story.house.airflow.url, mode="dark", size=NARROW) as narrow:
@@ -148,7 +151,9 @@ def test_a_failure_is_told_in_words_with_the_next_step(page: Page, story: Story,
     (story.failed,) = [name for name, kind in outcomes.items() if kind == "failed"]
     assert list(outcomes.values()).count("exported") == 4
     page.goto(f"{PAGE}?view=plan&plan={story.plan_id}")
-    page.get_by_role("group", name="Servers by what became of them").get_by_role("button", name=re.compile("^failed")).click()
+    page.get_by_role("group", name="Servers by what became of them").get_by_role(
+        "button", name=re.compile("^failed")
+    ).click()
     servers = page.get_by_role("table", name="Servers of the plan")
     expect(servers.get_by_role("rowgroup").last.get_by_role("row")).to_have_count(1)
     expect(servers).to_contain_text(story.failed)
@@ -169,7 +174,11 @@ def test_the_failed_are_tried_again_by_a_click(page: Page, story: Story) -> None
     story.retried = names.plan_id_for(dag_id="plan_exports", run_id=run_id)
     assert story.outcomes(story.retried) == {story.failed: "exported"}
     page.goto(PAGE)
-    row = page.get_by_role("grid").get_by_role("row").filter(has=page.get_by_role("link", name=re.compile(f"^{story.failed}\\b")))
+    row = (
+        page.get_by_role("grid")
+        .get_by_role("row")
+        .filter(has=page.get_by_role("link", name=re.compile(f"^{story.failed}\\b")))
+    )
     expect(row.get_by_role("gridcell", name=re.compile("structure proven")).first).to_be_visible(timeout=60_000)
 
 
@@ -189,7 +198,16 @@ def test_the_export_shows_its_manifest_and_the_command_that_downloads_it(
     connections.chmod(0o600)
     words = command.split()[1:]
     done = subprocess.run(
-        [sys.executable, "-m", "sealift.cli", *words, "--connections", str(connections), "--to", str(tmp_path / "images")],
+        [
+            sys.executable,
+            "-m",
+            "sealift.cli",
+            *words,
+            "--connections",
+            str(connections),
+            "--to",
+            str(tmp_path / "images"),
+        ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(project_root / "include")},
         capture_output=True,
@@ -299,7 +317,9 @@ def test_axe_finds_nothing_serious_in_what_the_story_has_shown(
             page.goto(view)
             expect(shown.first).to_be_visible()
             assert serious_in(page, axe) == [], view
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is wider than the window"
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+                f"{view} is wider than the window"
+            )
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

@@ -149,10 +149,14 @@ def test_a_plan_says_what_it_does_and_what_it_costs(world: Any) -> None:
     assert view.costs.bytes == 2 * 10**9
     assert [one.amount for one in view.costs.storage_per_month] == [0.05, 0.02]
     assert [one.amount for one in view.costs.egress] == [0.0, 0.18, 0.16]
-    refused = plan_view(PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices(), outcome=Outcome.NOT_EXPORTABLE)
+    refused = plan_view(
+        PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices(), outcome=Outcome.NOT_EXPORTABLE
+    )
     assert [one.hostname for one in refused.servers] == ["bare", "metal555"]
     assert refused.totals == totals
-    only = plan_view(PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices(), rule="no-disk", name="BAR")
+    only = plan_view(
+        PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices(), rule="no-disk", name="BAR"
+    )
     assert (only.total, only.servers[0].id) == (1, 105)
 
 

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.helpers import build_airflow_dagrun_url
 
 from sealift.provider.hooks.cos import CosHook
-from sealift.provider.links import Linked, PlanLink, WaveLink
+from sealift.provider.links import Linked, WaveLink
 from sealift.provider.naming import NAMES_KEY
 from sealift.provider.operators.plan import PLAN_KEY
 from sealift.provider.triggers.wave import ENDED, WaveRunTrigger, WavesEndTrigger
@@ -109,7 +109,7 @@ class ExportWaveOperator(BaseOperator, Linked):
             )
 
 
-class WaitForWavesOperator(BaseOperator, Linked):
+class WaitForWavesOperator(BaseOperator):
     """Waits until all waves of a plan have ended, without a worker; how they ended is the report's business.
 
     :param plan_task_id: the task that made the plan.
@@ -117,7 +117,6 @@ class WaitForWavesOperator(BaseOperator, Linked):
     :param poll_interval: seconds between two looks.
     """
 
-    operator_extra_links = (PlanLink(),)
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -139,9 +138,6 @@ class WaitForWavesOperator(BaseOperator, Linked):
         :param context: the task's context.
         """
         where = context["ti"].xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY) or {}
-        if where:
-            cos = CosHook(where["cos_conn_id"], region=where["region"])
-            self.remember_link(PlanLink, cos.url_of(where["bucket"], where["key"]))
         if not where.get("waves"):
             self.log.info("There is no wave to wait for.")
             return

@@ -125,9 +125,7 @@ def add_handlers(app: FastAPI) -> None:
 
     async def mistake(_request: Request, error: Exception) -> Response:
         log.error("The page's API failed", exc_info=error)
-        return problem(
-            500, "This is a mistake in Sealift. The log of Airflow's API server holds it; please report it."
-        )
+        return problem(500, "This is a mistake in Sealift. The log of Airflow's API server holds it; please report it.")
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, malformed)

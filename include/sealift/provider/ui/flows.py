@@ -1,4 +1,4 @@
-"""Pictures of the DAGs' flows, for their documentation in Airflow: which tasks follow, what each does, and what runs it.
+"""Pictures of the DAGs' flows, for their documentation in Airflow: which tasks follow, what each does, what runs it.
 
 Airflow shows a DAG's documentation as Markdown, with pictures of at most 300 pixels' width and no diagrams of other
 kinds (3.3.2), so a flow is drawn from top to bottom, as SVG. It is an image for the browser, which loads nothing for it
@@ -212,9 +212,7 @@ def _many(parts: list[str], many: Many, y: float) -> float:
             f'<rect x="{_SIDE + shift / 2}" y="{y + shift}" width="{WIDTH - 2 * _SIDE - shift}" height="{height}" '
             'rx="8" fill="#f7f8fa" stroke="#b9c0ca"/>'
         )
-    parts.append(
-        f'<text x="{_SIDE + 12}" y="{y + 16}" font-size="10.5" fill="#5a6472">{escape(many.label)}</text>'
-    )
+    parts.append(f'<text x="{_SIDE + 12}" y="{y + 16}" font-size="10.5" fill="#5a6472">{escape(many.label)}</text>')
     parts += inside
     return y + height + 6
 

@@ -169,11 +169,8 @@ function Bytes({ slots }: { slots: readonly SlotFigures[] }) {
 
 function Recovered({ recovery }: { recovery: Recovery }) {
   if (!recovery.failures) return <Text fontSize="sm" mt={3}>Nothing has failed in these slots.</Text>;
-  let from = "";
-  const bars = recovery.within.map((one) => {
-    const upTo = one.up_to_seconds === null ? "" : duration(one.up_to_seconds);
-    const label = upTo ? `within ${upTo}` : `after ${from}`;
-    from = upTo || from;
+  const bars = recovery.within.map((one, at) => {
+    const label = one.up_to_seconds === null ? `after ${duration(recovery.within[at - 1]?.up_to_seconds)}` : `within ${duration(one.up_to_seconds)}`;
     return { key: label, label, words: `${plural(one.failures, "failure")} recovered ${label}`, parts: one.failures ? [{ value: one.failures, color: "var(--sl-l2)" }] : [] };
   });
   const open = { key: "open", label: "still open", words: `${plural(recovery.open, "failure")} still open`, parts: recovery.open ? [{ value: recovery.open, color: "var(--sl-failed)" }] : [] };
