@@ -96,6 +96,7 @@ def test_the_plan_says_what_would_be_done_and_what_it_costs(page: Page, story: S
     expect(page.get_by_role("heading", name=f"Dry run {story.dry_run}")).to_be_visible()
     expect(page.get_by_role("region", name="Cost")).to_contain_text("$")
     expect(page.get_by_role("table", name="What the rules say")).to_be_visible()
+    expect(page.get_by_role("table", name="Waves")).to_have_count(0)  # nothing of it is under way
     camera.take(page, "page-plan")
 
 
@@ -111,7 +112,7 @@ def test_a_plan_is_approved_before_servers_go_offline(page: Page, story: Story, 
     page.goto(f"/dags/plan_exports/runs/{quote(run_id)}/tasks/approve/required_actions")
     expect(page.get_by_role("button", name="Approve")).to_be_visible()
     expect(page.get_by_text("web-01").first).to_be_visible()
-    camera.take(page, "page-approval")
+    camera.take(page, "page-approval", height=740)
     page.get_by_role("button", name="Approve").click()
 
 
@@ -126,7 +127,7 @@ def test_a_run_is_watched_while_it_is_at_work(page: Page, story: Story, browser:
         timeout=60_000
     )
     expect(page.get_by_role("group", name="All waves of the plan")).to_contain_text("2 waves")
-    camera.take(page, "page-wave")
+    camera.take(page, "page-wave", height=560)
     with looking(browser, story.house.airflow.url, mode="dark", size=NARROW) as narrow:
         narrow.goto(wave)
         expect(narrow.get_by_role("table", name="Servers of the wave")).to_be_visible()
@@ -137,7 +138,7 @@ def test_a_run_is_watched_while_it_is_at_work(page: Page, story: Story, browser:
 
 def test_the_task_of_a_server_that_still_waits_leads_to_the_page(page: Page, story: Story) -> None:
     run_id = names.wave_run_id(plan_id=story.plan_id, number=0)
-    page.goto(f"/dags/export_servers/runs/{quote(run_id)}/tasks/export.capture/mapped/0")
+    page.goto(f"/dags/export_servers/runs/{quote(run_id)}/tasks/export.capture/mapped/0/details")
     page.get_by_role("link", name="Server in Sealift").click()
     expect(page).to_have_url(re.compile(r"view=server&id=\d+"))
     expect(page.get_by_role("table", name="What became of the server, slot by slot")).to_be_visible()

@@ -216,6 +216,8 @@ def test_the_servers_of_a_plan_can_be_chosen_by_what_became_of_them(world: Any) 
     }
     assert everything[105] is None, "what the plan does not export becomes nothing by it"
     dry = world.plan(SECOND, run_id="dry", dry_run=True)
+    waves = wave_list(dry, snapshot)
+    assert (waves.counts, waves.waves[0].counts, waves.waves[0].servers) == ({}, {}, len(dry.waves[0].guest_ids))
     looked_at = plan_view(PlanFigures(dry, Expectation(snapshot)), snapshot, prices=read_prices())
     assert {server.state for server in looked_at.servers} == {None}
 

@@ -101,13 +101,14 @@ def wave_list(plan: Plan, snapshot: Snapshot) -> WaveList:
 
     :param plan: the plan.
     :param snapshot: what is known.
-    :returns: the waves.
+    :returns: the waves. Nothing is under way in those of a dry run, whose servers are in no state by it.
     """
+    carried_out = not plan.settings.dry_run
     capacity = {(item.period, item.guest_id): item.capacity_bytes for item in plan.items}
     lines, everything = [], []
     for wave in plan.waves:
         period = wave.period or plan.period
-        rows = [row_of(snapshot, number, period) for number in wave.guest_ids]
+        rows = [row_of(snapshot, number, period) for number in wave.guest_ids] if carried_out else []
         everything += rows
         exported = [row for row in rows if row.state is State.EXPORTED]
         lines.append(
@@ -115,7 +116,7 @@ def wave_list(plan: Plan, snapshot: Snapshot) -> WaveList:
                 number=wave.number,
                 run_id=names.wave_run_id(plan_id=plan.plan_id, number=wave.number),
                 period=period,
-                servers=len(rows),
+                servers=len(wave.guest_ids),
                 counts=count_states(rows),
                 bytes=sum(row.bytes for row in exported),
                 capacity_bytes=sum(capacity.get((period, one), 0) for one in wave.guest_ids),

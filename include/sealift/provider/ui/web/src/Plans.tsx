@@ -40,7 +40,7 @@ export function Plans({ where }: { where: Where }) {
           ) : (
             <Tabled
               label="Plans"
-              columns={[{ title: "Plan" }, { title: "Kind" }, { title: "Made" }, { title: "State" }, { title: "Waves reported", right: true }, { title: "Last sign" }]}
+              columns={[{ title: "Plan", tight: true }, { title: "Kind", tight: true }, { title: "Made", tight: true }, { title: "State" }, { title: "Waves reported", right: true }, { title: "Last sign" }]}
               rows={list.plans.map((one) => ({
                 key: one.plan_id,
                 cells: [
@@ -116,7 +116,7 @@ export function Plan({ where }: { where: Where }) {
           <Section title="Cost">
             <Costs view={view} />
           </Section>
-          {view.totals.waves ? (
+          {view.totals.waves && !view.dry_run ? (
             <Section title="Waves">
               <Shown asked={waves} what="the waves">
                 {(list) => <Waves list={list} where={where} />}
@@ -127,7 +127,7 @@ export function Plan({ where }: { where: Where }) {
             {view.rules.length ? (
               <Tabled
                 label="What the rules say"
-                columns={[{ title: "Rule" }, { title: "Effect" }, { title: "Servers", right: true }, { title: "For example" }]}
+                columns={[{ title: "Rule", tight: true }, { title: "Effect", tight: true }, { title: "Servers", right: true }, { title: "For example" }]}
                 rows={view.rules.map((one) => ({
                   key: `${one.severity} ${one.rule}`,
                   current: query.rule === one.rule,
@@ -254,7 +254,7 @@ function Costs({ view }: { view: PlanView }) {
     <Stack gap={2}>
       <Tabled
         label="Cost"
-        columns={[{ title: "For" }, { title: "Price" }, { title: "Amount", right: true }, { title: "Source" }]}
+        columns={[{ title: "For", tight: true }, { title: "Price" }, { title: "Amount", right: true }, { title: "Source" }]}
         rows={[...costs.storage_per_month.map(row("storage, a month")), ...costs.egress.map(row("fetching once"))]}
       />
       <Text fontSize="xs" color="fg.muted">
@@ -277,7 +277,7 @@ function Waves({ list, where }: { list: WaveList; where: Where }) {
       />
       <Tabled
         label="Waves"
-        columns={[{ title: "Wave" }, { title: "Progress" }, { title: "Servers", right: true }, { title: "Bytes", right: true }, { title: "Run in Airflow" }]}
+        columns={[{ title: "Wave", tight: true }, { title: "Progress" }, { title: "Servers", right: true }, { title: "Bytes", right: true }, { title: "Run in Airflow" }]}
         rows={list.waves.map((wave) => ({
           key: String(wave.number),
           cells: [
@@ -316,7 +316,7 @@ function Servers({ view, where }: { view: PlanView; where: Where }) {
   return (
     <Tabled
       label="Servers of the plan"
-      columns={[{ title: "Server" }, { title: "Planned" }, ...became, { title: "What the rules found" }, { title: "Offline", right: true }, { title: "Export", right: true }, { title: "Bytes", right: true }, { title: "Wave", right: true }]}
+      columns={[{ title: "Server", tight: true }, { title: "Planned", tight: true }, ...became, { title: "What the rules found" }, { title: "Offline", right: true }, { title: "Export", right: true }, { title: "Bytes", right: true }, { title: "Wave", right: true }]}
       rows={view.servers.map((one) => ({
         key: `${one.kind} ${String(one.id)} ${one.period}`,
         cells: [

@@ -52,7 +52,7 @@ export function Server({ where }: { where: Where }) {
             <Section title="Exports" aside={<Pager total={server.total} offset={server.offset} limit={PAGE} what="slot" go={(next) => where.change({ offset: String(next || "") })} />}>
               <Tabled
                 label="What became of the server, slot by slot"
-                columns={[{ title: "Slot" }, { title: "State" }, { title: "Size", right: true }, { title: "Capture", right: true }, { title: "Export", right: true }, { title: "Done" }, { title: "Plan" }]}
+                columns={[{ title: "Slot", tight: true }, { title: "State" }, { title: "Size", right: true }, { title: "Capture", right: true }, { title: "Export", right: true }, { title: "Done" }, { title: "Plan" }]}
                 rows={server.exports.map((one) => ({
                   key: one.period,
                   current: one.period === period,

@@ -5,6 +5,8 @@ import type { ReactNode } from "react";
 export interface Column {
   title: string;
   right?: boolean;
+  /** Names stay on one line. */
+  tight?: boolean;
 }
 
 export interface Row {
@@ -35,7 +37,7 @@ export function Tabled({ label, columns, rows }: { label: string; columns: reado
           {rows.map((row) => (
             <Table.Row key={row.key} ref={row.pointed ? intoSight : undefined} className={row.pointed ? "sl-pointed" : undefined} aria-current={row.current ? "true" : undefined} bg={row.current ? "bg.muted" : undefined}>
               {row.cells.map((cell, at) => (
-                <Table.Cell key={columns[at]?.title ?? at} textAlign={columns[at]?.right ? "right" : "left"} whiteSpace={columns[at]?.right ? "nowrap" : undefined} verticalAlign="top">
+                <Table.Cell key={columns[at]?.title ?? at} textAlign={columns[at]?.right ? "right" : "left"} whiteSpace={columns[at]?.right || columns[at]?.tight ? "nowrap" : undefined} verticalAlign="top">
                   {cell}
                 </Table.Cell>
               ))}

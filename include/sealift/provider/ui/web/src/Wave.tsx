@@ -192,7 +192,7 @@ function Live({ wave, account, accountProblem, where }: { wave: WaveView; accoun
         </HStack>
         <Tabled
           label="Servers of the wave"
-          columns={[{ title: "Server" }, { title: "Phase" }, { title: "Account" }, { title: "Elapsed", right: true }, { title: "Expected end" }, { title: "Bytes", right: true }, { title: "What to do" }]}
+          columns={[{ title: "Server", tight: true }, { title: "Phase" }, { title: "Account" }, { title: "Elapsed", right: true }, { title: "Expected end" }, { title: "Bytes", right: true }, { title: "What to do" }]}
           rows={shown.map(({ server, judged }) => ({
             key: String(server.map_index),
             pointed: where.get("index") === String(server.map_index),
