@@ -39,6 +39,8 @@ Mails and webhooks tell of its end, of stuck servers, and of a run that is late:
 
 A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__SCHEDULE`, with `AIRFLOW__SEALIFT__DEFAULT_PARAMS` for
 what a scheduled run should select.
+
+![make_plan, approve, export_waves for each wave, wait_for_waves, report](sealift/static/plan_exports.svg)
 """
 
 _settings = settings()

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.links import Linked, ManifestLink
 from sealift.provider.log_fields import bind_fields
 from sealift.provider.metrics import DELIVERY_BYTES, counting_faults, send, timing_delivery
 from sealift.provider.metrics import place_of as kind_of_place
@@ -146,7 +147,7 @@ class ChooseExportsOperator(_Delivers):
         return found
 
 
-class DeliverExportOperator(_Delivers):
+class DeliverExportOperator(_Delivers, Linked):
     """Brings exports out of the bucket, each with its record and manifest; goes on where it stopped.
 
     Returns, for each, its id, its place and its bytes.
@@ -158,6 +159,7 @@ class DeliverExportOperator(_Delivers):
     """
 
     template_fields: Sequence[str] = (*_Delivers.template_fields, "exports")
+    operator_extra_links = (ManifestLink(),)
     ui_color = "#e6f4ea"
 
     def __init__(self, *, exports: Any, **kwargs: Any) -> None:
@@ -201,7 +203,9 @@ class DeliverExportOperator(_Delivers):
         params = self._params(context)
         check_engine(str(params["to"]), str(params.get("engine") or "https"))
         wanted = Wanted.of(format_=params.get("format"), kits=bool(params.get("kits")))
-        cos = cos_of(params).client
+        hook = cos_of(params)
+        cos = hook.client
+        self.remember_link(ManifestLink, hook.url_of(self.exports[0]["bucket"], self.exports[0]["manifest_key"]))
         megabytes = params.get("limit_megabytes")
         how = How(
             streams=int(params.get("streams") or 4),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from sealift.provider.failures import says_failures
+from sealift.provider.links import Linked, ManifestLink
 from sealift.provider.log_fields import bind_fields
 from sealift.provider.metrics import counting_faults, timing_proof
 from sealift.provider.operators.deliver import cos_of, in_batches, label_of, prefix_of
@@ -76,7 +77,7 @@ class ChooseProofsOperator(_Proves):
         return in_batches(unique)
 
 
-class ProveExportOperator(_Proves):
+class ProveExportOperator(_Proves, Linked):
     """Proves exports at level L2, L3 or L4 in the bucket, and adds what was found beside their manifests.
 
     Where it is mapped, name its instances by ``map_index_template="{{ task.label }}"``.
@@ -85,6 +86,7 @@ class ProveExportOperator(_Proves):
     """
 
     template_fields: Sequence[str] = (*_Proves.template_fields, "exports")
+    operator_extra_links = (ManifestLink(),)
     ui_color = "#e6f4ea"
 
     def __init__(self, *, exports: Any, **kwargs: Any) -> None:
@@ -116,7 +118,9 @@ class ProveExportOperator(_Proves):
 
         params = self._params(context)
         level = ProofLevel(str(params.get("level") or "L2"))
-        cos = cos_of(params).client
+        hook = cos_of(params)
+        cos = hook.client
+        self.remember_link(ManifestLink, hook.url_of(self.exports[0]["bucket"], self.exports[0]["manifest_key"]))
         added = []
         for export in self.exports:
             bind_fields(export)

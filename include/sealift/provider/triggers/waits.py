@@ -14,7 +14,7 @@ from uuid import UUID
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from sealift.provider.links import ObjectLink
+from sealift.provider.links import ObjectLink, TemplateLink, template_url
 from sealift.provider.log_fields import FIELDS, bind_fields
 from sealift.provider.metrics import count_wait
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
@@ -410,6 +410,7 @@ class TemplateWaitTrigger(AccountWaitTrigger):
         if started is None:
             return None
         await keep_link(self.task_instance, ObjectLink(), started.link)
+        await keep_link(self.task_instance, TemplateLink(), template_url(terms.template_id))
         return TaskSuccessEvent(xcoms={"return_value": started.handed_on})
 
     def _judge(self, terms: WaitTerms) -> TemplateJudge:
