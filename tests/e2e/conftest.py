@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sealift.exports import names
 from sealift.sandbox import Sandbox
+from tests.metrics_receivers import Line, StatsdServer
 from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
 from tools.system_packages import PLACES
@@ -98,6 +99,7 @@ class House:
 
     sandbox: Sandbox
     airflow: LocalAirflow
+    statsd: StatsdServer
     counted: int = field(default=0)
 
     @property
@@ -155,6 +157,10 @@ class House:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
         self.api.request("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 
+    def figures(self) -> list[Line]:
+        """What arrived of Sealift's metrics."""
+        return [Line(one) for one in self.statsd.lines()]
+
     def calls(self) -> Counter[str]:
         """How often each call that changes something was made."""
         return Counter(one["method"] for one in self.sandbox.writes())
@@ -164,6 +170,7 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Iterator[House]:
     """A sandbox over TLS, and Airflow with connections to it in its metadata database."""
     root = tmp_path_factory.mktemp("house")
+    statsd = StatsdServer()
     airflow = LocalAirflow(
         home=root / "airflow",
         project_root=project_root,
@@ -174,9 +181,10 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
             "AIRFLOW__SEALIFT__DELIVER_TO": f"s3://{COPIES}/classic",
             "AIRFLOW__SEALIFT__DELIVER_AWS_CONN_ID": "elsewhere",
             "AIRFLOW__SEALIFT__UI_PLACES": json.dumps([{"name": MAIN, "prefix": MAIN}]),
+            **statsd.settings,
         },
     )
-    with airflow, Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox:
+    with statsd, airflow, Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox:
         sandbox.identity.add_api_key(key=EXPORT_KEY, name="exporter", roles={"*": "Writer"})
         sandbox.store.create_bucket(
             COPIES, location_constraint="us-south-standard", service_instance=sandbox.cos_service_instance_id
@@ -200,7 +208,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
                 "config_kwargs": {"s3": {"addressing_style": "path"}},
             },
         )
-        yield House(sandbox, airflow)
+        yield House(sandbox, airflow, statsd)
     assert airflow.running() == [], "Airflow left processes behind"
 
 
