@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sealift.exports import names
 from sealift.sandbox import Sandbox
 from tests.e2e.axe import install
+from tests.metrics_receivers import Line, StatsdServer
 from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
 from tools.receivers import Mail, Post, Receiver, mail_sink, webhook_sink
@@ -104,6 +105,7 @@ class House:
     airflow: LocalAirflow
     mails: Receiver[Mail]
     posts: Receiver[Post]
+    statsd: StatsdServer
     counted: int = field(default=0)
     mail_login: tuple[str, str] = MAIL_LOGIN
 
@@ -162,6 +164,10 @@ class House:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
         self.api.request("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 
+    def figures(self) -> list[Line]:
+        """What arrived of Sealift's metrics."""
+        return [Line(one) for one in self.statsd.lines()]
+
     def calls(self) -> Counter[str]:
         """How often each call that changes something was made."""
         return Counter(one["method"] for one in self.sandbox.writes())
@@ -171,6 +177,7 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Iterator[House]:
     """A sandbox over TLS, and Airflow with connections to it in its metadata database."""
     root = tmp_path_factory.mktemp("house")
+    statsd = StatsdServer()
     airflow = LocalAirflow(
         home=root / "airflow",
         project_root=project_root,
@@ -186,9 +193,11 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
             "AIRFLOW__SEALIFT__NOTIFY_HTTP_CONN_ID": "webhook",
             # A quarter of a minute: every run of some servers is late.
             "AIRFLOW__SEALIFT__LATE_AFTER": "0.25",
+            **statsd.settings,
         },
     )
     with (
+        statsd,
         airflow,
         Sandbox(root=root / "sandbox", scenario="demo", seed=7, speed=40, tls=True) as sandbox,
         mail_sink() as mails,
@@ -232,7 +241,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Itera
             host=f"http://127.0.0.1:{posts.port}/exports",
             extra={"Authorization": WEBHOOK_AUTHORIZATION},
         )
-        yield House(sandbox, airflow, mails, posts)
+        yield House(sandbox, airflow, mails, posts, statsd)
     assert airflow.running() == [], "Airflow left processes behind"
 
 

@@ -182,3 +182,60 @@ def test_a_dry_run_writes_the_plan_and_stops(house) -> None:
     assert house.calls() == before
     assert ran.manifests() == {}
     assert not list(house.sandbox.store.list(ran.bucket, f"{ran.prefix}/images/"))
+
+
+def lines_of(exported, task_id: str, index: int) -> list[dict[str, Any]]:
+    """The lines of a task's log file, as Airflow writes them."""
+    where = f"dag_id=export_servers/run_id={exported.wave_run_id}/task_id={task_id}/map_index={index}"
+    files = sorted((exported.house.airflow.home / "logs" / where).rglob("attempt=1.log*"))
+    assert files, where
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def test_every_line_of_a_server_s_tasks_says_which_export_server_and_template(exported, tasks: dict[Any, Any]) -> None:
+    by_name = exported.manifests()
+    for (step, index), task in tasks.items():
+        manifest = by_name[task["rendered_map_index"]]
+        known = {
+            "export_id": manifest["export_id"],
+            "guest_id": manifest["guest"]["id"],
+            "hostname": manifest["guest"]["hostname"],
+        }
+        lines = lines_of(exported, task["task_id"], index)
+        said = [one for one in lines if "export_id" in one]
+        assert said, f"{step} of {index} says nothing"
+        for line in said:
+            assert known.items() <= line.items(), line
+            assert line.get("template_id", manifest["template"]["id"]) == manifest["template"]["id"]
+        ours = [one for one in lines if one["event"].startswith((f"{known['hostname']}", "Created", "Started the"))]
+        assert ours, f"{step} of {index}: no line of ours"
+        for line in ours:
+            assert known.items() <= line.items(), f"{step} of {index} says without its fields: {line}"
+            assert line.get("template_id") == manifest["template"]["id"] or "Waiting for an offline" in line["event"]
+
+
+def test_the_figures_of_the_run_came_by_statsd_from_tasks_and_triggerer(exported) -> None:
+    manifests = exported.manifests().values()
+    datacenters = [one["guest"]["datacenter"] for one in manifests]
+    figures = exported.house.figures()
+
+    def total(name: str, **tags: str) -> float:
+        return sum(
+            float(one.value)
+            for one in figures
+            if one.metric.name == f"sealift.{name}" and tags.items() <= one.tags.items()
+        )
+
+    for datacenter in set(datacenters):
+        # The house is shared: other tests export as well.
+        assert total("exports", outcome="exported", datacenter=datacenter) >= datacenters.count(datacenter)
+        assert total("submissions", step="capture", outcome="submitted", datacenter=datacenter) > 0
+        assert total("submissions", step="export", outcome="submitted", datacenter=datacenter) > 0
+    assert total("exports", outcome="not-exportable") >= 1
+    assert total("export_bytes") >= sum(disk["size"] for one in manifests for disk in one["disks"])
+    assert total("proofs", level="L1", outcome="proven") >= len(EXPORTED)
+    for name in ("server_duration", "export_duration", "proof_duration", "poll_duration"):
+        assert total(name) > 0, name
+    for what in ("slot", "template", "export"):
+        assert [one for one in figures if one.tags.get("what") == what], what
+    assert "other" not in {value for one in figures for name, value in one.tags.items() if name != "fault"}

@@ -244,3 +244,13 @@ def test_events_of_the_real_provider_are_as_its_schema_says(openlineage: None) -
     assert written["run"]["facets"]["sealift_export"]["export_id"] == EXPORT
     assert written["outputs"][0]["outputFacets"]["outputStatistics"]["size"] == 1000
     assert written["inputs"][0]["namespace"] == f"softlayer://{ACCOUNT}"
+
+
+@pytest.mark.skipif(not INSTALLED, reason="OpenLineage's provider is no dependency of Sealift")
+def test_the_real_provider_asks_the_operator() -> None:
+    from airflow.providers.openlineage.extractors.base import DefaultExtractor  # type: ignore[import-not-found]
+
+    told = DefaultExtractor(proven(ACCOUNT)).extract_on_complete(SimpleNamespace(state="success"))
+    assert named(told.inputs) == [SERVER, TEMPLATE]
+    assert named(told.outputs)[:2] == OBJECTS
+    assert told.run_facets["sealift_export"].export_id == EXPORT

@@ -107,12 +107,8 @@ class CosClient:
                 raise ValueError(f"the object store's endpoint must be a plain URL like {endpoint_for('us-south')}")
         self.region = region
         self.endpoint_url = endpoint_url or endpoint_for(region, endpoint_kind)
-        self._retries = Retries(
-            max_attempts=max_attempts,
-            sleep=sleep,
-            rng=rng or random.Random(),  # noqa: S311 - jitter, not a secret
-            on_retry=on_retry,
-        )
+        jitter = rng or random.Random()  # noqa: S311 - no secret
+        self._retries = Retries(max_attempts=max_attempts, sleep=sleep, rng=jitter, on_retry=on_retry)
         tokens: IamTokens | None = None
         if api_key:
             tokens = IamTokens(
