@@ -22,7 +22,7 @@ from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
 from tools.system_packages import PLACES
 
-DAGS = ("plan_exports", "export_servers", "deliver_images", "apply_retention")
+DAGS = ("plan_exports", "export_servers", "deliver_images", "apply_retention", "drill_restores")
 # Recognisable, and good for writing: the secrets test searches for it.
 EXPORT_KEY = "PLANTED-export-api-key-for-writing"
 COPIES = "copies"
