@@ -25,7 +25,7 @@ from tools.local_airflow import LocalAirflow
 from tools.receivers import Mail, Post, Receiver, mail_sink, webhook_sink
 from tools.system_packages import PLACES
 
-DAGS = ("plan_exports", "export_servers", "deliver_images", "apply_retention")
+DAGS = ("plan_exports", "export_servers", "deliver_images", "apply_retention", "drill_restores")
 # Recognisable, and good for writing: the secrets test searches for it.
 EXPORT_KEY = "PLANTED-export-api-key-for-writing"
 MAIL_LOGIN = ("sealift", "PLANTED-mail-password")

@@ -53,7 +53,9 @@ class Books:
         self.past: dict[int, list[Rehearsed]] = {}
         self.drills = 0
 
-    def drill(self, present: set[int], *, places: int, outcomes: Sequence[Outcome]) -> list[Turn]:
+    def drill(
+        self, present: set[int], *, places: int, outcomes: Sequence[Outcome], at_most: int | None = None
+    ) -> list[Turn]:
         """Make a drill over these servers; ``outcomes`` are used in turn."""
         self.drills += 1
         for one in sorted(present):
@@ -61,6 +63,7 @@ class Books:
         turns = choose(
             [candidate(one, *self.past.get(one, []), since=self.since[one]) for one in sorted(present)],
             places=places,
+            at_most=at_most,
             seed="bucket",
         )
         for place, turn in enumerate(turns):
@@ -136,6 +139,22 @@ def test_so_many_places_are_taken_that_each_comes_within_what_was_asked_for(
     assert seen == everyone
 
 
+@given(count=servers, places=few, data=st.data(), came=st.lists(outcomes, min_size=1, max_size=4))
+def test_under_a_bound_it_takes_twice_as_long_at_most(
+    count: int, places: int, data: st.DataObject, came: list[list[Outcome]]
+) -> None:
+    """Those that did not pass come first, also before the bound cuts; but each only once more."""
+    at_most = data.draw(st.integers(1, places))
+    books, everyone = Books(), set(range(1, count + 1))
+    rounds = 2 * (count - 1) // at_most + 1
+    made = [
+        set(ids(books.drill(everyone, places=places, at_most=at_most, outcomes=came[number % len(came)])))
+        for number in range(3 * rounds)
+    ]
+    for start in range(len(made) - rounds + 1):
+        assert set().union(*made[start : start + rounds]) == everyone
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.lists(st.tuples(st.integers(-9, 0), st.sampled_from(Outcome)), max_size=4)),
@@ -190,9 +209,10 @@ def test_what_fails_for_good_does_not_take_the_places_of_the_others() -> None:
 
 
 def test_more_that_did_not_pass_than_there_are_places_wait_as_the_others_do() -> None:
-    failed = [candidate(one, rehearsed(one, -one, Outcome.FAILED)) for one in range(1, 6)]
-    sound = candidate(9, rehearsed(9, -9))
-    assert ids(choose([*failed, sound], places=1)) == [5, 9]
+    failed = [candidate(one, rehearsed(one, one - 20, Outcome.FAILED)) for one in (1, 3, 5)]
+    sound = [candidate(one, rehearsed(one, one - 20)) for one in (2, 4)]
+    assert ids(choose([*failed, *sound], places=1)) == [1, 2]
+    assert ids(choose([*failed, sound[1]], places=1)) == [1, 3]
 
 
 def test_of_several_tries_of_a_drill_the_last_counts_and_what_was_gone_does_not() -> None:
