@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
 
+from sealift.exports.handing import check_handed_on
 from sealift.provider.errors import ConnectionProblem, ServersFailed
 from sealift.provider.failures import FAILURE_KEY
 from sealift.provider.hooks.classic import ClassicHook
@@ -123,6 +124,7 @@ class PlanReportOperator(BaseOperator, Linked):
                 f"There is no plan to report on: the task {self.plan_task_id} failed. Its log says what to change; "
                 "nothing was captured."
             )
+        check_handed_on(where, by=f"the task {self.plan_task_id}")
         hook = CosHook(where["cos_conn_id"], region=where["region"])
         plan = read_plan(hook.client, bucket=where["bucket"], key=where["key"])
         key = str(where["key"])
