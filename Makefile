@@ -15,10 +15,12 @@ N ?= 200
 SIZES ?= 100,500,2000
 BENCH ?=
 MINUTES ?= 10
+# How many slots make retention-year plays, two to a month
+SLOTS ?= 24
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-convert bench-page bench-retention bench-charts bench-docs page ui-test pictures fuzz
+.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-convert bench-page bench-retention bench-charts bench-docs page ui-test pictures fuzz retention-year
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +57,10 @@ pictures: set-up-dev ## Take the pictures of docs/page.md again
 fuzz: set-up-dev ## Give damaged images to every parser for MINUTES, from SEED on
 	@$(PY) tools/system_packages.py
 	@$(PY) -m tests.images.fuzz --minutes $(MINUTES) --seed $(SEED)
+
+retention-year: set-up-dev ## Play a year of SLOTS slots through Airflow, with retention after each quarter
+	@$(PY) tools/system_packages.py
+	@RETENTION_YEAR=$(SLOTS) $(PY) -m pytest tests/e2e/test_retention_year.py -s $(ARGS)
 
 page: ## Build the page in Airflow again from its sources (needs Node)
 	@cd include/sealift/provider/ui/web && npm ci --ignore-scripts && npm run check && npm test && npm run build && rm -rf node_modules

@@ -152,25 +152,31 @@ class AirflowRest:
         reply = self.request("POST", f"dags/{_part(dag_id)}/dagRuns", json=body)
         return str(reply["dag_run_id"])
 
-    def backfill(self, dag_id: str, *, start: str, end: str, seconds: float = 60.0) -> None:
+    def backfill(
+        self, dag_id: str, *, start: str, end: str, conf: Mapping[str, Any] | None = None, seconds: float = 60.0
+    ) -> None:
         """Make the runs of past slots that have none.
 
-        On SQLite, Airflow refuses (503) when another process writes at that moment, and removes what it had begun; then
-        it is asked again.
+        On SQLite, Airflow refuses (503) when another process writes at that moment, and removes what it had begun; and
+        it refuses (409) while it has not taken note of the end of the backfill before. Then it is asked again.
 
         :param dag_id: the DAG.
         :param start: the first moment, as ISO 8601.
         :param end: the last one.
+        :param conf: the runs' params.
         :param seconds: for how long it may refuse.
         :raises AirflowError: any other refusal, or that one for too long.
         """
-        body = {"dag_id": dag_id, "from_date": start, "to_date": end, "reprocess_behavior": "none"}
+        body: dict[str, Any] = {"dag_id": dag_id, "from_date": start, "to_date": end, "reprocess_behavior": "none"}
+        if conf:
+            body["dag_run_conf"] = dict(conf)
         deadline = time.monotonic() + seconds
         while True:
             try:
                 self.request("POST", "backfills", json=body)
             except AirflowError as error:
-                if ": 503 " not in str(error) or time.monotonic() > deadline:
+                passes = ": 503 " in str(error) or "already a running backfill" in str(error)
+                if not passes or time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
             else:

@@ -123,10 +123,31 @@ def test_what_is_kept_costs_by_server_and_what_rules_would_change(
     assert its["after"]["bytes"] == new.total_bytes + new.record.size
     assert its["cost_now"] == round(its["now"]["bytes"] / 1e9 * 1000, 2)
     assert (its["now"]["templates"], its["after"]["templates"]) == (2, 1)
+    assert (its["template_cost_now"], told["templates_price"]) == (None, None), "not priced, and not 0"
+    (rule,) = told["rules"]
+    assert (rule["rule"], rule["servers"], rule["instead"]) == ("r", 2, {"no rule": 2})
+    assert rule["without_it"]["bytes"] - rule["with_it"]["bytes"] == old.total_bytes + old.record.size
+    assert (rule["cost_with_it"], rule["cost_without_it"]) == (told["total"]["cost_after"], told["total"]["cost_now"])
     words = sealift("cost", "--prices", str(tmp_path / "prices.json"), "--price", "two")
     assert words.exit_code == 0, words.output
     assert "All: 3 exports" in words.output
     assert "no source of the seller confirms" in words.output
+    assert "image templates, " in words.output
+    assert words.output.count("not priced") >= 2, "of each server, and how to fill it in"
+    prices["templates"] = {"title": "T", "per_gb_month": 1000, "confirmed": True, "source": "an invoice"}
+    (tmp_path / "prices.json").write_text(json.dumps(prices))
+    given = ("--prices", str(tmp_path / "prices.json"), "--rules", str(tmp_path / "rules.json"))
+    priced = sealift("cost", *given)
+    assert "not priced" not in priced.output
+    assert "Image templates by 1000.0 EUR for 10^9 bytes and month: an invoice." in priced.output
+    assert "Rule r: 2 servers keep 2 exports" in priced.output
+    assert "without it (everything kept)" in priced.output
+    told = json.loads(sealift("cost", *given, "--json").output)
+    (its,) = [one for one in told["servers"] if one["guest_id"] == guest.guest_id]
+    assert its["template_cost_now"] == round(its["now"]["template_bytes"] / 1e9 * 1000, 2) > 0
+    freed = sealift("retention", *given)
+    assert re.search(r"By the price of image templates of 2026-11-27: \d+\.\d\d EUR a month less", freed.output)
+    assert "is not priced" in sealift("retention", "--rules", str(tmp_path / "rules.json")).output
     assert sealift("cost", "--price", "three").exit_code == 2
     assert "USD" in sealift("cost").output
 

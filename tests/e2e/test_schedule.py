@@ -121,3 +121,24 @@ def test_a_backfill_adopts_what_was_captured_in_its_slot_and_captures_nothing(ho
     assert (adopted["kind"], adopted["export_id"]) == ("exported", captured)
     manifest = house.read_json(house.sandbox.bucket, adopted["manifest_key"])
     assert manifest["captured_at"] > "2026-10-02", "the manifest says when the capture really was"
+
+
+def test_retention_keeps_of_the_slots_what_its_rules_say_by_the_time_of_capture(house, scheduled: LocalAirflow) -> None:
+    """A sample of ``make retention-year``: the slot that was captured last stays, though it is the older one."""
+    before = periods_of(house)
+    assert len(before) == 2
+    (guest,) = [one for one in house.sandbox.world.guests.values() if one["hostname"] == "win-01"]
+    rules = [{"name": "all", "servers": {"all": True}, "keep_monthly": 1, "keep_last": 1}]
+    given = {"rules": rules, "bucket": house.sandbox.bucket, "region": "us-south", "prefix": PREFIX}
+    run_id = scheduled.api.trigger("apply_retention", {**given, "approve_above": None})
+    assert scheduled.api.wait("apply_retention", run_id, seconds=120) == "success"
+    assert list(periods_of(house)) == ["20261001T0000Z"]
+    stored = [one.key for one in house.sandbox.store.list(house.sandbox.bucket, f"{PREFIX}/images/")]
+    assert stored
+    assert {key.split("/")[3] for key in stored} == {f"{guest['id']}-20261001T0000Z"}
+    gone = {names.template_name(f"{guest['id']}-{one}") for one in before if one != "20261001T0000Z"}
+    deadline = time.monotonic() + 60
+    while gone & {one["name"] for one in house.sandbox.templates()}:
+        assert time.monotonic() < deadline, "the account deletes in transactions of its own"
+        time.sleep(0.5)
+    assert f"sealift-{guest['id']}-20261001T0000Z" in {one["name"] for one in house.sandbox.templates()}

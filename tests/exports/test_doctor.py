@@ -211,13 +211,14 @@ def test_a_late_wave_report_keeps_a_long_plan_at_work(world: World) -> None:
 def test_a_plan_that_cannot_be_read_is_told_once_and_its_waves_still_tell_what_is_at_work(world: World) -> None:
     world.plan("p", [1], at=YOUNG)
     key = names.plan_key(prefix=PREFIX, plan_id="p")
-    world.cos.put(key, b'{"schema_version": 2}', at=YOUNG)
+    world.cos.put(key, b'{"schema_version": 99}', at=YOUNG)
     world.classic.add(500, export_of(1))
     world.disks(2, 0)
     found = world.examine()
     assert kinds(found) == [("half-export", export_of(2)), ("unreadable", None)]
     assert found.findings[1].keys == [key]
-    assert "newer version" in found.findings[1].do
+    assert "written by a newer Sealift" in found.findings[1].what
+    assert found.findings[1].do == "Upgrade Sealift here."
     assert [plan.exports for plan in found.at_work] == [1]
 
 

@@ -58,7 +58,7 @@ def test_a_manifest_comes_back_as_it_was_written(cos: Any) -> None:
     assert manifest.total_bytes == 5
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"not json", b'{"schema_version": 2}'])
+@pytest.mark.parametrize("body", [b"", b"{}", b"not json", b'{"schema_version": 0}', b'{"schema_version": "1"}'])
 def test_what_is_no_manifest_is_refused(cos: Any, body: bytes) -> None:
     cos.store("m.json", body)
 

@@ -134,7 +134,7 @@ def test_foreign_files_at_a_plans_keys_are_refused(
     plan = plan_of(make_classic(guests=[make_guest(1)]))
     with pytest.raises(PlanError, match="does not belong to the plan"):
         write_plan(cos, plan)
-    with pytest.raises(PlanError, match="is not a plan of this version"):
+    with pytest.raises(PlanError, match="is not a plan that this version"):
         read_wave(cos, bucket="sealift-exports", key="nightly/plans/plan-1/wave-0000.json")
 
 

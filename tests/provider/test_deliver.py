@@ -128,6 +128,7 @@ def test_exports_are_named_as_people_call_them(exported: Exported) -> None:
     found = choose({"to": "/srv/images", "exports": [first.hostname, str(second.guest_id), first.export_id]})
     assert [[one["export_id"] for one in batch] for batch in found] == [[first.export_id], [second.export_id]]
     assert found[0][0] == {
+        "schema_version": 1,
         "export_id": first.export_id,
         "hostname": first.hostname,
         "bucket": exported.bucket,

@@ -22,6 +22,7 @@ from sealift.exports.errors import (
     OutsideWindow,
     WindowClosedError,
 )
+from sealift.exports.handing import stamped
 from sealift.exports.plan import Outcome, PlanItem, WaveSlice
 from sealift.exports.settings import PlanSettings
 from sealift.exports.waiting import WaitTerms
@@ -149,7 +150,8 @@ def test_a_capture_keeps_the_template_s_id_and_hands_on_what_is_waited_for(
     monkeypatch.setattr(steps, "ensure_captured", lambda **_: captured())
     pushed = Pushed()
     handed_on = capture().execute(pushed.context)
-    assert {key: json.loads(body) for key, body in objects.items()} == {REMEMBERED: {"template_id": 70}}
+    noted = {"schema_version": 1, "template_id": 70}
+    assert {key: json.loads(body) for key, body in objects.items()} == {REMEMBERED: noted}
     assert "failure" not in pushed.values
     assert handed_on["template_id"] == 70
     handed_terms = WaitTerms.model_validate_json(json.dumps(handed_on))
@@ -393,8 +395,8 @@ def test_a_wave_s_captures_are_told_what_they_wait_for(
     monkeypatch.setattr(WaveAccess, "wave", wave(max_offline=3, **more))
     pushed = Pushed()
     (server,) = ReadWaveOperator(task_id="read_wave").execute(pushed.context)
-    assert server == SERVER
-    assert pushed.values == {"gate": {"slots": SLOTS, "max_offline": 3, "window": window}}
+    assert server == stamped(SERVER)
+    assert pushed.values == {"gate": stamped({"slots": SLOTS, "max_offline": 3, "window": window})}
     assert len(json.dumps(pushed.values)) < SMALL
 
 
@@ -403,7 +405,7 @@ def test_a_server_whose_template_is_only_adopted_is_told_apart(monkeypatch: pyte
     past.items[0] = past.items[0].model_copy(update={"adopt_only": True})
     monkeypatch.setattr(WaveAccess, "wave", past)
     (server,) = ReadWaveOperator(task_id="read_wave").execute(Pushed().context)
-    assert server == SERVER | {"adopts": True}
+    assert server == stamped(SERVER) | {"adopts": True}
 
 
 def test_the_slots_of_a_deployment_may_be_in_a_bucket_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,13 @@ _KEEPS = ("last", "daily", "weekly", "monthly", "yearly")
 @click.option(
     "--keep-within-days", type=click.FloatRange(min=0, min_open=True), metavar="N", help="Keep all of the last N days."
 )
+@click.option(
+    "--prices",
+    "prices_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Your own prices, by which a dry run says what becomes free; see sealift cost.",
+)
 @click.option("--timezone", default="UTC", show_default=True, help="Where days begin; with the --keep options.")
 @click.option("--apply", "apply_id", metavar="ID", help="Carry out the dry run of this id, and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the dry run, or what came of it, as JSON.")
@@ -58,6 +65,7 @@ def retention(
     classic_conn_id: str,
     rules_file: Path | None,
     keep_within_days: float | None,
+    prices_file: Path | None,
     timezone: str,
     apply_id: str | None,
     as_json: bool,
@@ -81,6 +89,7 @@ def retention(
         from sealift.exports.retention.dry_run import keep_dry_run, make_dry_run, read_dry_run
         from sealift.exports.retention.keys import retention_id_for
         from sealift.exports.retention.rules import read_rules
+        from sealift.exports.status.prices import read_prices
 
         if apply_id is not None:
             dry_run = read_dry_run(opened.cos, bucket=opened.bucket, prefix=prefix, retention_id=apply_id)
@@ -100,6 +109,7 @@ def retention(
             rules=read_rules(document),
             retention_id=retention_id_for(f"cli-{now.isoformat(timespec='microseconds')}"),
             now=now,
+            prices=read_prices(prices_file),
         )
         made = keep_dry_run(opened.cos, made)
         if as_json:
@@ -249,11 +259,19 @@ def show(dry_run: DryRun) -> None:
         click.echo("The bucket keeps versions: what goes is billed until its lifecycle rules delete the versions.")
     click.echo(
         f"{dry_run.summary}: {size_words(dry_run.bytes_freed)} in the bucket, and "
-        f"{size_words(dry_run.template_bytes_freed)} of image templates whose exports do not go."
+        f"{size_words(dry_run.template_bytes_freed)} of image templates."
     )
     for freed in dry_run.costs_freed:
         doubt = "" if freed.confirmed else ", which no source of the seller confirms"
         click.echo(
             f"By the price {freed.price} of {freed.dated}{doubt}: {freed.amount:.2f} {freed.currency} a month less."
         )
+    cost = dry_run.template_cost_freed
+    if cost is not None:
+        doubt = "" if cost.confirmed else ", which no source of the seller confirms"
+        click.echo(
+            f"By the price of image templates of {cost.dated}{doubt}: {cost.amount:.2f} {cost.currency} a month less."
+        )
+    elif dry_run.template_bytes_freed:
+        click.echo("What the image templates cost is not priced: fill in templates.per_gb_month for --prices.")
     click.echo(f"Dry run {dry_run.retention_id}. Nothing was changed. To carry it out: --apply {dry_run.retention_id}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol
 from urllib.parse import quote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -22,8 +22,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from sealift.cos.errors import CosError
 from sealift.cos.models import ObjectInfo
 from sealift.exports.ports import CosApi
+from sealift.exports.versions import newer_words, reads_up_to
 
 log = logging.getLogger(__name__)
+
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 Kind = Literal["capture", "export"]
 
@@ -58,7 +63,7 @@ class LearnedCap(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = SCHEMA_VERSION
     kind: Kind
     datacenter: str = ""
     cap: int = Field(ge=1)
@@ -211,10 +216,7 @@ def _parsed(bucket: str, key: str, body: bytes) -> LearnedCap | None:
     try:
         return LearnedCap.model_validate_json(body)
     except ValidationError as error:
-        log.warning(
-            "%s/%s is not what Sealift writes there (%d problems), and counts for nothing. Delete it.",
-            bucket,
-            key,
-            error.error_count(),
-        )
+        newer = newer_words(error)
+        words = newer or f"is not what Sealift writes there ({error.error_count()} problems). Delete it."
+        log.warning("%s/%s counts for nothing: it %s", bucket, key, words)
         return None

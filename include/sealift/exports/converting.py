@@ -8,7 +8,7 @@ done; one that broke off leaves at most an upload that the next one aborts, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,7 @@ from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.looking import real_clock
 from sealift.exports.manifest import ManifestCheck, ManifestConversion, ManifestDisk
 from sealift.exports.ports import Clock, CosApi
+from sealift.exports.versions import reads_up_to, unreadable
 from sealift.images.convert.errors import ConversionError
 from sealift.images.convert.formats import TargetFormat, identity_of, writer_for
 from sealift.images.convert.run import Converted, convert, prove_result
@@ -32,7 +33,9 @@ from sealift.transfer.errors import TransferError
 from sealift.transfer.upload import Upload, Uploaded
 from sealift.transfer.upload_targets import CosTarget
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 FORMATS: Final = (
     TargetFormat.VMDK,
@@ -81,7 +84,7 @@ class ConvertedDisk(ConversionModel):
 class Conversion(ConversionModel):
     """An export's images in another format."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     export_id: str = Field(description="<guest id>-<period>")
     format: str = Field(description="The format that was asked for")
     made_at: AwareDatetime = Field(description="When the last image was proven")
@@ -114,10 +117,9 @@ def read_conversion(cos: CosApi, *, bucket: str, images: str, format_: TargetFor
     try:
         return Conversion.model_validate_json(body)
     except ValidationError as error:
-        raise LedgerError(
-            f"{bucket}/{key} is no record of a conversion that this version of Sealift can read "
-            f"({error.errors(include_url=False)[0]['msg']}). Look at who wrote it, and delete it."
-        ) from error
+        do = "Look at who wrote it, and delete it."
+        what = "a record of a conversion"
+        raise LedgerError(unreadable(error, where=f"{bucket}/{key}", what=what, do=do)) from error
 
 
 def conversion_of(record: Conversion, *, images: str) -> ManifestConversion:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,7 @@ from sealift.exports.delivery_places import How, Place
 from sealift.exports.errors import ConversionFailedError, DeliveryError, UnsettledProofError
 from sealift.exports.manifest import ManifestCheck, ManifestDisk
 from sealift.exports.ports import CosApi
+from sealift.exports.versions import reads_up_to
 from sealift.images.compare import content_digest
 from sealift.images.convert.errors import ConversionError
 from sealift.images.convert.formats import TargetFormat, identity_of, writer_for
@@ -31,7 +32,9 @@ from sealift.images.virtual_disk import RawDisk, open_disk
 from sealift.transfer.pace import Pace
 from sealift.transfer.reading import OpensRanges, Remote
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 
 class DeliversFrom(CosApi, OpensRanges, Protocol):
@@ -72,7 +75,7 @@ class DeliveredDisk(DeliveredModel):
 class DeliveredConversion(DeliveredModel):
     """What stands beside images that were delivered in another format."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     export_id: str = Field(description="<guest id>-<period>")
     format: str = Field(description="The format that was asked for")
     made_at: AwareDatetime = Field(description="When the last image had arrived")

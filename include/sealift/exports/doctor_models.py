@@ -6,18 +6,21 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sealift.classic.models import GuestState, Template
 from sealift.cos.models import MultipartUpload, ObjectInfo
+from sealift.exports.versions import reads_up_to
 
 if TYPE_CHECKING:
     from sealift.classic.client import ClassicClient
     from sealift.cos.client import CosClient
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 KEYS_SHOWN: Final = 20
 """So many keys of a finding are named; ``objects`` counts them all."""
@@ -157,7 +160,7 @@ class Looked(DoctorModel):
 class Examination(DoctorModel):
     """What the doctor found."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     examined_at: AwareDatetime = Field(description="When it began")
     bucket: str = Field(description="The bucket")
     prefix: str = Field(description="What all keys begin with; may be empty")

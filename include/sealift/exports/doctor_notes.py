@@ -22,6 +22,7 @@ from sealift.exports.doctor_bucket import Strange
 from sealift.exports.doctor_models import KEYS_SHOWN, Bucket, CapInForce, Finding, Kind, age_of, shown
 from sealift.exports.registers import Entry, is_label
 from sealift.exports.surveying import SlotsPlace
+from sealift.exports.versions import newer_words
 
 SIZED_AT_MOST = 1000
 """So many unfinished uploads are asked for their parts, one call for each 1,000 parts."""
@@ -73,13 +74,14 @@ def read_slots(
             continue
         try:
             entry = Entry.model_validate_json(body)
-        except ValidationError:
+        except ValidationError as error:
+            newer = newer_words(error)
             findings.append(
                 Finding(
                     kind=Kind.UNREADABLE,
-                    what=f"{place.bucket}/{top.key} is not what Sealift writes into an offline slot. No capture can "
-                    "start while it is there.",
-                    do="Look at who wrote it, and delete it.",
+                    what=f"{place.bucket}/{top.key} {newer or 'is not what Sealift writes into an offline slot.'} No "
+                    "capture can start while it is there.",
+                    do="Upgrade Sealift here." if newer else "Look at who wrote it, and delete it.",
                     keys=[top.key],
                     objects=1,
                     since=top.last_modified,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,7 +18,10 @@ from sealift.cos.models import ObjectInfo
 from sealift.exports import names
 from sealift.exports.doctor_models import AtWork, Bucket, Finding, Kind, age_of
 from sealift.exports.plan import Outcome
+from sealift.exports.plan_models import SchemaVersion as PlanVersion
 from sealift.exports.report import OutcomeKind
+from sealift.exports.report import SchemaVersion as ReportVersion
+from sealift.exports.versions import newer_words
 
 
 class _Lean(BaseModel):
@@ -60,7 +63,7 @@ class _LeanSettings(_Lean):
 
 
 class _LeanPlan(_Lean):
-    schema_version: Literal[1]
+    schema_version: PlanVersion
     period: str
     settings: _LeanSettings
     items: list[LeanItem]
@@ -68,7 +71,7 @@ class _LeanPlan(_Lean):
 
 
 class _LeanSlice(_Lean):
-    schema_version: Literal[1]
+    schema_version: PlanVersion
     settings: _LeanSettings
     items: list[LeanItem]
 
@@ -84,7 +87,7 @@ class LeanOutcome(_Lean):
 
 
 class _LeanReport(_Lean):
-    schema_version: Literal[1]
+    schema_version: ReportVersion
     outcomes: list[LeanOutcome]
 
 
@@ -253,13 +256,16 @@ class Plans:
         try:
             return model.model_validate_json(body)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
+            newer = newer_words(error)
+            problem = error.errors(include_url=False, include_input=False)[0]["msg"]
             if not any(key in one.keys for one in self.findings):
                 self.findings.append(
                     Finding(
                         kind=Kind.UNREADABLE,
-                        what=f"{key} is nothing that this version of Sealift can read ({problem['msg']}).",
-                        do=do,
+                        what=f"{key} {newer}"
+                        if newer
+                        else f"{key} is nothing that this version of Sealift can read ({problem}).",
+                        do="Upgrade Sealift here." if newer else do,
                         keys=[key],
                         objects=1,
                         bytes=len(body),
@@ -268,4 +274,4 @@ class Plans:
             return None
 
 
-_PLAN_DO = "Look at who wrote it. A newer version of Sealift reads plans of its own; otherwise start a new run."
+_PLAN_DO = "Look at who wrote it, and start a new run."

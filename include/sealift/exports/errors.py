@@ -43,6 +43,10 @@ class LedgerError(ExportsError):
     """Something in the bucket at one of Sealift's keys is not what Sealift writes there."""
 
 
+class ClockError(ExportsError):
+    """A machine's clock is wrong, so that what is kept by time cannot be told. Nothing was deleted."""
+
+
 class NoSuchExportError(InputError):
     """There is no finished export of the server that was named."""
 
@@ -179,6 +183,10 @@ class ConversionFailedError(StepError):
 
 class ManifestConflictError(StepError):
     """A manifest of this export exists and says something else; it was left as it is."""
+
+
+class NewerSealiftError(RetryableStepError):
+    """A task of a newer Sealift handed on what this one cannot read. A retry may come to a process that is upgraded."""
 
 
 class BeingRemovedError(RetryableStepError):

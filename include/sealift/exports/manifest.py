@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from sealift.exports.errors import LedgerError
 from sealift.exports.ports import CosApi
+from sealift.exports.versions import reads_up_to, unreadable
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 ImagesFormat = Literal["vhd", "vmdk", "qcow2", "mixed"]
 _FORMATS: Final[Mapping[str, ImagesFormat]] = {"vhd": "vhd", "vmdk": "vmdk", "qcow2": "qcow2"}
@@ -153,7 +156,7 @@ class ManifestRemoval(ManifestModel):
 class Manifest(ManifestModel):
     """One export that is done: what it holds, where, and what was proven of it."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     export_id: str = Field(description="<guest id>-<period>")
     period: str = Field(description="The scheduled slot or the manual run that the export was for")
     guest: ManifestGuest = Field(description="The virtual server")
@@ -231,11 +234,8 @@ def parse_manifest(body: bytes, *, bucket: str, key: str) -> Manifest:
     try:
         return Manifest.model_validate_json(body)
     except ValidationError as error:
-        raise LedgerError(
-            f"{bucket}/{key} is not a manifest that this version of Sealift can read "
-            f"({error.errors(include_url=False)[0]['msg']}). Look at who wrote it; Sealift neither trusts nor "
-            "overwrites it."
-        ) from error
+        do = "Look at who wrote it; Sealift neither trusts nor overwrites it."
+        raise LedgerError(unreadable(error, where=f"{bucket}/{key}", what="a manifest", do=do)) from error
 
 
 def read_manifest(cos: CosApi, *, bucket: str, key: str) -> Manifest | None:

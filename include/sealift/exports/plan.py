@@ -28,6 +28,7 @@ from sealift.exports.redact import redact_text
 from sealift.exports.rules import Severity
 from sealift.exports.selection import Selection, resolve
 from sealift.exports.settings import PlanSettings
+from sealift.exports.versions import unreadable
 
 __all__ = [
     "BareMetalItem",
@@ -384,10 +385,7 @@ def _parsed(model: type[Stored], body: bytes, where: str) -> Stored:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise PlanError(
-            f"{where} is not a plan of this version of Sealift ({error.error_count()} problems, the first: "
-            f"{error.errors(include_url=False)[0]['msg']}). Start a new run."
-        ) from error
+        raise PlanError(unreadable(error, where=where, what="a plan", do="Start a new run.")) from error
 
 
 def plan_item(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -17,8 +17,11 @@ from sealift.exports.errors import PlanError
 from sealift.exports.rules import Finding, Severity
 from sealift.exports.selection import Selection
 from sealift.exports.settings import PlanSettings
+from sealift.exports.versions import reads_up_to
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 _IDS_TOLD: Final = 20
 """So many ids are named in a sentence; the plan holds them all."""
@@ -167,7 +170,7 @@ class MissedSlot(PlanModel):
 class Plan(PlanModel):
     """What a run will do."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     plan_id: str = Field(description="Derived from the run: the same run makes the same plan")
     created_at: AwareDatetime = Field(description="When the plan was made")
     sealift_version: str = Field(default=__version__, description="Version that made the plan")
@@ -229,7 +232,7 @@ class Plan(PlanModel):
 class WaveSlice(PlanModel):
     """One wave of a plan, as its DAG run reads it."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     plan_id: str = Field(description="The plan that it belongs to")
     period: str = Field(description="Scheduled slot or manual run that the exports are for")
     number: int = Field(ge=0, description="The wave's number, from 0")

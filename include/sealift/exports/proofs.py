@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sealift.cos.models import PutOutcome
 from sealift.exports import names
@@ -20,9 +20,12 @@ from sealift.exports.errors import DeliveryError, LedgerError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.manifest import Manifest, ManifestCheck, ManifestDisk
 from sealift.exports.ports import CosApi
+from sealift.exports.versions import reads_up_to, unreadable
 from sealift.images.content.facts import SystemFacts
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 _SCREEN_FILE: Final = re.compile(rf"[1-9]\d*/{names.PERIOD_PATTERN}/screen-[0-9a-f]{{16}}\.png")
 
@@ -78,6 +81,16 @@ class ProvenBoot(ProofModel):
     tries: list[ProvenTry] = Field(description="Every start, in order; none where the server cannot be judged so")
     screenshot: str | None = Field(default=None, description="Key of the picture of its screen at the end of the last")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before_it_was_said(cls, value: Any) -> Any:
+        """Earlier proofs tell their starts, and leave what these prove to the reader."""
+        if not isinstance(value, dict) or "proves" in value or not isinstance(value.get("tries"), list):
+            return value
+        logins = {one.get("how") for one in value["tries"] if isinstance(one, dict) and one.get("login") is True}
+        proves = "the server" if "boot loader" in logins else "its kernel and root file system" if logins else "nothing"
+        return {**value, "proves": proves}
+
 
 class ProvenRecovery(ProofModel):
     """How long it took to get an export back, where a drill rehearsed that: from its first byte to its proof."""
@@ -100,7 +113,7 @@ class ProvenRecovery(ProofModel):
 class LaterProof(ProofModel):
     """A proof of an export that was made after its manifest was written."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     export_id: str = Field(description="<guest id>-<period>")
     made_at: AwareDatetime = Field(description="When the last byte had been read")
     made_by: str = Field(description="What made it: a DAG run, or a command")
@@ -135,10 +148,8 @@ def read_proofs(cos: CosApi, *, bucket: str, prefix: str, manifest: Manifest) ->
         try:
             found.append(LaterProof.model_validate_json(body))
         except ValidationError as error:
-            raise LedgerError(
-                f"{bucket}/{info.key} is not a proof that this version of Sealift can read "
-                f"({error.errors(include_url=False)[0]['msg']}). Look at who wrote it, and delete it."
-            ) from error
+            do = "Look at who wrote it, and delete it."
+            raise LedgerError(unreadable(error, where=f"{bucket}/{info.key}", what="a proof", do=do)) from error
     return found
 
 

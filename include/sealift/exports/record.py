@@ -9,7 +9,7 @@ that speak of passwords, keys or tokens. The record holds no time, so that an un
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,8 +19,11 @@ from sealift.exports.jsontext import canonical_json, digest
 from sealift.exports.manifest import ManifestRecord, ManifestStorage
 from sealift.exports.ports import ClassicApi, CosApi
 from sealift.exports.redact import REMOVED, redact_text, redact_url, speaks_of_secrets
+from sealift.exports.versions import reads_up_to, unreadable
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 Path = tuple[str, ...]
 
@@ -107,7 +110,7 @@ class RecordStorage(RecordModel):
 class ConfigurationRecord(RecordModel):
     """A server's configuration, without secrets."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     guest_id: int = Field(description="The virtual server's id")
     detail: dict[str, Any] = Field(description="What `ibmcloud sl vs detail` shows, with the API's own field names")
     block_devices: list[dict[str, Any]] = Field(description="What getBlockDevices returns")
@@ -190,10 +193,8 @@ def parse_record(body: bytes, *, bucket: str, key: str) -> ConfigurationRecord:
     try:
         return ConfigurationRecord.model_validate_json(body)
     except ValidationError as error:
-        raise LedgerError(
-            f"{bucket}/{key} is not a configuration record that this version of Sealift can read "
-            f"({error.errors(include_url=False)[0]['msg']}). Look at who wrote it, delete it, then clear the task."
-        ) from error
+        do = "Look at who wrote it, delete it, then clear the task."
+        raise LedgerError(unreadable(error, where=f"{bucket}/{key}", what="a configuration record", do=do)) from error
 
 
 def read_record(cos: CosApi, *, bucket: str, record: ManifestRecord) -> bytes:

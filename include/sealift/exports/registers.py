@@ -25,7 +25,7 @@ import re
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -33,8 +33,13 @@ from sealift.cos.errors import CosError
 from sealift.cos.models import ObjectInfo, PutOutcome
 from sealift.exports.errors import LedgerError, OutcomeUnknownError
 from sealift.exports.ports import CosApi
+from sealift.exports.versions import newer_words, reads_up_to
 
 log = logging.getLogger(__name__)
+
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 _LOOKS: Final = 5
 _NUMBER = re.compile(r"/(\d{8})\.json$")
@@ -60,7 +65,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = SCHEMA_VERSION
     export_id: str
     guest_id: int
     token: str
@@ -215,8 +220,11 @@ class Register:
         try:
             entry = Entry.model_validate_json(body)
         except ValidationError as error:
+            newer = newer_words(error)
             raise LedgerError(
-                f"{self._bucket}/{self._key(number)} is not what Sealift writes there "
+                f"{self._bucket}/{self._key(number)} {newer}"
+                if newer
+                else f"{self._bucket}/{self._key(number)} is not what Sealift writes there "
                 f"({error.error_count()} problems). Look at who wrote it, and delete it."
             ) from error
         return Holding(number=number, entry=entry, since=max(entry.taken_at, written))

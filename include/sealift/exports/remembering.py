@@ -7,18 +7,32 @@ since a capture may end in a worker or in a triggerer, and Airflow lets only wor
 
 from __future__ import annotations
 
+from typing import Annotated, Final, Literal
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sealift.exports import names
+from sealift.exports.errors import LedgerError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.plan import PlanItem
 from sealift.exports.ports import CosApi
 from sealift.exports.settings import PlanSettings
+from sealift.exports.versions import newer_words, reads_up_to
+
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 
-class _Kept(BaseModel):
+class CaptureNote(BaseModel):
+    """What is kept of a capture.
+
+    :param template_id: the template.
+    """
+
     model_config = ConfigDict(frozen=True)
 
+    schema_version: SchemaVersion = SCHEMA_VERSION
     template_id: int
 
 
@@ -40,14 +54,17 @@ class CaptureMemory:
         """Give the template's id.
 
         :returns: None where no capture has ended yet. What cannot be read counts as that: the name still holds.
+        :raises LedgerError: a newer Sealift wrote it.
         :raises sealift.cos.errors.CosError: the object store did not answer.
         """
         body = self._cos.read(self._bucket, self._key)
         if body is None:
             return None
         try:
-            return _Kept.model_validate_json(body).template_id
-        except ValidationError:
+            return CaptureNote.model_validate_json(body).template_id
+        except ValidationError as error:
+            if (newer := newer_words(error)) is not None:
+                raise LedgerError(f"{self._bucket}/{self._key} {newer}") from error
             return None
 
     def keep(self, template_id: int) -> None:
@@ -56,7 +73,7 @@ class CaptureMemory:
         :param template_id: what the account named the capture's template.
         :raises sealift.cos.errors.CosError: the object store did not answer.
         """
-        self._cos.put(self._bucket, self._key, canonical_json(_Kept(template_id=template_id)))
+        self._cos.put(self._bucket, self._key, canonical_json(CaptureNote(template_id=template_id)))
 
     def forget(self) -> None:
         """Keep nothing any more: the manifest names the template.

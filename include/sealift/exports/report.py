@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,8 +25,11 @@ from sealift.exports.plan import BareMetalItem, Outcome, Plan, PlanItem, WaveSli
 from sealift.exports.ports import CosApi
 from sealift.exports.rules import Finding, Severity, unknown_id_finding
 from sealift.exports.settings import PlanSettings
+from sealift.exports.versions import reads_up_to, unreadable
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 
 class OutcomeKind(StrEnum):
@@ -80,7 +83,7 @@ class ServerOutcome(ReportModel):
 class WaveReport(ReportModel):
     """How the servers of one wave ended."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     plan_id: str = Field(description="The plan")
     number: int = Field(ge=0, description="The wave's number")
     run_id: str = Field(description="The DAG run that carried the wave")
@@ -96,7 +99,7 @@ class WaveReport(ReportModel):
 class RunReport(ReportModel):
     """How every selected server ended."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     plan_id: str = Field(description="The plan")
     period: str = Field(description="Scheduled slot or manual run")
     bucket: str = Field(description="The bucket")
@@ -303,10 +306,8 @@ def _parse(model: type[Report], body: bytes, where: str) -> Report:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise PlanError(
-            f"{where} is not a report of this version of Sealift ({error.errors(include_url=False)[0]['msg']}). "
-            "Clear the task that writes it."
-        ) from error
+        do = "Clear the task that writes it."
+        raise PlanError(unreadable(error, where=where, what="a report", do=do)) from error
 
 
 def _already_exported(cos: CosApi, settings: PlanSettings, items: Sequence[PlanItem]) -> list[ServerOutcome]:

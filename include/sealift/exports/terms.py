@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sealift.exports import deadlines
+from sealift.exports.handing import HANDED_ON, stamped
 from sealift.exports.plan import PlanItem
 from sealift.exports.settings import PlanSettings
+from sealift.exports.versions import reads_up_to
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(HANDED_ON)]
 
 
 class ReasonCode(StrEnum):
@@ -132,6 +136,7 @@ class WaitTerms(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    schema_version: SchemaVersion = HANDED_ON
     export_id: str
     guest_id: int
     hostname: str
@@ -147,6 +152,13 @@ class WaitTerms(BaseModel):
     submitted: bool = False
     exported: bool = False
     turn: ExportTurn | None = None
+
+    def handed_on(self) -> dict[str, Any]:
+        """Write the terms as one task hands them on to the next: without what is not said, and with their version.
+
+        :returns: made of what JSON knows.
+        """
+        return stamped(self.model_dump(mode="json", exclude_defaults=True))
 
 
 def capture_terms(item: PlanItem, settings: PlanSettings, *, template_id: int, started_at: datetime) -> WaitTerms:

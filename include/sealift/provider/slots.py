@@ -13,6 +13,7 @@ from sealift.provider.triggers.account import SlotsAt
 if TYPE_CHECKING:
     from sealift.classic.client import ClassicClient
     from sealift.exports.board import Board
+    from sealift.exports.offline import Account
     from sealift.exports.settings import PlanSettings
     from sealift.exports.slots import OfflineSlots
     from sealift.exports.surveying import SlotsPlace
@@ -42,7 +43,6 @@ class SlotsKept:
         :param board: what the captures of this process know together, if there are several.
         :returns: the gate.
         """
-        from sealift.exports.offline import Account
         from sealift.exports.slots import OfflineSlots
 
         same = cos is not None and (cos.cos_conn_id, cos.region) == (self.at.cos_conn_id, self.at.region)
@@ -52,7 +52,7 @@ class SlotsKept:
             place=self.place,
             max_offline=self.max_offline,
             max_offline_per_datacenter=self.max_in_datacenter,
-            seen=Account.unpacked(seen) if seen else None,
+            seen=_unpacked(seen),
             board=board,
         )
 
@@ -70,6 +70,18 @@ class SlotsKept:
         :raises sealift.cos.errors.CosError: if the key may not write there, or there is no such bucket.
         """
         CosHook(self.at.cos_conn_id, region=self.at.region).client.check_write(self.at.bucket, self.at.root)
+
+
+def _unpacked(seen: str) -> Account | None:
+    """Read what the account showed. Nothing of it is needed, and another version of Sealift may have written it."""
+    import zlib
+
+    from sealift.exports.offline import Account
+
+    try:
+        return Account.unpacked(seen) if seen else None
+    except (zlib.error, ValueError):
+        return None
 
 
 def slots_kept(classic: ClassicClient, plan: PlanSettings, *, root: str = "") -> SlotsKept:

@@ -74,7 +74,7 @@ def start_capture(
     terms = capture_terms(item, settings, template_id=captured.template_id, started_at=datetime.now(UTC))
     terms = terms.model_copy(update={"exported": captured.exported, "turn": _turn(item, settings)})
     return Started(
-        handed_on=dict(terms.model_dump(mode="json", exclude_defaults=True)),
+        handed_on=terms.handed_on(),
         link=template_url(captured.template_id),
         sentence=f"{'Adopted' if captured.adopted else 'Created'} the template {captured.template_id} of {item.name}.",
     )
@@ -134,7 +134,7 @@ def start_export(
     count_submission("export", adopted=started.adopted, datacenter=item.datacenter)
     facts = {"exported": started.exported, "submitted": not started.adopted}
     terms = export_terms(item, settings, template_id=template_id, started_at=datetime.now(UTC))
-    handed_on = dict(terms.model_copy(update=facts).model_dump(mode="json", exclude_defaults=True))
+    handed_on = terms.model_copy(update=facts).handed_on()
     return Started(
         handed_on=handed_on if ended is None else handed_on | {ENDED_KEY: ended},
         link=cos.url_of(settings.bucket, item.disk_keys[0]),

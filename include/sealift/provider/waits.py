@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
+from sealift.exports.handing import check_handed_on
 from sealift.provider.errors import WaitFailed, WaitFailedForGood
 
 FINAL_REASONS: Final = frozenset(
@@ -52,8 +53,10 @@ def template_id_of(terms: str) -> int:
     :param terms: an XCom as JSON.
     :returns: id of the parent template group.
     :raises WaitFailedForGood: if there is none, because the task before was skipped or marked done by hand.
+    :raises NewerSealiftError: the task before was done by a newer Sealift.
     """
     value = read_xcom(terms)
+    check_handed_on(value, by="the task before this one")
     if not isinstance(value, dict) or "template_id" not in value:
         raise WaitFailedForGood(
             "The task before this one left no template id. Clear this server's task capture: it finds the template or "

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from sealift.cos.models import MultipartUpload
+from sealift.cos.models import BucketGuards, MultipartUpload, Protection
 from sealift.exports import names
 from sealift.exports.errors import SettingsError
 from sealift.exports.retention.models import DryRun
@@ -102,3 +102,23 @@ def test_of_two_templates_of_an_export_without_a_manifest_none_goes() -> None:
 def test_a_grace_period_below_a_day_is_refused() -> None:
     with pytest.raises(SettingsError, match="after_days"):
         rules(after_days=0.5)
+
+
+def test_what_is_left_of_an_export_and_protected_is_told_with_its_date_and_not_tried() -> None:
+    attic = Attic()
+    disk = names.disk_key(images=attic.images, index=0)
+    until = NOW + timedelta(days=60)
+    attic.cos.protected[disk] = Protection(until=until)
+    attic.cos.found_guards = BucketGuards(object_lock=True)
+
+    dry_run = attic.dry_run(rules())
+
+    assert "half-export" not in kinds(dry_run)
+    (found,) = dry_run.protected
+    assert (found.export_id, found.key, found.until, found.guest_id) == (attic.half, disk, until, 102)
+    assert {done for _, done in outcomes(attic.apply(dry_run))} == {"removed"}
+    assert disk in attic.cos.objects
+    attic.now = until + timedelta(minutes=1)
+    del attic.cos.protected[disk]
+    later = attic.dry_run(rules(), name="r-2")
+    assert (kinds(later), later.protected) == (["half-export"], [])

@@ -18,6 +18,7 @@ from sealift.exports.retention.applying import apply_dry_run
 from sealift.exports.retention.dry_run import keep_dry_run, make_dry_run
 from sealift.exports.retention.models import DryRun, Result
 from sealift.exports.retention.rules import RetentionRules, read_rules
+from sealift.exports.status.prices import Prices
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BUCKET = "sealift-exports"
@@ -308,7 +309,9 @@ class World:
         guest_id, period = names.parse_export_id(export)
         return [key for key in sorted(self.cos.objects) if export in key or f"/{guest_id}/{period}" in key]
 
-    def dry_run(self, rules: RetentionRules | None = None, *, name: str = "r-1", **rule: Any) -> DryRun:
+    def dry_run(
+        self, rules: RetentionRules | None = None, *, name: str = "r-1", prices: Prices | None = None, **rule: Any
+    ) -> DryRun:
         made = make_dry_run(
             cos=self.cos,
             classic=self.classic,
@@ -317,6 +320,7 @@ class World:
             rules=rules or keep(**rule),
             retention_id=name,
             now=self.now,
+            prices=prices,
         )
         return keep_dry_run(self.cos, made)
 

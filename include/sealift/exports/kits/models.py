@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sealift.exports.errors import ExportsError
+from sealift.exports.versions import reads_up_to
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 PROVE_DEEPER: Final = "Not known: prove the export at level L3 to find out."
 """What a report says of a fact that stands inside the disks and that nobody has looked for."""
@@ -147,7 +150,7 @@ class TargetFit(KitModel):
 class FitReport(KitModel):
     """How an export fits the targets that kits were made for."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     export_id: str = Field(description="<guest id>-<period>")
     guest_id: int = Field(description="The virtual server's id")
     hostname: str = Field(description="Its host name")

@@ -16,11 +16,13 @@ from sealift.exports.manifest import is_marked
 from sealift.exports.ports import Clock
 from sealift.exports.retention import keys
 from sealift.exports.retention.deciding import decide
+from sealift.exports.retention.dry_run import check_clock
 from sealift.exports.retention.gathering import gather
 from sealift.exports.retention.models import Done, DryRun, Outcome, Result
 from sealift.exports.retention.orphans import remove_orphans
 from sealift.exports.retention.ports import Account, Store
 from sealift.exports.retention.removing import Remover
+from sealift.exports.versions import unreadable
 
 Tell = Callable[[Outcome], None]
 
@@ -39,9 +41,11 @@ def apply_dry_run(dry_run: DryRun, *, cos: Store, classic: Account, clock: Clock
     :param clock: tells the time, in UTC.
     :param tell: told of each outcome as it is known.
     :returns: what came of each; it is written to the bucket as well.
+    :raises ClockError: the clock that the dry run was made by was wrong.
     :raises sealift.cos.errors.CosError: the bucket cannot be looked at, or the key was refused.
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
     """
+    check_clock(cos, dry_run)
     remover = Remover(dry_run, cos=cos, classic=classic, clock=clock)
     wanted = {one.guest_id for one in dry_run.taken_back} | {one.guest_id for one in dry_run.exports}
     wanted |= {one.guest_id for one in dry_run.templates}
@@ -95,10 +99,8 @@ def read_result(cos: Store, *, bucket: str, prefix: str, retention_id: str) -> R
     try:
         return Result.model_validate_json(body)
     except ValidationError as error:
-        raise LedgerError(
-            f"{bucket}/{key} is not a result that this version of Sealift can read "
-            f"({error.errors(include_url=False)[0]['msg']})."
-        ) from error
+        do = "Look at who wrote it, and delete it."
+        raise LedgerError(unreadable(error, where=f"{bucket}/{key}", what="a result", do=do)) from error
 
 
 def _keep_result(cos: Store, dry_run: DryRun, result: Result) -> Result:

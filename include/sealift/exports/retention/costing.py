@@ -1,8 +1,13 @@
-"""What is kept costs, a month, server by server; and what the rules would change of it."""
+"""What is kept costs, a month, server by server; and what each of the rules would change of it.
+
+What a rule changes is the difference between all rules and all but this one: its servers then fall under the next rule
+that fits them, and keep everything where none does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,6 +20,9 @@ from sealift.exports.retention.rules import RetentionRules
 from sealift.exports.status.prices import Prices, StoragePrice, costs_of
 
 NO_RULE: Final = "no rule"
+
+TEMPLATES: Final = "templates"
+"""What a cost of image templates names as its price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,76 @@ class ServerCost:
     after: Amount
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleChange:
+    """What one rule changes.
+
+    :param rule: its name.
+    :param servers: how many servers fall under it.
+    :param now: what these keep now.
+    :param with_it: what the rules would keep of it.
+    :param without_it: what the rules but this one would keep of it.
+    :param instead: the rules that these servers would fall under without it, each with how many; by
+        :data:`NO_RULE` they would keep everything.
+    """
+
+    rule: str
+    servers: int
+    now: Amount
+    with_it: Amount
+    without_it: Amount
+    instead: dict[str, int]
+
+
+def rule_changes(servers: Iterable[ServerFacts], *, rules: RetentionRules, now: datetime) -> list[RuleChange]:
+    """Say what each rule changes. A rule that no server falls under changes nothing, and is told all the same.
+
+    :param servers: the servers.
+    :param rules: the rules.
+    :param now: the present time, with a time zone.
+    :returns: by rule, in the order of their weight.
+    """
+    # By place: nothing keeps two rules from having one name.
+    under: list[list[ServerVerdict]] = [[] for _ in rules.rules]
+    places = {id(one): place for place, one in enumerate(rules.rules)}
+    for verdict in decide(servers, rules=rules, now=now):
+        if verdict.rule is not None:
+            under[places[id(verdict.rule)]].append(verdict)
+    return [_change(rules, place, its, now) for place, its in enumerate(under)]
+
+
+def _change(rules: RetentionRules, place: int, verdicts: Sequence[ServerVerdict], now: datetime) -> RuleChange:
+    others = [one for number, one in enumerate(rules.rules) if number != place]
+    facts = [one.facts for one in verdicts]
+    # The first rule that fits decides, so that nothing changes for servers that fall under another.
+    without = (
+        server_costs(facts, rules=rules.model_copy(update={"rules": others}), now=now)
+        if others
+        else server_costs(facts, rules=None, now=now)
+    )
+    kept = [_cost(one.facts, one) for one in verdicts]
+    return RuleChange(
+        rule=rules.rules[place].name,
+        servers=len(verdicts),
+        now=total(one.now for one in kept),
+        with_it=total(one.after for one in kept),
+        without_it=total(one.after for one in without),
+        instead=dict(sorted(Counter(one.rule or NO_RULE for one in without).items())),
+    )
+
+
+def total(amounts: Iterable[Amount]) -> Amount:
+    """Add amounts up.
+
+    :param amounts: the amounts.
+    :returns: their sum.
+    """
+    found = Amount()
+    for one in amounts:
+        found = found.plus(one)
+    return found
+
+
 def server_costs(servers: Iterable[ServerFacts], *, rules: RetentionRules | None, now: datetime) -> list[ServerCost]:
     """Say what each server's exports amount to.
 
@@ -77,19 +155,6 @@ def server_costs(servers: Iterable[ServerFacts], *, rules: RetentionRules | None
     else:
         found = [_cost(verdict.facts, verdict) for verdict in decide(servers, rules=rules, now=now)]
     return sorted(found, key=lambda one: (-one.now.bytes, one.guest_id))
-
-
-def by_rule(costs: Iterable[ServerCost]) -> dict[str, tuple[Amount, Amount]]:
-    """Add servers up by the rule that they fall under.
-
-    :param costs: the servers.
-    :returns: by the rule's name, what is kept now and what it would keep.
-    """
-    found: dict[str, tuple[Amount, Amount]] = {}
-    for one in costs:
-        before, after = found.get(one.rule or NO_RULE, (Amount(), Amount()))
-        found[one.rule or NO_RULE] = (before.plus(one.now), after.plus(one.after))
-    return found
 
 
 def storage_price(prices: Prices, name: str | None) -> StoragePrice:
@@ -123,6 +188,25 @@ def monthly_costs(size: int, prices: Prices) -> list[MonthlyCost]:
         )
         for one in found.storage_per_month
     ]
+
+
+def monthly_template_cost(size: int, prices: Prices) -> MonthlyCost | None:
+    """Say what image templates of some size cost a month.
+
+    :param size: bytes in all data centers, by the account.
+    :param prices: the file of prices.
+    :returns: the cost; None where the prices name none for image templates.
+    """
+    price = prices.templates
+    if price is None or price.per_gb_month is None:
+        return None
+    return MonthlyCost(
+        price=TEMPLATES,
+        amount=round(size / 10**9 * price.per_gb_month, 2),
+        currency=prices.currency,
+        dated=prices.dated,
+        confirmed=price.confirmed,
+    )
 
 
 def _cost(facts: ServerFacts, verdict: ServerVerdict | None) -> ServerCost:

@@ -12,16 +12,17 @@ from pydantic import ValidationError
 
 from sealift.cos.models import Protection, PutOutcome
 from sealift.exports import names
-from sealift.exports.errors import LedgerError, NoSuchExportError
+from sealift.exports.errors import ClockError, LedgerError, NoSuchExportError
 from sealift.exports.jsontext import compact_json
 from sealift.exports.retention import keys
-from sealift.exports.retention.costing import monthly_costs
-from sealift.exports.retention.deciding import ExportVerdict, ServerVerdict, TemplateVerdict, Why, decide
+from sealift.exports.retention.costing import monthly_costs, monthly_template_cost
+from sealift.exports.retention.deciding import CLOCKS, ExportVerdict, ServerVerdict, TemplateVerdict, Why, decide
 from sealift.exports.retention.gathering import Gathered, gather
 from sealift.exports.retention.models import (
     DryRun,
     GoingExport,
     GoingObject,
+    GoingOrphan,
     GoingTemplate,
     Guards,
     ProtectedExport,
@@ -31,7 +32,8 @@ from sealift.exports.retention.objects import objects_at
 from sealift.exports.retention.orphans import find_orphans
 from sealift.exports.retention.ports import Account, Store
 from sealift.exports.retention.rules import RetentionRules
-from sealift.exports.status.prices import read_prices
+from sealift.exports.status.prices import Prices, read_prices
+from sealift.exports.versions import unreadable
 
 _LOOKERS: Final = 8
 
@@ -46,6 +48,7 @@ def make_dry_run(
     retention_id: str,
     now: datetime,
     gathered: Gathered | None = None,
+    prices: Prices | None = None,
 ) -> DryRun:
     """Say what would go by the rules. Changes nothing.
 
@@ -57,6 +60,7 @@ def make_dry_run(
     :param retention_id: its id, see :func:`sealift.exports.retention.keys.retention_id_for`.
     :param now: the present time, with a time zone.
     :param gathered: the facts, where they were gathered already.
+    :param prices: what storing costs; the list prices that come with Sealift if None.
     :returns: the dry run, not written yet.
     :raises sealift.cos.errors.CosError: the bucket cannot be looked at.
     :raises sealift.classic.errors.ClassicError: the account cannot be asked.
@@ -76,6 +80,14 @@ def make_dry_run(
             else:
                 protected.append(found)
     tally.keep_protected({one.export_id for one in protected})
+    orphans: list[GoingOrphan] = []
+    if rules.orphans is not None:
+        for one in find_orphans(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rule=rules.orphans, now=now):
+            holds_back = looker.holds_back(one)
+            if holds_back is None:
+                orphans.append(one)
+            else:
+                protected.append(holds_back)
     made = DryRun(
         retention_id=retention_id,
         made_at=now,
@@ -89,15 +101,19 @@ def make_dry_run(
         exports=exports,
         templates=tally.templates,
         taken_back=tally.taken_back,
-        orphans=find_orphans(cos=cos, classic=classic, bucket=bucket, prefix=prefix, rule=rules.orphans, now=now)
-        if rules.orphans is not None
-        else [],
+        orphans=orphans,
         protected=protected,
         kept=_in_order(tally.kept),
         kept_templates=_in_order(tally.kept_templates),
         unreadable=facts.unreadable,
     )
-    return made.model_copy(update={"costs_freed": monthly_costs(made.bytes_freed, read_prices())})
+    prices = prices or read_prices()
+    return made.model_copy(
+        update={
+            "costs_freed": monthly_costs(made.bytes_freed, prices),
+            "template_cost_freed": monthly_template_cost(made.template_bytes_freed, prices),
+        }
+    )
 
 
 def _in_order(counts: Counter[str]) -> dict[str, int]:
@@ -212,7 +228,8 @@ class _Looker:
                     bytes=size,
                 )
         gone = [two.template for two in verdict.templates if two.why is Why.EXPORT_GOES]
-        template_id = next((two.id for two in gone if two.export_id == export.export_id), None)
+        its = next((two for two in gone if two.export_id == export.export_id), None)
+        template_id = its.id if its is not None else None
         if export.removing_template:  # whether or not it shows: its deletion may be on its way
             template_id = export.template_id
         return GoingExport(
@@ -227,9 +244,26 @@ class _Looker:
             manifest_etag=export.etag,
             images=export.images,
             template_id=template_id,
+            template_bytes=its.bytes if its is not None else 0,
             objects=objects,
             bytes=size,
             taken_up=export.removing or export.marked,
+        )
+
+    def holds_back(self, orphan: GoingOrphan) -> ProtectedExport | None:
+        """Say what protects the objects of an orphan, if something does."""
+        found = self._protected([info.key for info in orphan.objects]) if self._guarded else None
+        if found is None:
+            return None
+        key, protection = found
+        return ProtectedExport(
+            export_id=orphan.export_id or "",
+            guest_id=orphan.guest_id or 0,
+            hostname=orphan.hostname or "",
+            key=key,
+            until=protection.until,
+            legal_hold=protection.legal_hold,
+            bytes=orphan.bytes,
         )
 
     def _protected(self, its_keys: list[str]) -> tuple[str, Protection] | None:
@@ -255,12 +289,34 @@ def keep_dry_run(cos: Store, dry_run: DryRun) -> DryRun:
     :param dry_run: the dry run.
     :returns: the one that is in the bucket.
     :raises LedgerError: what lies at its key is none.
+    :raises ClockError: see :func:`check_clock`.
     """
     key = keys.dry_run_key(prefix=dry_run.prefix, retention_id=dry_run.retention_id)
     body = compact_json(dry_run.model_dump(mode="json"))
     if cos.put_if_absent(dry_run.bucket, key, body) is not PutOutcome.EXISTS_DIFFERENT:
+        check_clock(cos, dry_run)
         return dry_run
     return read_dry_run(cos, bucket=dry_run.bucket, prefix=dry_run.prefix, retention_id=dry_run.retention_id)
+
+
+def check_clock(cos: Store, dry_run: DryRun) -> None:
+    """See that the clock that a dry run was made by was not ahead: by it, everything would be older than it is.
+
+    The object store tells when the dry run was written, which was right after it was made. A clock that is behind keeps
+    more than the rules say, and does no harm.
+
+    :param cos: the object store.
+    :param dry_run: the dry run, which lies in the bucket.
+    :raises ClockError: it was ahead by more than :data:`sealift.exports.retention.deciding.CLOCKS`.
+    """
+    key = keys.dry_run_key(prefix=dry_run.prefix, retention_id=dry_run.retention_id)
+    info = cos.head(dry_run.bucket, key)
+    if info is not None and dry_run.made_at - info.last_modified > CLOCKS:
+        raise ClockError(
+            f"The dry run {dry_run.retention_id} was made at {dry_run.made_at:%Y-%m-%d %H:%M} UTC by the clock of its "
+            f"machine, and was written at {info.last_modified:%Y-%m-%d %H:%M} UTC by that of the object store. What is "
+            "kept by time cannot be told by such a clock: set it right, and make a new dry run. Nothing was deleted."
+        )
 
 
 def read_dry_run(cos: Store, *, bucket: str, prefix: str, retention_id: str) -> DryRun:
@@ -281,10 +337,8 @@ def read_dry_run(cos: Store, *, bucket: str, prefix: str, retention_id: str) -> 
     try:
         found = DryRun.model_validate_json(body)
     except ValidationError as error:
-        raise LedgerError(
-            f"{bucket}/{key} is not a dry run that this version of Sealift can read "
-            f"({error.errors(include_url=False)[0]['msg']}). Make a new one."
-        ) from error
+        do = "Make a new one."
+        raise LedgerError(unreadable(error, where=f"{bucket}/{key}", what="a dry run", do=do)) from error
     if (found.bucket, found.prefix, found.retention_id) != (bucket, prefix, retention_id):
         raise LedgerError(f"{bucket}/{key} is the dry run {found.retention_id} of {found.bucket}/{found.prefix}.")
     return found

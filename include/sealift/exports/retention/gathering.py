@@ -29,6 +29,7 @@ from sealift.exports.retention import keys
 from sealift.exports.retention.facts import ExportFacts, ServerFacts, TemplateFacts
 from sealift.exports.retention.ports import Account, Store
 from sealift.exports.retention.rules import RetentionRules
+from sealift.exports.versions import newer_words
 
 _READERS: Final = 16
 _BATCH: Final = 2000
@@ -41,7 +42,8 @@ class Gathered:
     """What was gathered.
 
     :param servers: servers with a manifest, in the order of their ids.
-    :param unreadable: manifests that cannot be read, each with the reason; what belongs to them is left alone.
+    :param unreadable: manifests that cannot be read, each with the reason; what belongs to them is left alone. And
+        later proofs that a newer Sealift wrote: they prove nothing here.
     :param manifests: how many manifests were read.
     """
 
@@ -111,7 +113,9 @@ def gather(
                     templates=tuple(templates.get(guest_id, ())),
                 )
             )
-    return Gathered(servers=servers, unreadable=unreadable, manifests=sum(len(one) for one in listed.values()))
+    return Gathered(
+        servers=servers, unreadable=looking.newer + unreadable, manifests=sum(len(one) for one in listed.values())
+    )
 
 
 @dataclass(slots=True)
@@ -139,6 +143,7 @@ class _Looking:
         self._bucket = bucket
         self._prefix = prefix
         self._only = only
+        self.newer: list[str] = []
 
     def _wanted(self, guest_id: int) -> bool:
         return self._only is None or guest_id in self._only
@@ -183,11 +188,12 @@ class _Looking:
             for start in range(0, len(wanted), _BATCH):
                 batch = wanted[start : start + _BATCH]
                 bodies = pool.map(lambda one: self._cos.read(self._bucket, one[1]), batch)
-                for (place, _), body in zip(batch, bodies, strict=True):
+                for (place, key), body in zip(batch, bodies, strict=True):
                     try:
                         found[place].append(LaterProof.model_validate_json(body or b""))
-                    except ValidationError:  # somebody's own: it proves nothing
-                        continue
+                    except ValidationError as error:  # it proves nothing; somebody's own is nobody's business
+                        if (newer := newer_words(error)) is not None:
+                            self.newer.append(f"{self._bucket}/{key} {newer}")
         return found
 
     def folders(self) -> dict[str, _Folder]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +12,11 @@ from sealift.exports.errors import LedgerError, NoSuchExportError
 from sealift.exports.jsontext import canonical_json
 from sealift.exports.ports import CosApi
 from sealift.exports.retention import keys
+from sealift.exports.versions import reads_up_to, unreadable
+
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 
 class Hold(BaseModel):
@@ -18,6 +24,7 @@ class Hold(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     export_id: str = Field(description="The export")
     reason: str = Field(description="Why it is held")
     held_at: AwareDatetime = Field(description="Since when")
@@ -74,5 +81,6 @@ def list_holds(cos: CosApi, *, bucket: str, prefix: str) -> list[Hold]:
         try:
             found.append(Hold.model_validate_json(body))
         except ValidationError as error:
-            raise LedgerError(f"{bucket}/{info.key} is not a hold that this version of Sealift can read.") from error
+            do = "It holds all the same: release it with sealift hold --release."
+            raise LedgerError(unreadable(error, where=f"{bucket}/{info.key}", what="a hold", do=do)) from error
     return found

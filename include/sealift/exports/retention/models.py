@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sealift.exports.retention.rules import RetentionRules
+from sealift.exports.versions import reads_up_to
 
-SCHEMA_VERSION: Final[Literal[1]] = 1
+SCHEMA_VERSION: Final = 1
+"""Of results and notes."""
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
+
+DRY_RUN_VERSION: Final = 2
+"""Of dry runs. The first knew no sizes of image templates that go with their exports, and no price of these."""
+
+DryRunVersion = Annotated[Literal[2], reads_up_to(DRY_RUN_VERSION)]
 
 
 class RetentionModel(BaseModel):
@@ -26,6 +35,13 @@ class Guards(RetentionModel):
     versions: bool = Field(description="It keeps versions: what is deleted leaves one, which is still billed")
     object_lock: bool = Field(description="It has Object Lock: single versions may be locked")
     retention_policy: bool = Field(description="It has a retention policy (Immutable Object Storage)")
+
+
+class RemovalNote(RetentionModel):
+    """The note that an export is being removed: readers look for the mark where one lies. Its key says which export."""
+
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    retention_id: str = Field(description="The dry run by which it goes")
 
 
 class GoingObject(RetentionModel):
@@ -50,6 +66,9 @@ class GoingExport(RetentionModel):
     manifest_etag: str = Field(description="Its manifest's ETag: an export whose manifest has another is not removed")
     images: str = Field(description="What the keys of its images begin with")
     template_id: int | None = Field(default=None, description="The image template that goes with it")
+    template_bytes: int = Field(
+        default=0, ge=0, description="Size of that image template in all data centers, by the account"
+    )
     objects: list[GoingObject] = Field(description="Its objects: images, record, kits, converted images, proofs")
     bytes: int = Field(ge=0, description="Bytes of its objects")
     taken_up: bool = Field(default=False, description="Its removal was begun earlier, and is taken up again")
@@ -102,7 +121,7 @@ class GoingOrphan(RetentionModel):
 
 
 class ProtectedExport(RetentionModel):
-    """An export that the rules let go and that the object store does not let be deleted yet."""
+    """An export, or what is left of one, that the rules let go and the object store does not let be deleted yet."""
 
     export_id: str = Field(description="<guest id>-<period>")
     guest_id: int = Field(description="The virtual server's id")
@@ -126,7 +145,7 @@ class MonthlyCost(RetentionModel):
 class DryRun(RetentionModel):
     """What would go, and why: nothing else is deleted, and nothing that changed since."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: DryRunVersion = Field(default=DRY_RUN_VERSION, description="Version of this schema")
     retention_id: str = Field(description="Its id, by which it is carried out")
     made_at: AwareDatetime = Field(description="The time that the rules were held against")
     bucket: str = Field(description="The bucket")
@@ -150,6 +169,10 @@ class DryRun(RetentionModel):
     costs_freed: list[MonthlyCost] = Field(
         default_factory=list, description="What the freed bytes of the bucket cost a month, by each price of storage"
     )
+    template_cost_freed: MonthlyCost | None = Field(
+        default=None,
+        description="What the image templates that go cost a month; null where the prices name none for them",
+    )
     kept: dict[str, int] = Field(description="Exports that are kept, by the first reason")
     kept_templates: dict[str, int] = Field(description="Image templates that are kept, by reason")
     unreadable: list[str] = Field(default_factory=list, description="Manifests that cannot be read, and are left alone")
@@ -165,9 +188,10 @@ class DryRun(RetentionModel):
 
     @property
     def template_bytes_freed(self) -> int:
-        """Bytes of image templates that go without an export, by the account."""
+        """Bytes of all image templates that go, with their exports or without, by the account."""
         orphans = sum(one.bytes for one in self.orphans if one.template_id is not None)
-        return sum(one.bytes for one in self.templates) + orphans
+        with_exports = sum(one.template_bytes for one in self.exports if one.template_id is not None)
+        return sum(one.bytes for one in self.templates) + with_exports + orphans
 
     @property
     def size(self) -> int:
@@ -225,7 +249,7 @@ class Outcome(RetentionModel):
 class Result(RetentionModel):
     """What came of a dry run that was carried out."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     retention_id: str = Field(description="The dry run")
     applied_at: AwareDatetime = Field(description="When it was carried out last")
     outcomes: list[Outcome] = Field(description="What came of each, in the order of the dry run")

@@ -30,7 +30,16 @@ from sealift.exports.manifest import Manifest, ManifestRemoval, is_marked, parse
 from sealift.exports.ports import Clock
 from sealift.exports.retention import keys
 from sealift.exports.retention.deciding import ServerVerdict, Why
-from sealift.exports.retention.models import Done, DryRun, GoingExport, GoingObject, GoingTemplate, Outcome, TakenBack
+from sealift.exports.retention.models import (
+    Done,
+    DryRun,
+    GoingExport,
+    GoingObject,
+    GoingTemplate,
+    Outcome,
+    RemovalNote,
+    TakenBack,
+)
 from sealift.exports.retention.objects import objects_at
 from sealift.exports.retention.ports import Account, Store
 
@@ -176,8 +185,8 @@ class Remover:
         if its[0].keep or its[0].why is not Why.PROVEN_AND_OLDER:
             raise Stop(Done.KEPT_NOW, f"It is kept by now: {its[0].why.value}.")
 
-    def _read(self, going: GoingExport) -> tuple[Manifest, str] | None:
-        """Read the manifest and its ETag, if it is what the dry run saw, or that with the mark of this dry run."""
+    def _read(self, going: GoingExport) -> tuple[Manifest, str, bytes] | None:
+        """Read the manifest, its ETag and its bytes, if it is what the dry run saw, or that with its mark."""
         info = self._cos.head(self._bucket, going.manifest_key)
         body = self._cos.read(self._bucket, going.manifest_key)
         if info is None or body is None:
@@ -192,7 +201,7 @@ class Remover:
         )
         if manifest.export_id != going.export_id or not (begun or info.etag == going.manifest_etag):
             raise Stop(Done.CHANGED, _NOT_THE_SAME)
-        return manifest, info.etag
+        return manifest, info.etag, body
 
     def _is_whole(self, manifest: Manifest) -> bool:
         root = manifest.disks[0].key.rpartition("/")[0]
@@ -252,7 +261,7 @@ class Remover:
         if found is None:
             self._forget(note)
             raise Stop(Done.GONE, "It was removed already.")
-        manifest, etag = found
+        manifest, etag, body = found
         begun = manifest.removal is not None
         # While its images are whole, nothing is lost, and whatever speaks for keeping it counts.
         whole = not begun or self._is_whole(manifest)
@@ -267,10 +276,11 @@ class Remover:
             etag=etag,
             template=going.template_id is not None,
         )
-        marked = canonical_json(manifest.model_copy(update={"removal": mark}))
+        # Another version of Sealift may have marked it, which writes other bytes.
+        marked = body if begun else canonical_json(manifest.model_copy(update={"removal": mark}))
         if not begun or self._cos.head(self._bucket, note) is None:
             # Not written anew where it is: under a retention policy that would be refused, or protect it once more.
-            self._cos.put(self._bucket, note, canonical_json({"retention_id": mark.retention_id}))
+            self._cos.put(self._bucket, note, canonical_json(RemovalNote(retention_id=mark.retention_id)))
         if not begun:
             self._mark(going, marked, etag, note)
         try:

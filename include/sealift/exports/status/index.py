@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sealift.exports import names
 from sealift.exports.jsontext import compact_json
 from sealift.exports.status.rows import Row, Rows, State
+from sealift.exports.versions import reads_up_to
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 ROOM: Final = "index"
 
@@ -96,7 +99,7 @@ class IndexColumns(IndexModel):
 class PeriodIndex(IndexModel):
     """All servers of a slot."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     period: str = Field(description="The scheduled slot or manual run")
     written_at: AwareDatetime = Field(description="When the index was written")
     plans: list[IndexedPlan] = Field(description="The plans whose outcomes are taken into account")

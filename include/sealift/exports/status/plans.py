@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from sealift.cos.models import ObjectInfo
 from sealift.exports import names
 from sealift.exports.plan_models import MissedSlot, Outcome
+from sealift.exports.plan_models import SchemaVersion as PlanVersion
 from sealift.exports.ports import CosApi
 from sealift.exports.report import OutcomeKind
+from sealift.exports.report import SchemaVersion as ReportVersion
 from sealift.exports.rules import Finding, Severity
 from sealift.exports.status.rows import Row, Rows, State, renewed
+from sealift.exports.versions import newer_words
 
 SILENT_FOR: Final = timedelta(days=14)
 """A run that has written nothing for so long is over, as the doctor has it."""
@@ -71,7 +74,7 @@ class _Settings(_Lean):
 
 
 class _Plan(_Lean):
-    schema_version: Literal[1]
+    schema_version: PlanVersion
     plan_id: str
     created_at: AwareDatetime
     period: str
@@ -91,7 +94,7 @@ class _Outcome(_Lean):
 
 
 class _Report(_Lean):
-    schema_version: Literal[1]
+    schema_version: ReportVersion
     reported_at: AwareDatetime
     outcomes: list[_Outcome]
 
@@ -286,5 +289,8 @@ def _read(cos: CosApi, bucket: str, key: str, model: type[Read]) -> Read | str:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
+        newer = newer_words(error)
+        if newer is not None:
+            return f"{bucket}/{key} {newer}"
         problem = error.errors(include_url=False, include_input=False)[0]["msg"]
         return f"{bucket}/{key} is nothing that this version of Sealift can read ({problem})."

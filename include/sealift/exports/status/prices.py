@@ -9,11 +9,17 @@ from __future__ import annotations
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sealift.exports.errors import SettingsError
+from sealift.exports.versions import newer_words, reads_up_to
+
+SCHEMA_VERSION: Final = 2
+"""Of the file of prices. The first had no price of image templates."""
+
+SchemaVersion = Annotated[Literal[2], reads_up_to(SCHEMA_VERSION)]
 
 _GB = 10**9
 
@@ -44,14 +50,33 @@ class EgressPrice(PriceModel):
     source: str = Field(min_length=1, description="Where it is from")
 
 
+class TemplatePrice(PriceModel):
+    """What keeping an image template in the account costs. No source that is known names a price."""
+
+    title: str = Field(description="What it is for")
+    per_gb_month: float | None = Field(
+        default=None, ge=0, description="For 10^9 bytes in each data center, a month; null: not known"
+    )
+    confirmed: bool = Field(description="Whether a source of the seller says so")
+    source: str = Field(min_length=1, description="Where it is from, or what is known of it")
+
+
 class Prices(PriceModel):
     """The file of prices."""
 
-    schema_version: Literal[1] = Field(default=1, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     dated: date = Field(description="When the prices were looked up")
     currency: str = Field(min_length=1, description="Their currency, as USD")
     storage: list[StoragePrice] = Field(description="What storing costs")
     egress: list[EgressPrice] = Field(description="What fetching costs")
+    templates: TemplatePrice | None = Field(
+        default=None, description="What image templates in the account cost; null: not known"
+    )
+
+    @property
+    def template_price(self) -> float | None:
+        """What 10^9 bytes of an image template cost a month; None where nobody filled it in."""
+        return self.templates.per_gb_month if self.templates is not None else None
 
 
 class Cost(PriceModel):
@@ -87,6 +112,9 @@ def read_prices(path: Path | None = None) -> Prices:
     except OSError as error:
         raise SettingsError(f"The prices in {path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
+        newer = newer_words(error)
+        if newer is not None:
+            raise SettingsError(f"{path} {newer}") from error
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))
         raise SettingsError(f"{path} is no file of prices: {where}: {problem['msg']}.") from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
+from sealift.exports.handing import check_handed_on
 from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, PlanLink
@@ -51,6 +52,7 @@ class ApproveCapturesOperator(ApprovalOperator, Linked):
         if not where:
             self.log.info("There is no plan to approve.")
             return None
+        check_handed_on(where, by=f"the task {self.plan_task_id}")
         hook = CosHook(where["cos_conn_id"], region=where["region"])
         plan = read_plan(hook.client, bucket=where["bucket"], key=where["key"])
         self.remember_link(PlanLink, hook.url_of(where["bucket"], where["key"]))

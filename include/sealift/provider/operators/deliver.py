@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
 
+from sealift.exports.handing import check_handed_on, stamped
 from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ManifestLink
@@ -213,6 +214,7 @@ class DeliverExportOperator(_Delivers, Linked):
         )
         delivered: list[dict[str, Any]] = []
         for export in self.exports:
+            check_handed_on(export, by="the task that chose the exports")
             bind_fields(export)
             body = cos.read(export["bucket"], export["manifest_key"])
             if body is None:
@@ -339,9 +341,5 @@ def prefix_of(manifest_key: str) -> str:
 
 
 def _told(manifest: Manifest, bucket: str, key: str) -> dict[str, Any]:
-    return {
-        "export_id": manifest.export_id,
-        "hostname": manifest.guest.hostname,
-        "bucket": bucket,
-        "manifest_key": key,
-    }
+    told = {"export_id": manifest.export_id, "hostname": manifest.guest.hostname}
+    return stamped({**told, "bucket": bucket, "manifest_key": key})

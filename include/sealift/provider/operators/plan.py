@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
+from sealift.exports.handing import stamped
 from sealift.provider.earlier import Earlier
 from sealift.provider.failures import recording_failure
 from sealift.provider.hooks.classic import ClassicHook
@@ -102,14 +103,16 @@ class PlanExportsOperator(BaseOperator, Linked):
         self.remember_link(PlanLink, cos.url_of(settings.bucket, key))
         ti.xcom_push(
             key=PLAN_KEY,
-            value={
-                "plan_id": plan.plan_id,
-                "key": key,
-                "bucket": settings.bucket,
-                "region": settings.region,
-                "cos_conn_id": settings.cos_conn_id,
-                "waves": 0 if settings.dry_run else len(plan.waves),
-            },
+            value=stamped(
+                {
+                    "plan_id": plan.plan_id,
+                    "key": key,
+                    "bucket": settings.bucket,
+                    "region": settings.region,
+                    "cos_conn_id": settings.cos_conn_id,
+                    "waves": 0 if settings.dry_run else len(plan.waves),
+                }
+            ),
         )
         if settings.dry_run:
             self.log.info("This is a dry run: the plan is written, and nothing else happens.")
@@ -249,21 +252,23 @@ def _waves(plan: Plan) -> list[dict[str, Any]]:
     settings = plan.settings
     most_waiting = min(settings.max_offline, deployment().max_offline)
     return [
-        {
-            "run_id": names.wave_run_id(plan_id=plan.plan_id, number=wave.number),
-            "label": f"wave {wave.number + 1} of {len(plan.waves)}",
-            "servers": len(wave.guest_ids),
-            "waiting_at_most": most_waiting,
-            "conf": {
-                "wave": {
-                    "key": wave_key,
-                    "bucket": settings.bucket,
-                    "region": settings.region,
-                    "classic_conn_id": settings.classic_conn_id,
-                    "cos_conn_id": settings.cos_conn_id,
+        stamped(
+            {
+                "run_id": names.wave_run_id(plan_id=plan.plan_id, number=wave.number),
+                "label": f"wave {wave.number + 1} of {len(plan.waves)}",
+                "servers": len(wave.guest_ids),
+                "waiting_at_most": most_waiting,
+                "conf": {
+                    "wave": {
+                        "key": wave_key,
+                        "bucket": settings.bucket,
+                        "region": settings.region,
+                        "classic_conn_id": settings.classic_conn_id,
+                        "cos_conn_id": settings.cos_conn_id,
+                    },
                 },
-            },
-        }
+            }
+        )
         for wave, wave_key in zip(plan.waves, wave_keys(plan), strict=True)
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from sealift.exports.handing import check_handed_on, stamped
 from sealift.provider.failures import says_failures
 from sealift.provider.links import Linked, ManifestLink
 from sealift.provider.log_fields import bind_fields
@@ -66,12 +67,9 @@ class ChooseProofsOperator(_Proves):
             manifest, _ = find_manifest(
                 cos.client, bucket=bucket, prefix=prefix, wanted=one, period=params.get("period") or None
             )
-            found[manifest.export_id] = {
-                "export_id": manifest.export_id,
-                "hostname": manifest.guest.hostname,
-                "bucket": bucket,
-                "manifest_key": manifest_key(prefix=prefix, guest_id=manifest.guest.id, period=manifest.period),
-            }
+            key = manifest_key(prefix=prefix, guest_id=manifest.guest.id, period=manifest.period)
+            told = {"export_id": manifest.export_id, "hostname": manifest.guest.hostname}
+            found[manifest.export_id] = stamped({**told, "bucket": bucket, "manifest_key": key})
         unique = list(found.values())
         self.log.info("%d exports are proven at level %s.", len(unique), params.get("level") or "L2")
         return in_batches(unique)
@@ -123,6 +121,7 @@ class ProveExportOperator(_Proves, Linked):
         self.remember_link(ManifestLink, hook.url_of(self.exports[0]["bucket"], self.exports[0]["manifest_key"]))
         added = []
         for export in self.exports:
+            check_handed_on(export, by="the task that chose the exports")
             bind_fields(export)
             manifest = read_manifest(cos, bucket=export["bucket"], key=export["manifest_key"])
             if manifest is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.sdk import BaseOperator
 
+from sealift.exports.handing import check_handed_on
 from sealift.provider.errors import ConnectionProblem, ServersFailed
 from sealift.provider.failures import FAILURE_KEY, says_failures
 from sealift.provider.hooks.classic import ClassicHook
@@ -151,6 +152,7 @@ class PlanReportOperator(BaseOperator, Linked):
         where = ti.xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY)
         if not where:
             self._fail_without_plan(ti)
+        check_handed_on(where, by=f"the task {self.plan_task_id}")
         hook = CosHook(where["cos_conn_id"], region=where["region"])
         plan = read_plan(hook.client, bucket=where["bucket"], key=where["key"])
         key = str(where["key"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator
 
+from sealift.exports.handing import check_handed_on, stamped
 from sealift.provider.errors import RetentionUnfinished
 from sealift.provider.failures import says_failures
 from sealift.provider.hooks.classic import ClassicHook
@@ -16,11 +18,13 @@ from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, ReportLink
 from sealift.provider.metrics import count_removal, counting_faults
 from sealift.provider.operators.doctor import place_of
+from sealift.provider.settings import settings as deployment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from sealift.exports.retention.models import DryRun, Outcome
+    from sealift.exports.status.prices import Prices
 
 SHOWN = 200
 """So many lines of a dry run are logged; the rest is in the bucket."""
@@ -73,28 +77,43 @@ class DryRunRetentionOperator(BaseOperator, Linked):
                 rules=rules,
                 retention_id=retention_id_for(context["ti"].run_id),
                 now=datetime.now(UTC),
+                prices=self._prices(),
             ),
         )
         self._tell(made)
         key = dry_run_key(prefix=place.prefix, retention_id=made.retention_id)
         self.remember_link(ReportLink, cos.url_of(place.bucket, key))
-        return {
-            "retention_id": made.retention_id,
-            "key": key,
-            "bucket": place.bucket,
-            "prefix": place.prefix,
-            "region": place.region,
-            "classic_conn_id": place.classic_conn_id,
-            "cos_conn_id": place.cos_conn_id,
-            "exports": len(made.exports),
-            "templates": len(made.templates) + sum(one.template_id is not None for one in made.exports),
-            "size": made.size,
-            "bytes_freed": made.bytes_freed,
-            "protected": len(made.protected),
-            "summary": made.summary,
-            "only": bool(params.get("dry_run")),
-            "approve_above": _number(params.get("approve_above")),
-        }
+        return stamped(
+            {
+                "retention_id": made.retention_id,
+                "key": key,
+                "bucket": place.bucket,
+                "prefix": place.prefix,
+                "region": place.region,
+                "classic_conn_id": place.classic_conn_id,
+                "cos_conn_id": place.cos_conn_id,
+                "exports": len(made.exports),
+                "templates": len(made.templates) + sum(one.template_id is not None for one in made.exports),
+                "size": made.size,
+                "bytes_freed": made.bytes_freed,
+                "protected": len(made.protected),
+                "summary": made.summary,
+                "only": bool(params.get("dry_run")),
+                "approve_above": _number(params.get("approve_above")),
+            }
+        )
+
+    def _prices(self) -> Prices:
+        """Read the deployment's prices. What cannot be read spoils figures, and holds up no dry run."""
+        from sealift.exports.errors import SettingsError
+        from sealift.exports.status.prices import read_prices
+
+        own = deployment().prices
+        try:
+            return read_prices(Path(own) if own else None)
+        except SettingsError as error:
+            self.log.warning("Costs are by the list prices that come with Sealift: %s", error)
+            return read_prices()
 
     def _tell(self, made: DryRun) -> None:
         lines = [
@@ -140,6 +159,7 @@ class ApproveRetentionOperator(ApprovalOperator):
         :param context: the task's context.
         :returns: nothing, where it does not.
         """
+        check_handed_on(self.planned, by="the dry run")
         above = self.planned["approve_above"]
         if self.planned["only"] or above is None or self.planned["size"] <= above:
             self.log.info("%s: no approval is needed.", self.planned["summary"])
@@ -180,6 +200,7 @@ class ApplyRetentionOperator(BaseOperator, Linked):
         from sealift.exports.retention.keys import result_key
 
         told = self.planned
+        check_handed_on(told, by="the dry run")
         if told["only"]:
             self.log.info("Only the dry run was asked for: nothing is deleted.")
             return {}

@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.helpers import build_airflow_dagrun_url
 
+from sealift.exports.handing import check_handed_on
 from sealift.provider.failures import says_failures
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.links import Linked, WaveLink
@@ -55,6 +56,7 @@ class ExportWaveOperator(BaseOperator, Linked):
 
         :param context: the task's context.
         """
+        check_handed_on(self.wave, by="the task that made the plan")
         ti = context["ti"]
         run_id = str(self.wave["run_id"])
         self.remember_link(WaveLink, build_airflow_dagrun_url(dag_id=self.trigger_dag_id, run_id=run_id))
@@ -141,6 +143,7 @@ class WaitForWavesOperator(BaseOperator):
         :param context: the task's context.
         """
         where = context["ti"].xcom_pull(task_ids=self.plan_task_id, key=PLAN_KEY) or {}
+        check_handed_on(where, by=f"the task {self.plan_task_id}")
         if not where.get("waves"):
             self.log.info("There is no wave to wait for.")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from sealift.exports.handing import stamped
 from sealift.provider.failures import says_failures
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.links import Linked, PlanLink
@@ -57,9 +58,9 @@ class ReadWaveOperator(WaveTaskOperator, Linked):
         gate = slots.waited_for() | {
             "window": settings.window.text if settings.window is not None and waits_for else None
         }
-        context["ti"].xcom_push(key=GATE_KEY, value=gate)
+        context["ti"].xcom_push(key=GATE_KEY, value=stamped(gate))
         return [
-            {"guest_id": item.guest_id, "hostname": item.hostname, "export_id": item.export_id}
+            stamped({"guest_id": item.guest_id, "hostname": item.hostname, "export_id": item.export_id})
             | ({"datacenter": item.datacenter} if item.datacenter else {})
             | ({"adopts": True} if item.adopt_only else {})
             for item in wave.items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -98,7 +99,7 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
         self.defer(
             trigger=TemplateWaitTrigger(
                 classic_conn_id=self.classic_conn_id,
-                terms=again.model_dump_json(exclude_defaults=True),
+                terms=json.dumps(again.handed_on()),
                 poll_interval=self.poll_interval,
                 cos_conn_id=self.cos_conn_id,
                 region=self.region,

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from sealift.exports.errors import OfflineCapReached
+from sealift.exports.handing import is_newer
 from sealift.provider.links import TemplateLink
 from sealift.provider.log_fields import bind_fields
 from sealift.provider.metrics import count_wait
@@ -52,6 +54,9 @@ class OfflineSlotTrigger(AccountTrigger):
     :param bucket: the bucket.
     :param cos_conn_id: connection of the type ``ibm_cos``.
     :param region: the bucket's region; empty for the connection's.
+    :param guest_id: of a trigger that an earlier Sealift made, in the place of ``gate`` and ``server``: the server.
+    :param max_offline: … most servers offline.
+    :param slots: … and the fields of its slots.
     """
 
     def __init__(
@@ -59,20 +64,24 @@ class OfflineSlotTrigger(AccountTrigger):
         *,
         classic_conn_id: str,
         poll_interval: float,
-        gate: str,
-        server: str,
+        gate: str = "",
+        server: str = "",
         attempt: str | int = 1,
         deferred_by_worker: bool = False,
         wave_key: str = "",
         bucket: str = "",
         cos_conn_id: str = "",
         region: str = "",
+        guest_id: int | None = None,
+        max_offline: int | None = None,
+        slots: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(classic_conn_id=classic_conn_id, poll_interval=poll_interval)
-        self.gate = gate
-        self.server = server
+        of_before = guest_id is not None  # a worker made it: these triggers were made by nobody else
+        self.gate = json.dumps({"slots": slots, "max_offline": max_offline}) if of_before else gate
+        self.server = json.dumps({"guest_id": guest_id}) if of_before else server
         self.attempt = attempt
-        self.deferred_by_worker = deferred_by_worker
+        self.deferred_by_worker = deferred_by_worker or of_before
         self.wave_key = wave_key
         self.bucket = bucket
         self.cos_conn_id = cos_conn_id
@@ -184,7 +193,7 @@ class OfflineSlotTrigger(AccountTrigger):
             return False
         gate, server = read_xcom(self.gate), read_xcom(self.server)
         # What is strange is the worker's to say, in words and for the report.
-        strange = not isinstance(gate, dict) or not isinstance(server, dict)
+        strange = not isinstance(gate, dict) or not isinstance(server, dict) or is_newer(gate) or is_newer(server)
         return strange or int(self.attempt) > 1 or bool(server.get("adopts"))
 
     async def _until_it_opens(self, window: str, shared_stream: AsyncIterator[Snapshot]) -> None:

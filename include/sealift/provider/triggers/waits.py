@@ -317,11 +317,14 @@ class AccountWaitTrigger(AccountTrigger):
     def _read_terms(self) -> WaitTerms:
         from pydantic import ValidationError
 
+        from sealift.exports.versions import newer_words
         from sealift.exports.waiting import WaitTerms
 
         try:
             return WaitTerms.model_validate(read_xcom(self.terms) if self.terms else None)
         except ValidationError as error:
+            if (newer := newer_words(error)) is not None:
+                raise ValueError(f"What the task before this wait handed on {newer} Then clear this task.") from error
             raise ValueError(
                 f"The task before this wait left nothing to wait for (XCom: {self.terms[:200]!r}). It was skipped or "
                 "marked as done by hand: clear that task, which finds what is there and goes on."

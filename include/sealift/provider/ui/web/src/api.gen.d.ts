@@ -2341,10 +2341,10 @@ export interface components {
             /**
              * Schema Version
              * @description Version of this schema
-             * @default 1
+             * @default 2
              * @constant
              */
-            schema_version: 1;
+            schema_version: 2;
             /**
              * Dated
              * Format: date
@@ -2366,6 +2366,8 @@ export interface components {
              * @description What fetching costs
              */
             egress: components["schemas"]["EgressPrice"][];
+            /** @description What image templates in the account cost; null: not known */
+            templates?: components["schemas"]["TemplatePrice"] | null;
         };
         /**
          * Problem
@@ -3077,6 +3079,32 @@ export interface components {
             cloud_init: components["schemas"]["CloudInitFacts"] | null;
             /** @description None where no root file system is read. */
             network: components["schemas"]["NetworkFacts"] | null;
+        };
+        /**
+         * TemplatePrice
+         * @description What keeping an image template in the account costs. No source that is known names a price.
+         */
+        TemplatePrice: {
+            /**
+             * Title
+             * @description What it is for
+             */
+            title: string;
+            /**
+             * Per Gb Month
+             * @description For 10^9 bytes in each data center, a month; null: not known
+             */
+            per_gb_month?: number | null;
+            /**
+             * Confirmed
+             * @description Whether a source of the seller says so
+             */
+            confirmed: boolean;
+            /**
+             * Source
+             * @description Where it is from, or what is known of it
+             */
+            source: string;
         };
         /**
          * TransactionLine
