@@ -79,8 +79,8 @@ class ExamineExportsOperator(BaseOperator, Linked):
         self.remember_link(ReportLink, cos.url_of(settings.bucket, key))
         if found.findings and params.get("fail_on_findings"):
             raise AirflowFailException(
-                f"{found.summary}. The lines above say what to do with each; the whole report is at "
-                f"{settings.bucket}/{key}."
+                f"{found.summary}. The whole report is at {settings.bucket}/{key}; the lines above say what to do with "
+                "each finding."
             )
         return {"key": key, "bucket": settings.bucket, "findings": {str(kind): n for kind, n in found.counts.items()}}
 
