@@ -52,7 +52,7 @@ def test_servers_are_counted_by_their_last_rehearsal_and_its_level(world: World)
     ]  # fmt: skip
     assert found.summary.startswith(
         "2 of 5 servers (40 %) came back within the last 10 days: 1 at L3, 1 at L2; 1 did not at their last "
-        "rehearsal; 1 were never rehearsed. Time to recover: p50 "
+        "rehearsal; 1 was never rehearsed. Time to recover: p50 "
     )
     assert found.time_to_recover is not None
     assert found.time_to_recover.count == 3

@@ -13,7 +13,7 @@ import pytest
 
 from sealift.exports.drills.scratch import ROOM, clear_left, folder_name, scratch_folder, scratch_root
 from sealift.exports.errors import SettingsError
-from sealift.transfer.errors import InUseError
+from sealift.transfer.errors import InUseError, TransferError
 
 NAME = folder_name(export_id="101-20261123T0200Z", drill_id="drill-1")
 OTHER = folder_name(export_id="102-20261123T0200Z", drill_id="drill-1")
@@ -108,6 +108,18 @@ def test_nothing_is_deleted_that_is_not_a_rehearsals_own(tmp_path: Path) -> None
 def test_a_name_that_leads_elsewhere_is_none(export_id: str) -> None:
     with pytest.raises(SettingsError):
         folder_name(export_id=export_id, drill_id="d")
+
+
+def test_a_folder_that_others_may_write_to_or_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (tmp_path / "target").mkdir()
+    link.symlink_to(tmp_path / "target")
+    for root in (shared, link):
+        with pytest.raises(TransferError, match="images are not brought there"), scratch_folder(root, NAME):
+            pass
+        assert list(root.iterdir()) == []
 
 
 def test_names_tell_exports_and_drills_apart() -> None:

@@ -121,7 +121,7 @@ class DrillReport(DrillModel):
         if self.failing:
             words += f"; {self.failing} did not at their last rehearsal"
         if self.never:
-            words += f"; {self.never} were never rehearsed"
+            words += f"; {self.never} {'was' if self.never == 1 else 'were'} never rehearsed"
         if self.time_to_recover is not None:
             spread = self.time_to_recover
             words += f". Time to recover: p50 {in_time(spread.p50)}, p95 {in_time(spread.p95)}"

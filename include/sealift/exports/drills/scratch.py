@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from sealift.exports import names
-from sealift.transfer.errors import InUseError
+from sealift.transfer.errors import InUseError, TransferError
 
 ROOM: Final = "sealift-drills"
 """The one folder that all rehearsals on a machine are in."""
@@ -57,9 +58,11 @@ def scratch_folder(root: Path, name: str) -> Iterator[Path]:
     :param name: see :func:`folder_name`.
     :returns: the folder. It is empty, unless a crash of the same rehearsal left something.
     :raises InUseError: another process is at this very rehearsal.
+    :raises TransferError: the folder of all rehearsals is somebody else's, or others may write to it.
     :raises OSError: the folder cannot be made.
     """
     root.mkdir(parents=True, mode=0o700, exist_ok=True)
+    _check_owner(root)
     clear_left(root, but=name)
     lock = _locked(root / f"{name}.lock")
     if lock is None:
@@ -87,6 +90,16 @@ def clear_left(root: Path, *, but: str = "") -> list[str]:
             _remove(root / name, lock)
             cleared.append(name)
     return cleared
+
+
+def _check_owner(root: Path) -> None:
+    """In a temporary folder that all share, somebody else may have made it first, to read what is written there."""
+    found = root.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise TransferError(
+            f"{root} is another user's, or others may write to it: images are not brought there. Delete it, or name "
+            "another scratch folder (--scratch, or [sealift] drill_folder)."
+        )
 
 
 def _locked(path: Path) -> int | None:

@@ -1298,6 +1298,8 @@ export interface components {
             content?: components["schemas"]["ProvenContent"] | null;
             /** @description At level L4, the server's start */
             boot?: components["schemas"]["ProvenBoot"] | null;
+            /** @description The time to recover, where the export was brought out of the bucket for this proof */
+            recovery?: components["schemas"]["ProvenRecovery"] | null;
         };
         /**
          * Manifest
@@ -2478,6 +2480,60 @@ export interface components {
             remarks: components["schemas"]["ManifestCheck"][];
             /** @description What was found: names, versions and places; nothing secret is read */
             system: components["schemas"]["SystemFacts"];
+        };
+        /**
+         * ProvenRecovery
+         * @description How long it took to get an export back, where a drill rehearsed that: from its first byte to its proof.
+         */
+        ProvenRecovery: {
+            /**
+             * Drill Id
+             * @description The drill
+             */
+            drill_id: string;
+            /**
+             * Began At
+             * Format: date-time
+             * @description When the download began
+             */
+            began_at: string;
+            /**
+             * Seconds
+             * @description Time to recover: from the start of the download to the end of the proof
+             */
+            seconds: number;
+            /**
+             * Download Seconds
+             * @description Of these, until all files had arrived and were compared
+             */
+            download_seconds: number;
+            /**
+             * Proof Seconds
+             * @description Of these, for reading what had arrived and the file systems in it
+             */
+            proof_seconds: number;
+            /**
+             * Boot Seconds
+             * @description From switching on to the login prompt, in an emulated machine; null: not started
+             */
+            boot_seconds?: number | null;
+            /**
+             * Bytes
+             * @description Bytes that had arrived at the end, in all files
+             */
+            bytes: number;
+            /**
+             * Resumed Bytes
+             * @description Of these, what an earlier try had brought: then the times tell less than all
+             * @default 0
+             */
+            resumed_bytes: number;
+            /**
+             * Not Deeper
+             * @description Why it was not proven deeper, where a deeper level was asked for
+             * @default
+             */
+            not_deeper: string;
         };
         /**
          * ProvenTry
