@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +20,14 @@ from sealift.exports import names
 from sealift.exports.errors import NoSuchExportError
 from sealift.exports.plan import Outcome, wave_keys
 from sealift.provider import metrics
+from sealift.provider.errors import ServersFailed
 from sealift.provider.hooks.classic import ClassicHook
 from sealift.provider.hooks.cos import CosHook
 from sealift.provider.metrics import METRICS, OTHER, Kind, Metric
 from sealift.provider.operators.deliver import DeliverExportOperator
+from sealift.provider.operators.plan import PLAN_KEY
 from sealift.provider.operators.prove import ProveExportOperator
+from sealift.provider.operators.report import PlanReportOperator, WaveReportOperator
 from sealift.provider.operators.retention import ApplyRetentionOperator, DryRunRetentionOperator
 from sealift.provider.params import deliver_params, prove_params, retention_params
 from sealift.provider.sensors.prove_when_exported import ProveWhenExportedSensor
@@ -116,6 +121,29 @@ def prove_deliver_and_remove(made: Exported, folder: Path) -> None:
     ApplyRetentionOperator(task_id="apply", planned=dry_run).execute(context)
 
 
+def report(made: Exported) -> None:
+    """The reports of the first plan: two of its servers were exported, the others' tasks never ran."""
+    where = {
+        "plan_id": "plan-1",
+        "key": names.plan_key(prefix="sealift", plan_id="plan-1"),
+        "bucket": made.bucket,
+        "region": "us-south",
+        "cos_conn_id": "ibm_cos_default",
+    }
+
+    def pulled(*, task_ids: str, key: str, map_indexes: int | None = None) -> Any:
+        return where if (task_ids, key) == ("make_plan", PLAN_KEY) else None
+
+    ti = SimpleNamespace(dag_id="d", run_id="r", xcom_pull=pulled, get_task_states=lambda **_: {})
+    context: Any = {"ti": ti}
+    wave = names.wave_key(prefix="sealift", plan_id="plan-1", number=0)
+    connections = {name: CONNECTIONS[name] for name in ("cos_conn_id", "region")}
+    with pytest.raises(ServersFailed):
+        WaveReportOperator(task_id="summarise", wave_key=wave, bucket=made.bucket, **connections).execute(context)
+    with pytest.raises(ServersFailed):
+        PlanReportOperator(task_id="report").execute(context)
+
+
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """What a StatsD server received of all that."""
@@ -136,6 +164,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
             ClassicHook().client.account_id()
             sandbox.set_fault("cos_slow_down", rate=1.0, times=1)
             CosHook(region="us-south").client.read(made.bucket, "nothing")
+            report(made)
             prove_deliver_and_remove(made, root / "delivered")
             metrics.count_drill("restored", 12.5)
         made.close()
@@ -160,9 +189,11 @@ def told(lines: list[str], metric: Metric) -> list[tuple[str, ...]]:
 
 
 def test_what_is_sent_is_what_happened(lines: list[str]) -> None:
-    (datacenter,) = {one[-1] for one in told(lines, metrics.EXPORTS)}
+    (datacenter,) = [one[-1] for one in told(lines, metrics.EXPORTS) if one[0] == "exported"]
     assert re.fullmatch(metrics.DATACENTER, datacenter)
-    assert told(lines, metrics.EXPORTS) == [("exported", datacenter)]
+    ended = Counter(outcome for outcome, _ in told(lines, metrics.EXPORTS))
+    # Two reports speak of the servers of a wave, and each is counted once.
+    assert ended == {"exported": 1, "failed": 3, "not-exportable": 3}
     assert told(lines, metrics.SUBMISSIONS) == [
         ("capture", "submitted", datacenter),
         ("export", "adopted", datacenter),
