@@ -138,8 +138,9 @@ def looking(browser: Browser, url: str, *, mode: str = "light", size: dict[str, 
     context.add_init_script(f"localStorage.setItem('theme', '{mode}')")
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    page.set_default_timeout(30_000)
-    expect.set_options(timeout=30_000)
+    # A look at the bucket follows the one before after a while, which grows with how long it takes.
+    page.set_default_timeout(60_000)
+    expect.set_options(timeout=90_000)
     yield page
     context.close()
 

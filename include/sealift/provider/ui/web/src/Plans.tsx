@@ -148,7 +148,7 @@ export function Plan({ where }: { where: Where }) {
           <Section title="Servers" aside={<Pager total={view.total} offset={view.offset} limit={PAGE} what="server" go={(next) => where.change({ offset: String(next || "") })} />}>
             <HStack gap={2} mb={3} align="end" flexWrap="wrap">
               <PlanName key={plan} value={query.name} change={(name) => where.change({ name, offset: "" })} />
-              <Select label="Outcome" value={query.outcome} change={(outcome) => where.change({ outcome, offset: "" })} all="All"
+              <Select label="Planned" value={query.outcome} change={(outcome) => where.change({ outcome, offset: "" })} all="All"
                 choices={[["export", "Exported by it"], ["already exported", "Already exported"], ["not exportable", "Not exportable"]]} />
               {query.rule ? (
                 <Go where={where} to={{ view: "plan", plan }}>
