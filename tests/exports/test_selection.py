@@ -128,6 +128,23 @@ def test_nothing_selected_says_what_to_change(account: Callable[[], Any], make_c
         select(make_classic, all=True)
 
 
+@pytest.mark.parametrize(
+    ("hostname", "hint"),
+    [
+        ("wbe1", " Did you mean web1? "),
+        ("WEB3", " Did you mean web"),
+        ("web1.exmaple.com", " Did you mean web1.example.com"),
+        ("zzz", "(hostnames = zzz). Criteria"),
+    ],
+)
+def test_a_host_name_that_nobody_has_is_refused_with_near_ones(
+    account: Callable[[], Any], hostname: str, hint: str
+) -> None:
+    with pytest.raises(SelectionError) as caught:
+        select(account, hostnames=[hostname])
+    assert hint in caught.value.message
+
+
 def test_a_value_that_chose_nothing_is_noted(account: Callable[[], Any]) -> None:
     resolved = resolve(Selection.from_params({"hostnames": ["web*", "wbe*"], "datacenters": ["dal13"]}), account())
 

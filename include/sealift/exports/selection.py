@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from sealift.classic import filters
 from sealift.classic.models import BareMetalServer, Guest
 from sealift.exports import narrowing
 from sealift.exports.errors import SelectionError
@@ -167,6 +168,8 @@ class Selection(Criteria):
 
 
 _KINDS = ("hostnames", "domains", "tags", "datacenters", "dedicated_hosts")
+_ASKED_AGAIN = 3
+"""Of so many host names that no server has, similar ones are looked for."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,9 @@ def resolve(selection: Selection, classic: ClassicApi) -> Resolved:
         )
     if not (chosen or physical or unknown):
         fetched: list[Guest | BareMetalServer] = [*guests.values(), *bare_metal.values()]
-        raise SelectionError(_nothing_selected(selection, fitted=any(selection.chooses(one) for one in fetched)))
+        fitted = any(selection.chooses(one) for one in fetched)
+        near = [] if fitted or selection.all else _near_names(selection, classic)
+        raise SelectionError(_nothing_selected(selection, fitted=fitted, near=near))
     return Resolved(guests=chosen, bare_metal=physical, unknown_ids=unknown, notes=_notes(selection, chosen, physical))
 
 
@@ -260,7 +265,22 @@ def _check_datacenters(selection: Selection, classic: ClassicApi) -> None:
         raise SelectionError(f"There is no data center named {name!r}. {hint}")
 
 
-def _nothing_selected(selection: Selection, *, fitted: bool) -> str:
+def _near_names(selection: Selection, classic: ClassicApi) -> list[str]:
+    """Look for names like those that no server has: a call for each, of a run that fails anyway."""
+    near: list[str] = []
+    for pattern in selection.hostnames[:_ASKED_AGAIN]:
+        wanted = pattern.strip("*").lower()
+        condition = filters.matches(f"{wanted[:1]}*") if wanted[:1].isalnum() else None
+        guests = classic.list_guests(object_filter={filters.GUESTS: {"hostname": condition}} if condition else None)
+        names = sorted({guest.hostname for guest in guests})
+        if "." in wanted:
+            names += sorted({f"{guest.hostname}.{guest.domain}" for guest in guests if guest.domain})
+        folded = {name.lower(): name for name in names}
+        near += [folded[name] for name in difflib.get_close_matches(wanted, folded, n=3)]
+    return list(dict.fromkeys(near))
+
+
+def _nothing_selected(selection: Selection, *, fitted: bool, near: list[str]) -> str:
     if fitted:
         return (
             "The selection selects nothing: exclude leaves out every server that the other criteria choose. "
@@ -272,8 +292,9 @@ def _nothing_selected(selection: Selection, *, fitted: bool) -> str:
             "Access (IAM) > the user > Classic infrastructure > Devices), or use another connection."
         )
     given = "; ".join(f"{kind} = {', '.join(getattr(selection, kind))}" for kind in _KINDS if getattr(selection, kind))
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return (
-        f"No server fits the selection ({given}). Criteria of different kinds must all fit one server; "
+        f"No server fits the selection ({given}).{hint} Criteria of different kinds must all fit one server; "
         "check the spelling, or give fewer kinds."
     )
 

@@ -17,10 +17,19 @@ _CONNECTIONS: Final = "Connections"
 _LEFT_BEHIND: Final = "When something is left behind"
 
 
-def _texts(title: str, description: str, section: str | None = None) -> Param:
+# With a link, which only a description in Markdown can have, and only where there is no other one: the form offers no
+# list of what is not in the DAG file.
+_HOSTNAMES: Final = (
+    "Names or patterns, one a line: `mail01`, `web*`, `*-db`, `web01.example.com`. Where no server has such a name, "
+    "`make_plan` says so and names similar ones. To pick servers from a list: [Sealift](plugin/sealift)."
+)
+
+
+def _texts(title: str, description: str | None, section: str | None = None, **more: Any) -> Param:
     # Airflow folds the sections of the form; what stands in none is seen at once.
-    folded: dict[str, Any] = {"section": section} if section else {}
-    return Param([], description, type=["array", "null"], items={"type": "string"}, title=title, **folded)
+    if section:
+        more["section"] = section
+    return Param([], description, type=["array", "null"], items={"type": "string"}, title=title, **more)
 
 
 def _ids(title: str, description: str, section: str) -> Param:
@@ -44,7 +53,7 @@ def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
     """
     params = {
         "tags": _texts("Tags", "One a line; a server with any of them is chosen."),
-        "hostnames": _texts("Host names", "Patterns, one a line: web*, *-db, mail01."),
+        "hostnames": _texts("Host names", None, description_md=_HOSTNAMES),
         "all": Param(
             False,
             "Every server that the connection's user can see; nothing but ids and exclusions may stand beside it.",
