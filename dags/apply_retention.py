@@ -28,6 +28,8 @@ DOC = """
 
 Killed at any moment, another try takes it up. A schedule is off until somebody sets one:
 `AIRFLOW__SEALIFT__RETENTION_SCHEDULE`, with the rules in `AIRFLOW__SEALIFT__RETENTION_RULES`.
+
+![dry_run, approve, apply](sealift/static/apply_retention.svg)
 """
 
 _settings = settings()

@@ -29,6 +29,8 @@ that speaks S3 (`s3://bucket/prefix`, by a connection of the type `aws`); then n
 
 With `AIRFLOW__SEALIFT__DELIVER_TO` set, a run starts by itself when exports have finished, with all of them since the
 run before. Without, trigger it and name the exports.
+
+![choose_exports, then deliver for each export](sealift/static/deliver_images.svg)
 """
 
 _settings = settings()

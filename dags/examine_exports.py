@@ -27,6 +27,8 @@ The log of the task `examine` has one line for each, with what to do. The whole 
 
 The run succeeds with findings, unless *Fail on findings* is set. A schedule is off until somebody sets one:
 `AIRFLOW__SEALIFT__EXAMINE_SCHEDULE`.
+
+![examine](sealift/static/examine_exports.svg)
 """
 
 _settings = settings()

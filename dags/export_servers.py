@@ -31,6 +31,8 @@ DOC = """
    done.
 
 Clearing any task is safe: each looks first for what is there. A server that fails leaves the others alone.
+
+![read_wave; for each server capture, wait_for_template, wait_for_export; summarise](sealift/static/export_servers.svg)
 """
 
 _settings = settings()

@@ -35,6 +35,8 @@ done twice. With *Only* set to `missing` it exports what has no manifest yet, sl
 
 A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__SCHEDULE`, with `AIRFLOW__SEALIFT__DEFAULT_PARAMS` for
 what a scheduled run should select.
+
+![make_plan, approve, export_waves for each wave, wait_for_waves, report](sealift/static/plan_exports.svg)
 """
 
 _settings = settings()

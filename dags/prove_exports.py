@@ -23,6 +23,8 @@ captured, and no server goes offline.
 
 An export that is not sound any more fails its task, which says what was found and what to do. It takes a worker as
 long as reading the images lasts.
+
+![choose_exports, then prove for each export](sealift/static/prove_exports.svg)
 """
 
 _settings = settings()

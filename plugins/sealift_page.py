@@ -1,4 +1,7 @@
-"""The page in Airflow's navigation, and its JSON API under ``/sealift``. docs/api.md describes the API."""
+"""The page in Airflow's navigation, its JSON API under ``/sealift``, and the buttons of tasks that lead there.
+
+docs/page.md describes the page, docs/watch.md the API.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,19 @@ class _ReactApps:
         return [dict(REACT_APP)]
 
 
+class _Links:
+    """The same for the buttons: who shows none need not import the operators that they belong to."""
+
+    def __get__(self, _instance: object, _owner: type) -> list[Any]:
+        from sealift.provider.page_links import LINKS
+
+        return list(LINKS)
+
+
 class SealiftPagePlugin(AirflowPlugin):
-    """Registers the application and the page."""
+    """Registers the application, the page, and the buttons of tasks."""
 
     name = "sealift_page"
     fastapi_apps: Any = _Apps()
     react_apps: Any = _ReactApps()
+    operator_extra_links: Any = _Links()

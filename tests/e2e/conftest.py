@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sealift.exports import names
 from sealift.sandbox import Sandbox
+from tests.e2e.axe import install
 from tools.airflow_rest import AirflowRest
 from tools.local_airflow import LocalAirflow
 from tools.system_packages import PLACES
@@ -220,6 +221,14 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
+    """axe-core's script; skips where npm is not installed."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed: axe-core cannot be had")
+    return install(tmp_path_factory.mktemp("axe"), project_root)
 
 
 @pytest.fixture

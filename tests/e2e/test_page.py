@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.e2e.axe import serious_in
 
 PAGE = "/plugin/sealift?place=main"
 
@@ -47,6 +48,65 @@ def test_filters_narrow_the_servers_and_stand_in_the_address(page: Page, exporte
     expect(rows).to_have_count(1)
     page.get_by_role("searchbox", name="Name or id").fill("no-such-server")
     expect(page.get_by_text("No server fits these filters")).to_be_visible()
+
+
+def test_several_tags_are_chosen_at_once_and_servers_ordered_by_state(page: Page, exported) -> None:
+    page.goto(PAGE)
+    rows = page.get_by_role("grid").get_by_role("rowheader")
+    expect(rows).to_have_count(len(exported.outcomes()))
+    page.get_by_role("button", name="Tags").click()
+    tags = page.get_by_role("group", name="Tags").get_by_role("checkbox")
+    for place in range(2):
+        tags.nth(place).check()
+    expect(page).to_have_url(re.compile(r"tag=[^&]+&tag=[^&]+"))
+    expect(page.get_by_role("button", name="Tags")).to_contain_text("2 tags")
+    page.keyboard.press("Escape")
+    expect(tags.first).to_be_hidden()
+    page.get_by_label("Order by").select_option(label="State in the newest slot")
+    (skipped,) = [name for name, one in exported.outcomes().items() if one["kind"] == "not exportable"]
+    page.get_by_role("button", name="Clear filters").click()
+    expect(rows.first).to_contain_text(skipped)
+    page.get_by_role("button", name="The other way round").click()
+    expect(rows.last).to_contain_text(skipped)
+
+
+def test_the_servers_of_a_plan_are_chosen_by_what_became_of_them(page: Page, exported) -> None:
+    page.goto(f"{PAGE}&view=plan&plan={exported.plan_id}")
+    states = page.get_by_role("group", name="Servers by what became of them")
+    states.get_by_role("button", name=re.compile("^exported")).click()
+    rows = page.get_by_role("table", name="Servers of the plan").get_by_role("rowgroup").last.get_by_role("row")
+    expect(rows).to_have_count(len(exported.manifests()))
+    states.get_by_role("button", name=re.compile("^exported")).click()
+    states.get_by_role("button", name=re.compile("^failed")).click()
+    expect(page.get_by_text("No server fits")).to_be_visible()
+
+
+def test_a_task_s_buttons_lead_to_what_it_did_and_to_its_server_on_the_page(page: Page, exported, house) -> None:
+    def links(task_id: str, map_index: int = -1, *, dag_id: str = "export_servers", run_id: str = "") -> dict[str, str]:
+        path = f"dags/{dag_id}/dagRuns/{quote(run_id or exported.wave_run_id, safe='')}/taskInstances/{task_id}/links"
+        return house.api.request("GET", path, params={"map_index": map_index})["extra_links"]
+
+    for step in ("capture", "wait_for_template", "wait_for_export"):
+        found = links(f"export.{step}", 0)
+        assert "/image-templates/" in found["Image template"]
+        assert {"Server in Sealift", "Wave in Sealift"} <= set(found)
+    found = links("export.wait_for_export", 0)
+    assert "disk-0.vhd" in found["Exported disks"]
+    assert "manifests" in found["Manifest"]
+    assert exported.plan_id in links("read_wave")["Plan"]
+    assert "Report" in links("summarise")
+    for task_id in ("make_plan", "approve", "wait_for_waves", "report"):
+        found = links(task_id, dag_id="plan_exports", run_id=exported.run_id)
+        assert exported.plan_id in found["Plan in Sealift"]
+        if task_id != "wait_for_waves":
+            assert exported.plan_id in found["Report" if task_id == "report" else "Plan"]
+    found = links("export_waves", 0, dag_id="plan_exports", run_id=exported.run_id)
+    assert {"Plan in Sealift", "Wave", "Wave in Sealift"} <= set(found)
+    # The address names no place, and the main run's is not the default one.
+    page.goto(links("export.capture", 0)["Server in Sealift"])
+    expect(page).to_have_url(re.compile(r"view=server&id=\d+"))
+    expect(page).to_have_url(re.compile("place=main"))
+    expect(page.get_by_role("region", name=re.compile("^Export "))).to_be_visible()
 
 
 def test_the_grid_is_walked_by_keys(page: Page, exported) -> None:
@@ -124,18 +184,6 @@ def test_an_action_shows_its_run_and_starts_it(page: Page, exported, house) -> N
     assert house.api.wait("plan_exports", run_id, seconds=120) == "success"
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
-    """axe-core, as the page's lock file pins it."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed: axe-core cannot be had")
-    folder = tmp_path_factory.mktemp("axe")
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(project_root / "include/sealift/provider/ui/web" / name, folder)
-    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=folder, check=True, capture_output=True, timeout=300)
-    return folder / "node_modules/axe-core/axe.min.js"
-
-
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 def test_axe_finds_nothing_serious_in_any_view(page: Page, exported, axe: Path, mode: str, width: int) -> None:
@@ -154,12 +202,6 @@ def test_axe_finds_nothing_serious_in_any_view(page: Page, exported, axe: Path, 
     for view, shown in views.items():
         page.goto(PAGE + view)
         expect(shown).to_be_visible()
-        page.add_script_tag(path=axe)
-        found = page.evaluate("axe.run(document.querySelector('.sl-page'))")["violations"]
-        serious = [
-            f"{one['id']}: {one['help']}: {one['nodes'][0]['target']}"
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
+        serious = serious_in(page, axe)
         assert not serious, f"{view or 'coverage'}, {mode}, {width}: {serious}"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{view} is wider than the window"

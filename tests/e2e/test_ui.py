@@ -72,6 +72,14 @@ def test_the_trigger_form_has_a_field_for_each_parameter(page: Page) -> None:
             expect(dialog.get_by_text(label).filter(visible=True).first).to_be_visible()
 
 
+def test_a_dag_s_documentation_shows_a_picture_of_its_flow(page: Page) -> None:
+    page.goto("/dags/export_servers")
+    page.get_by_role("button", name="Dag Docs").first.click()
+    picture = page.get_by_role("img", name="read_wave; for each server capture")
+    picture.scroll_into_view_if_needed()
+    assert picture.evaluate("one => one.complete && one.naturalWidth") == 300
+
+
 def test_the_wave_shows_its_servers_by_name(page: Page, exported) -> None:
     page.goto(f"/dags/export_servers/runs/{quote(exported.wave_run_id)}/tasks/export.capture/mapped")
     for hostname in exported.manifests():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.exports import waves
+from sealift.exports import names, waves
 from sealift.exports.errors import SettingsError
 
 
@@ -45,3 +45,21 @@ def test_more_waves_than_airflow_starts_are_refused() -> None:
     waves.check_count(1024, servers=1024, waves_at_most=1024)
     with pytest.raises(SettingsError, match=r"1025 waves, and Airflow takes 1024 .*wave_size to 2 or more"):
         waves.check_count(1025, servers=1025, waves_at_most=1024)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "wave"),
+    [
+        ("nightly-7.wave-0000", ("nightly-7", 0)),
+        ("a.wave-0003.wave-0012", ("a.wave-0003", 12)),
+        ("p.wave-10000", ("p", 10_000)),
+        ("p.wave-1", None),
+        ("p.wave-00001", None),
+        ("manual__2026-11-23T02:00:00+00:00", None),
+        (".wave-0001", None),
+    ],
+)
+def test_a_wave_is_known_by_its_run(run_id: str, wave: tuple[str, int] | None) -> None:
+    assert waves.wave_of_run(run_id) == wave
+    if wave is not None:
+        assert names.wave_run_id(plan_id=wave[0], number=wave[1]) == run_id

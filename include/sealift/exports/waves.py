@@ -7,9 +7,11 @@ busy while the next one starts: what waits longer costs Airflow's scheduler, and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
+from sealift.exports import names
 from sealift.exports.errors import SettingsError
 
 LARGEST: Final = 100
@@ -17,6 +19,21 @@ LARGEST: Final = 100
 
 SMALLEST: Final = 20
 """Fewest servers in a wave that nobody asked to be smaller: a wave costs three tasks of its own."""
+
+_WAVE_RUN: Final = re.compile(r"(.+)\.wave-([0-9]{4,})")
+
+
+def wave_of_run(run_id: str) -> tuple[str, int] | None:
+    """Say which wave a DAG run carries.
+
+    :param run_id: see :func:`sealift.exports.names.wave_run_id`.
+    :returns: the plan's id and the wave's number, from 0; None where it is no wave's run.
+    """
+    match = _WAVE_RUN.fullmatch(run_id)
+    if match is None:
+        return None
+    plan_id, number = match[1], int(match[2])
+    return (plan_id, number) if names.wave_run_id(plan_id=plan_id, number=number) == run_id else None
 
 
 def wave_size_for(*, asked: int | None, max_offline: int, servers: int, waves_at_most: int) -> int:

@@ -105,6 +105,19 @@ def test_a_dry_run_changes_nothing(world: Any) -> None:
     assert world.books().refresh().rows == {}
 
 
+def test_a_dry_run_is_another_answer_though_no_server_is_in_another_state(world: Any) -> None:
+    plan = world.plan(FIRST)
+    world.finish(plan, 101)
+    books = world.books()
+    before = books.refresh().version
+    assert books.refresh().version == before, "nothing is new"
+    world.later(hours=1)
+    world.plan(SECOND, run_id="dry", dry_run=True)
+    snapshot = books.refresh()
+    assert snapshot.version != before, "who asks with the ETag of before is to see the plan"
+    assert [one.dry_run for one in snapshot.plans] == [True, False]
+
+
 def test_manifests_are_read_once_and_only_where_they_changed(world: Any) -> None:
     plan = world.plan(FIRST)
     for guest_id in (101, 102, 103):

@@ -134,7 +134,7 @@ def test_a_plan_says_what_it_does_and_what_it_costs(world: Any) -> None:
     world.later(days=7)
     plan = world.plan(SECOND)
     snapshot = books.refresh()
-    view = plan_view(PlanFigures(plan, Expectation(snapshot)), prices=read_prices())
+    view = plan_view(PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices())
     totals = view.totals
     assert (totals.servers, totals.export, totals.not_exportable, totals.offline) == (6, 4, 2, 4)
     assert totals.capacity_bytes == 5 * 10**9
@@ -149,16 +149,21 @@ def test_a_plan_says_what_it_does_and_what_it_costs(world: Any) -> None:
     assert view.costs.bytes == 2 * 10**9
     assert [one.amount for one in view.costs.storage_per_month] == [0.05, 0.02]
     assert [one.amount for one in view.costs.egress] == [0.0, 0.18, 0.16]
-    refused = plan_view(PlanFigures(plan, Expectation(snapshot)), prices=read_prices(), outcome=Outcome.NOT_EXPORTABLE)
+    refused = plan_view(
+        PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices(), outcome=Outcome.NOT_EXPORTABLE
+    )
     assert [one.hostname for one in refused.servers] == ["bare", "metal555"]
     assert refused.totals == totals
-    only = plan_view(PlanFigures(plan, Expectation(snapshot)), prices=read_prices(), rule="no-disk", name="BAR")
+    only = plan_view(
+        PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices(), rule="no-disk", name="BAR"
+    )
     assert (only.total, only.servers[0].id) == (1, 105)
 
 
 def test_nothing_is_expected_of_an_image_as_long_as_none_was_read(world: Any) -> None:
     plan = world.plan(FIRST, ids=[103])
-    view = plan_view(PlanFigures(plan, Expectation(world.books().refresh())), prices=read_prices())
+    snapshot = world.books().refresh()
+    view = plan_view(PlanFigures(plan, Expectation(snapshot)), snapshot, prices=read_prices())
     assert view.totals.expected_bytes == view.totals.capacity_bytes == 2 * 10**9
     assert "as large as the disks" in view.totals.basis[1]
 
@@ -174,6 +179,47 @@ def test_plans_are_listed_newest_first(world: Any) -> None:
         (first.plan_id, True, False),
     ]
     assert plan_list(world.books().refresh().plans, offset=1, limit=9).plans[0].plan_id == first.plan_id
+
+
+def test_dry_runs_are_told_apart_from_plans_that_are_carried_out(world: Any) -> None:
+    looked_at = world.plan(FIRST, run_id="dry", dry_run=True)
+    world.later(hours=1)
+    done = world.plan(FIRST, run_id="done")
+    world.report(done)
+    world.later(hours=1)
+    at_work = world.plan(SECOND, run_id="at-work")
+    plans = world.books().refresh().plans
+    found = plan_list(plans, offset=0, limit=9)
+    assert [(one.plan_id, one.dry_run, one.at_work) for one in found.plans] == [
+        (at_work.plan_id, False, True),
+        (done.plan_id, False, False),
+        (looked_at.plan_id, True, False),
+    ]
+    only = plan_list(plans, offset=0, limit=9, dry_run=True)
+    assert (only.total, only.plans[0].plan_id) == (1, looked_at.plan_id)
+    assert plan_list(plans, offset=0, limit=9, dry_run=False).total == 2
+
+
+def test_the_servers_of_a_plan_can_be_chosen_by_what_became_of_them(world: Any) -> None:
+    plan = world.plan(FIRST)
+    world.finish(plan, 101)
+    world.report(plan, {102: "The account said no."})
+    snapshot = world.books().refresh()
+    figures = PlanFigures(plan, Expectation(snapshot))
+    failed = plan_view(figures, snapshot, prices=read_prices(), state=[State.FAILED])
+    (one,) = [server for server in failed.servers if server.id == 102]
+    assert (one.state, one.task, one.words) == (State.FAILED, "capture", "The account said no.")
+    everything = {server.id: server.state for server in plan_view(figures, snapshot, prices=read_prices()).servers}
+    assert everything[101] is State.EXPORTED
+    assert {number for number, state in everything.items() if state is State.FAILED} == {
+        server.id for server in failed.servers
+    }
+    assert everything[105] is None, "what the plan does not export becomes nothing by it"
+    dry = world.plan(SECOND, run_id="dry", dry_run=True)
+    waves = wave_list(dry, snapshot)
+    assert (waves.counts, waves.waves[0].counts, waves.waves[0].servers) == ({}, {}, len(dry.waves[0].guest_ids))
+    looked_at = plan_view(PlanFigures(dry, Expectation(snapshot)), snapshot, prices=read_prices())
+    assert {server.state for server in looked_at.servers} == {None}
 
 
 def test_waves_tell_how_far_they_are_and_how_long_each_server_may_take(world: Any, make_settings: Any) -> None:
@@ -235,6 +281,13 @@ def test_figures_over_time(world: Any) -> None:
     }
     recovery = found.recovery
     assert (recovery.failures, recovery.recovered, recovery.open, recovery.median_seconds) == (3, 1, 2, recovered)
+    week = 7 * 24 * 3600
+    assert [(one.up_to_seconds, one.failures) for one in recovery.within if one.failures] == [(week, 1)]
+    assert [one.up_to_seconds for one in recovery.within] == [3600, 14400, 43200, 86400, 259200, week, None]
+    assert [(one.period, one.failures, one.open, one.median_seconds) for one in recovery.by_slot] == [
+        (FIRST, 1, 0, recovered),
+        (SECOND, 2, 2, None),
+    ]
 
 
 def test_prices_have_sources_and_may_be_replaced(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -145,9 +145,12 @@ class Books:
     def _shown(self, now: datetime, problems: list[str], *, changed: bool) -> Snapshot:
         with self._state:
             before = self._snapshot
+            plans = self._plans(now)
             if before is not None and not changed and before.problems == problems:
                 before.checked_at = now
-                before.plans = self._plans(now)
+                if before.plans != plans:  # a dry run is a plan more, and says nothing of any server
+                    before.plans = plans
+                    before.version = self._next_version()
                 return before
         made = self._made()
         rows = {period: built.rows for period, built in self._memory.built.items()}
@@ -159,7 +162,7 @@ class Books:
             changed_at=now,
             slots=slots_of(rows, made),
             rows=rows,
-            plans=self._plans(now),
+            plans=plans,
             problems=problems,
             parts={one: parts[one] for one in same},
         )
@@ -193,6 +196,17 @@ class Books:
                 snapshot.version = self._next_version()
                 snapshot.changed_at = self._clock()
         return len(read)
+
+    def export_mark(self, number: int, period: str, previous: str | None) -> tuple[Hashable, ...] | None:
+        """Say by what an export's detail is known to be the same as before.
+
+        :param number: the server.
+        :param period: the slot of the export.
+        :param previous: the slot of its export before, if there is one.
+        :returns: what changes when the detail does; None where the ledger does not know the export.
+        """
+        found = [self._memory.exported(number, one) for one in (period, previous) if one is not None]
+        return None if None in found else (period, previous, *found)
 
     def fill_all(self, periods: Iterable[str], *, at_most: int) -> int:
         """Read what was not read yet of some slots.
@@ -267,6 +281,7 @@ class Books:
                 self._error = error
                 if self._snapshot is not None:
                     self._snapshot.problems = [f"The bucket could not be read again: {error}"]
+                    self._snapshot.version = self._next_version()
         else:
             # Others may ask meanwhile: they get the states, and the levels as they come.
             try:
@@ -328,18 +343,22 @@ class Books:
         return made
 
     def _plans(self, now: datetime) -> list[PlanFacts]:
-        found = [
-            PlanFacts(
-                plan_id=one.plan_id,
-                written_at=one.plan.last_modified,
-                last_sign=one.last or one.plan.last_modified,
-                waves_reported=len(one.wave_reports),
-                reported=one.report is not None,
-                at_work=one.at_work(now),
+        found = []
+        for one in self._memory.plans.values():
+            if one.plan is None:
+                continue
+            dry_run = self._memory.was_dry_run(one)
+            found.append(
+                PlanFacts(
+                    plan_id=one.plan_id,
+                    written_at=one.plan.last_modified,
+                    last_sign=one.last or one.plan.last_modified,
+                    waves_reported=len(one.wave_reports),
+                    reported=one.report is not None,
+                    at_work=one.at_work(now) and not dry_run,
+                    dry_run=dry_run,
+                )
             )
-            for one in self._memory.plans.values()
-            if one.plan is not None
-        ]
         return sorted(found, key=lambda one: (one.written_at, one.plan_id), reverse=True)
 
     def _count(self, count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,6 +18,8 @@ from sealift.exports.status.snapshot import Slot, Snapshot
 _GB: Final = 10**9
 _CLASSES: Final = (25, 50, 100, 200, 400, 800, 1600)
 """Upper ends of the classes of size, in GB."""
+_WITHIN: Final = (3600, 4 * 3600, 12 * 3600, 24 * 3600, 3 * 24 * 3600, 7 * 24 * 3600)
+"""Upper ends of the classes of time to recover, in seconds."""
 
 
 class Durations(ReadModel):
@@ -47,6 +50,23 @@ class SlotFigures(ReadModel):
     capacity_bytes: int = Field(description="Capacity of their disks")
 
 
+class RecoveryClass(ReadModel):
+    """Failures that were over within some time."""
+
+    up_to_seconds: int | None = Field(description="Recovered within so many seconds; none: later than all classes")
+    failures: int = Field(description="So many of them, without those of the classes before")
+
+
+class SlotRecovery(ReadModel):
+    """The failures of one slot."""
+
+    period: str = Field(description="The slot")
+    at: datetime = Field(description="The slot's time; of a manual run, when its plan was made")
+    failures: int = Field(description="Servers that failed in it, whatever came after")
+    open: int = Field(description="Those after which no export of the server was done yet")
+    median_seconds: float | None = Field(description="From the failure to that export, in half of the others")
+
+
 class Recovery(ReadModel):
     """How long servers that failed stayed without the export that had failed, or a newer one."""
 
@@ -55,6 +75,8 @@ class Recovery(ReadModel):
     median_seconds: float | None = Field(description="From the report of the failure to that export, in half of them")
     p90_seconds: float | None = Field(description="The same, in nine of ten")
     open: int = Field(description="Those after which none was done yet")
+    within: list[RecoveryClass] = Field(description="Recovered failures by the time that it took, shortest first")
+    by_slot: list[SlotRecovery] = Field(description="The slots in which something failed, oldest first")
 
 
 class Charts(ReadModel):
@@ -178,22 +200,41 @@ def _slot_figures(period: str, at: datetime, rows: Sequence[Row], *, scheduled: 
 
 def _recovery(snapshot: Snapshot, parts: Sequence[_Part]) -> Recovery:
     took: list[float] = []
-    still_open = 0
+    by_slot: list[SlotRecovery] = []
     for place, part in enumerate(parts):
-        for row in part.failed:
-            recovered = _next_export(snapshot, place, row)
-            if recovered is None:
-                still_open += 1
-            else:
-                took.append(recovered - row.failed_at)
+        if not part.failed:
+            continue
+        ends = [(_next_export(snapshot, place, row), row.failed_at) for row in part.failed]
+        its = sorted(done - failed_at for done, failed_at in ends if done is not None)
+        took += its
+        by_slot.append(
+            SlotRecovery(
+                period=part.figures.period,
+                at=part.figures.at,
+                failures=len(ends),
+                open=len(ends) - len(its),
+                median_seconds=ranked(its, 0.5),
+            )
+        )
     took.sort()
     return Recovery(
-        failures=len(took) + still_open,
+        failures=sum(one.failures for one in by_slot),
         recovered=len(took),
         median_seconds=ranked(took, 0.5),
         p90_seconds=ranked(took, 0.9),
-        open=still_open,
+        open=sum(one.open for one in by_slot),
+        within=_classes(took),
+        by_slot=by_slot[::-1],
     )
+
+
+def _classes(took: Sequence[float]) -> list[RecoveryClass]:
+    reached = [0, *(bisect_right(took, end) for end in _WITHIN), len(took)]
+    ends: list[int | None] = [*_WITHIN, None]
+    return [
+        RecoveryClass(up_to_seconds=end, failures=upper - lower)
+        for end, lower, upper in zip(ends, reached, reached[1:], strict=False)
+    ]
 
 
 def _next_export(snapshot: Snapshot, place: int, failed: Row) -> float | None:

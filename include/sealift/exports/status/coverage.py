@@ -236,10 +236,11 @@ def _latest(snapshot: Snapshot, place: int) -> Row | None:
 
 def _summaries(snapshot: Snapshot, servers: Sequence[int], places: Sequence[int]) -> list[SlotSummary]:
     summaries = []
-    everyone = len(servers) == len(snapshot.grid.servers)
+    grid = snapshot.grid
+    chosen = grid.chosen(servers)
     for place in places:
         slot = snapshot.slots[place]
-        counts, size, unread = snapshot.grid.counts(place, None if everyone else servers)
+        counts, size, unread = grid.counts(place, chosen)
         summaries.append(
             SlotSummary(
                 period=slot.period, at=slot.at, scheduled=slot.scheduled, counts=counts, bytes=size, unread=unread

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from itertools import compress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sealift.exports.status.rows import Row, Rows, State
 
@@ -15,6 +16,17 @@ _NOT_KNOWN: Final = 0
 _CODES: Final = {state: code for code, state in enumerate(State, start=1)}
 _UNREAD: Final = len(_CODES) + 1
 """An export whose manifest was not read yet."""
+
+
+class Chosen(NamedTuple):
+    """Some of a grid's servers.
+
+    :param flags: a byte for each server, 1 where it is one of them.
+    :param mask: the same with all bits set, as one number.
+    """
+
+    flags: bytes
+    mask: int
 
 
 class Grid:
@@ -59,18 +71,32 @@ class Grid:
         self._codes[slot_place][place] = _code(row)
         self._sizes[slot_place][place] = row.bytes
 
-    def counts(self, slot_place: int, places: Sequence[int] | None) -> tuple[dict[State, int], int, int]:
+    def chosen(self, places: Collection[int]) -> Chosen | None:
+        """Mark some servers, to count them in slot after slot.
+
+        :param places: places of servers.
+        :returns: the mark; None where it is all of them.
+        """
+        if len(places) == len(self.servers):
+            return None
+        flags = bytearray(len(self.servers))
+        for place in places:
+            flags[place] = 1
+        return Chosen(bytes(flags), int.from_bytes(flags, "big") * 0xFF)
+
+    def counts(self, slot_place: int, chosen: Chosen | None) -> tuple[dict[State, int], int, int]:
         """Count the servers of a slot.
 
         :param slot_place: the slot's place.
-        :param places: places of servers; all if None.
+        :param chosen: which servers; all if None.
         :returns: how many there are in each state, the bytes of their images, and how many were not read yet.
         """
         codes: bytes | bytearray = self._codes[slot_place]
         sizes: Iterable[int] = self._sizes[slot_place]
-        if places is not None:
-            codes = bytes(map(codes.__getitem__, places))
-            sizes = map(self._sizes[slot_place].__getitem__, places)
+        if chosen is not None:
+            # All bytes at once: what is not chosen becomes a code that is not counted.
+            codes = (int.from_bytes(codes, "big") & chosen.mask).to_bytes(len(codes), "big")
+            sizes = compress(sizes, chosen.flags)
         unread = codes.count(_UNREAD)
         counts = {state: codes.count(code) for state, code in _CODES.items()}
         counts[State.EXPORTED] += unread

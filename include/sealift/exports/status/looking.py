@@ -220,6 +220,30 @@ class Memory:
             return False
         return not row.read or row.proofs < self.proofs.get(period, {}).get(number, 0)
 
+    def exported(self, number: int, period: str) -> tuple[str, int] | None:
+        """Give the ETag of an export's manifest, and how many later proofs there are.
+
+        :param number: the server.
+        :param period: the slot.
+        :returns: None where the ledger knows no such export.
+        """
+        built = self.built.get(period)
+        row = None if built is None else built.rows.get(number)
+        if row is None or row.state is not State.EXPORTED:
+            return None
+        return row.etag, self.proofs.get(period, {}).get(number, 0)
+
+    def was_dry_run(self, objects: PlanObjects) -> bool | None:
+        """Say whether a plan was made by a dry run, which no listing tells.
+
+        :param objects: the plan's objects.
+        :returns: None where the plan was not read: it is one of very many that stand in no index, or cannot be read.
+        """
+        if objects.report is not None or objects.wave_reports:
+            return False  # a dry run reports nothing
+        _, plan, _ = self.read.get(objects.plan_id, (None, None, None))
+        return None if plan is None else plan.dry_run
+
     def indexed_plans(self, period: str) -> list[IndexedPlan]:
         """Name the plans whose outcomes are in a slot's rows for good: those whose runs have reported.
 

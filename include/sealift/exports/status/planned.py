@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from statistics import median
 from typing import Final
@@ -14,8 +15,9 @@ from sealift.exports.rules import Finding, Severity
 from sealift.exports.settings import PlanSettings
 from sealift.exports.status.coverage import ReadModel
 from sealift.exports.status.prices import Costs, Prices, costs_of
-from sealift.exports.status.rows import Row
+from sealift.exports.status.rows import Row, State
 from sealift.exports.status.snapshot import PlanFacts, Snapshot
+from sealift.exports.status.waves import row_of
 
 LIMIT_AT_MOST: Final = 500
 
@@ -49,6 +51,13 @@ class PlannedServer(ReadModel):
     offline_seconds: float = Field(description="How long it is expected to be offline")
     export_seconds: float = Field(description="How long its export is expected to take")
     wave: int | None = Field(description="Number of the wave that carries it, from 0")
+    state: State | None = Field(
+        default=None,
+        description="What became of it in that slot by now, whichever plan did it; none where the plan exports nothing "
+        "of it",
+    )
+    task: str = Field(default="", description="The task that failed; else empty")
+    words: str = Field(default="", description="Why it failed or is missing, and what to do; else empty")
 
 
 class PlanTotals(ReadModel):
@@ -101,8 +110,11 @@ class PlanLine(ReadModel):
     waves_reported: int = Field(description="Waves that have reported")
     reported: bool = Field(description="Its run has reported, and is over")
     at_work: bool = Field(
-        description="Its run may still be at work: no report yet, and it wrote within the last 14 days. True as well "
-        "of a dry run, which never reports"
+        description="Its run may still be at work: it is no dry run, there is no report yet, and it wrote within the "
+        "last 14 days"
+    )
+    dry_run: bool | None = Field(
+        description="It was made to be looked at: nothing of it is carried out. None where nobody has read it yet"
     )
 
 
@@ -114,14 +126,17 @@ class PlanList(ReadModel):
     plans: list[PlanLine] = Field(description="The page's plans")
 
 
-def plan_list(plans: list[PlanFacts], *, offset: int, limit: int) -> PlanList:
+def plan_list(plans: list[PlanFacts], *, offset: int, limit: int, dry_run: bool | None = None) -> PlanList:
     """List plans.
 
     :param plans: newest first.
     :param offset: plans to pass over.
     :param limit: most plans to list.
+    :param dry_run: only dry runs, or only others; all if None.
     :returns: the list.
     """
+    if dry_run is not None:
+        plans = [one for one in plans if bool(one.dry_run) is dry_run]
     return PlanList(
         total=len(plans),
         offset=offset,
@@ -133,6 +148,7 @@ def plan_list(plans: list[PlanFacts], *, offset: int, limit: int) -> PlanList:
                 waves_reported=one.waves_reported,
                 reported=one.reported,
                 at_work=one.at_work,
+                dry_run=one.dry_run,
             )
             for one in plans[offset : offset + limit]
         ],
@@ -193,21 +209,25 @@ class PlanFigures:
 
 def plan_view(
     figures: PlanFigures,
+    snapshot: Snapshot,
     *,
     prices: Prices,
     name: str = "",
     outcome: Outcome | None = None,
     rule: str = "",
+    state: Collection[State] = (),
     offset: int = 0,
     limit: int = 100,
 ) -> PlanView:
     """Show a plan.
 
     :param figures: the plan, worked out.
+    :param snapshot: what is known of its servers by now.
     :param prices: what bytes cost.
     :param name: part of a server's name or its id; empty: all.
     :param outcome: only servers with this outcome.
     :param rule: only servers of which this rule spoke; empty: all.
+    :param state: only servers that are in one of these states by now; empty: all.
     :param offset: servers to pass over.
     :param limit: most servers to show.
     :returns: the plan, with a page of its servers.
@@ -219,7 +239,9 @@ def plan_view(
         if (not wanted or wanted in one.hostname.lower() or wanted == str(one.id))
         and (outcome is None or one.outcome is outcome)
         and (not rule or any(found.rule == rule for found in one.findings))
+        and (not state or ((row := _became(plan, snapshot, one)) is not None and row.state in state))
     ]
+    page = fitting[offset : offset + limit]
     return PlanView(
         plan_id=plan.plan_id,
         created_at=plan.created_at,
@@ -235,8 +257,20 @@ def plan_view(
         rules=figures.rules,
         total=len(fitting),
         offset=offset,
-        servers=fitting[offset : offset + limit],
+        servers=[_told(one, _became(plan, snapshot, one)) for one in page],
     )
+
+
+def _became(plan: Plan, snapshot: Snapshot, server: PlannedServer) -> Row | None:
+    if plan.settings.dry_run or server.outcome is not Outcome.EXPORT:
+        return None
+    return row_of(snapshot, server.id, server.period)
+
+
+def _told(server: PlannedServer, row: Row | None) -> PlannedServer:
+    if row is None:
+        return server
+    return server.model_copy(update={"state": row.state, "task": row.task, "words": row.words})
 
 
 def _servers(plan: Plan, expected: Expectation) -> list[PlannedServer]:

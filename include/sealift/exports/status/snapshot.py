@@ -54,6 +54,7 @@ class PlanFacts:
     :param written_at: when the plan was written, by the store.
     :param last_sign: when its run wrote last, as far as plans and reports show.
     :param waves_reported: how many of its waves have reported.
+    :param dry_run: it was made by a dry run; None where nobody has read it yet.
     """
 
     plan_id: str
@@ -62,6 +63,7 @@ class PlanFacts:
     waves_reported: int
     reported: bool
     at_work: bool
+    dry_run: bool | None = None
 
 
 @dataclass(kw_only=True)

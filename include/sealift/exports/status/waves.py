@@ -101,13 +101,14 @@ def wave_list(plan: Plan, snapshot: Snapshot) -> WaveList:
 
     :param plan: the plan.
     :param snapshot: what is known.
-    :returns: the waves.
+    :returns: the waves. Nothing is under way in those of a dry run, whose servers are in no state by it.
     """
+    carried_out = not plan.settings.dry_run
     capacity = {(item.period, item.guest_id): item.capacity_bytes for item in plan.items}
     lines, everything = [], []
     for wave in plan.waves:
         period = wave.period or plan.period
-        rows = [_row(snapshot, number, period) for number in wave.guest_ids]
+        rows = [row_of(snapshot, number, period) for number in wave.guest_ids] if carried_out else []
         everything += rows
         exported = [row for row in rows if row.state is State.EXPORTED]
         lines.append(
@@ -115,7 +116,7 @@ def wave_list(plan: Plan, snapshot: Snapshot) -> WaveList:
                 number=wave.number,
                 run_id=names.wave_run_id(plan_id=plan.plan_id, number=wave.number),
                 period=period,
-                servers=len(rows),
+                servers=len(wave.guest_ids),
                 counts=count_states(rows),
                 bytes=sum(row.bytes for row in exported),
                 capacity_bytes=sum(capacity.get((period, one), 0) for one in wave.guest_ids),
@@ -179,12 +180,18 @@ def transactions_of(
     return Transactions(asked_at=asked_at, servers=lines)
 
 
-def _row(snapshot: Snapshot, number: int, period: str) -> Row:
+def row_of(snapshot: Snapshot, number: int, period: str) -> Row:
+    """Give what is known of a server that a plan exports; as long as nothing is, its run has only begun.
+
+    :param snapshot: what is known.
+    :param number: the server.
+    :param period: the slot of its export.
+    """
     return snapshot.row(number, period) or Row(number, state=State.RUNNING)
 
 
 def _server(place: int, item: PlanItem, wave: WaveSlice, snapshot: Snapshot) -> WaveServer:
-    row = _row(snapshot, item.guest_id, item.period)
+    row = row_of(snapshot, item.guest_id, item.period)
     capture, export = item.capture_deadline(wave.settings), item.export_deadline(wave.settings)
     minutes = wave.settings.stuck_minutes
     return WaveServer(

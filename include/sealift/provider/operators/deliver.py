@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseOperator
 
 from sealift.provider.hooks.cos import CosHook
+from sealift.provider.links import Linked, ManifestLink
 from sealift.provider.progress import ReadingProgress
 from sealift.provider.settings import settings
 
@@ -140,7 +141,7 @@ class ChooseExportsOperator(_Delivers):
         return found
 
 
-class DeliverExportOperator(_Delivers):
+class DeliverExportOperator(_Delivers, Linked):
     """Brings exports out of the bucket, each with its record and manifest; goes on where it stopped.
 
     Returns, for each, its id, its place and its bytes.
@@ -152,6 +153,7 @@ class DeliverExportOperator(_Delivers):
     """
 
     template_fields: Sequence[str] = (*_Delivers.template_fields, "exports")
+    operator_extra_links = (ManifestLink(),)
     ui_color = "#e6f4ea"
 
     def __init__(self, *, exports: Any, **kwargs: Any) -> None:
@@ -179,7 +181,9 @@ class DeliverExportOperator(_Delivers):
         params = self._params(context)
         check_engine(str(params["to"]), str(params.get("engine") or "https"))
         wanted = Wanted.of(format_=params.get("format"), kits=bool(params.get("kits")))
-        cos = cos_of(params).client
+        hook = cos_of(params)
+        cos = hook.client
+        self.remember_link(ManifestLink, hook.url_of(self.exports[0]["bucket"], self.exports[0]["manifest_key"]))
         megabytes = params.get("limit_megabytes")
         how = How(
             streams=int(params.get("streams") or 4),

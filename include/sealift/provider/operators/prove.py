@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from sealift.provider.links import Linked, ManifestLink
 from sealift.provider.operators.deliver import cos_of, in_batches, label_of, prefix_of
 from sealift.provider.progress import ReadingProgress
 
@@ -72,7 +73,7 @@ class ChooseProofsOperator(_Proves):
         return in_batches(unique)
 
 
-class ProveExportOperator(_Proves):
+class ProveExportOperator(_Proves, Linked):
     """Proves exports at level L2, L3 or L4 in the bucket, and adds what was found beside their manifests.
 
     Where it is mapped, name its instances by ``map_index_template="{{ task.label }}"``.
@@ -81,6 +82,7 @@ class ProveExportOperator(_Proves):
     """
 
     template_fields: Sequence[str] = (*_Proves.template_fields, "exports")
+    operator_extra_links = (ManifestLink(),)
     ui_color = "#e6f4ea"
 
     def __init__(self, *, exports: Any, **kwargs: Any) -> None:
@@ -107,7 +109,9 @@ class ProveExportOperator(_Proves):
 
         params = self._params(context)
         level = ProofLevel(str(params.get("level") or "L2"))
-        cos = cos_of(params).client
+        hook = cos_of(params)
+        cos = hook.client
+        self.remember_link(ManifestLink, hook.url_of(self.exports[0]["bucket"], self.exports[0]["manifest_key"]))
         added = []
         for export in self.exports:
             manifest = read_manifest(cos, bucket=export["bucket"], key=export["manifest_key"])

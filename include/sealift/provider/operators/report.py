@@ -32,13 +32,15 @@ _WORDLESS: Final = {
 }
 
 
-class WaveReportOperator(WaveTaskOperator):
+class WaveReportOperator(WaveTaskOperator, Linked):
     """Writes a wave's report, after all of its servers have ended, and fails if any of them failed.
 
     The other parameters are those of :class:`WaveTaskOperator`.
 
     :param group_id: the mapped task group of the servers' steps.
     """
+
+    operator_extra_links = (ReportLink(),)
 
     def __init__(self, *, group_id: str = "export", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -63,6 +65,7 @@ class WaveReportOperator(WaveTaskOperator):
             now=datetime.now(UTC),
         )
         key = write_wave_report(cos, report, bucket=self.bucket, prefix=wave.settings.prefix)
+        self.remember_link(ReportLink, self.cos.url_of(self.bucket, key))
         for one in report.outcomes:
             self.log.info("%s", line_of(one))
         if report.failed:

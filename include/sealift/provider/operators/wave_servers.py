@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sealift.provider.hooks.classic import ClassicHook
+from sealift.provider.links import Linked, PlanLink
 from sealift.provider.operators.base import WaveTaskOperator
 
 if TYPE_CHECKING:
@@ -14,13 +15,14 @@ GATE_KEY: Final = "gate"
 """XCom key of what a capture waits for before it starts a worker: the account's offline slots and the window."""
 
 
-class ReadWaveOperator(WaveTaskOperator):
+class ReadWaveOperator(WaveTaskOperator, Linked):
     """Reads one wave of a plan. The other parameters are those of :class:`WaveTaskOperator`.
 
     :param classic_conn_id: connection of the type ``ibm_classic``, templated.
     """
 
     template_fields = (*WaveTaskOperator.template_fields, "classic_conn_id")
+    operator_extra_links = (PlanLink(),)
 
     def __init__(self, *, classic_conn_id: str = "{{ params.wave.classic_conn_id }}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -35,9 +37,12 @@ class ReadWaveOperator(WaveTaskOperator):
         :raises InputError: if the run names no wave, or one of a dry run.
         """
         from sealift.exports.errors import InputError
+        from sealift.exports.names import plan_key
         from sealift.provider.slots import slots_kept
 
         wave = self.wave
+        key = plan_key(prefix=wave.settings.prefix, plan_id=wave.plan_id)
+        self.remember_link(PlanLink, self.cos.url_of(self.bucket, key))
         if wave.settings.dry_run:
             raise InputError(
                 f"The plan {wave.plan_id} was made by a dry run: none of it is to be carried out. Trigger plan_exports "

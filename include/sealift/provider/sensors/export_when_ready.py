@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sealift.provider.links import ObjectLink
+from sealift.provider.links import ObjectLink, TemplateLink, template_url
 from sealift.provider.sensors.server import ServerSensor
 from sealift.provider.sensors.template import ImageTemplateSensor
 from sealift.provider.starting import start_export
@@ -30,7 +30,7 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
     :param start_in_triggerer: whether the export is started in the triggerer, or in a worker once the wait is over.
     """
 
-    operator_extra_links = (ObjectLink(),)
+    operator_extra_links = (TemplateLink(), ObjectLink())
     ui_color = "#e6f4ea"
 
     def __init__(self, *, start_in_triggerer: bool = True, **kwargs: Any) -> None:
@@ -60,6 +60,7 @@ class ExportWhenReadySensor(ServerSensor, ImageTemplateSensor):
         from sealift.exports.errors import OutcomeOpen
 
         template_id = template_id_of(self.terms)
+        self.remember_link(TemplateLink, template_url(template_id))
         if refused:
             refusal = ClassicLoadError(refused)
             self._wait_for_turn(refusal, ended, self.one_more(refusals, refusal))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sealift.provider.assets import exported_asset
-from sealift.provider.links import ManifestLink
+from sealift.provider.links import ManifestLink, ObjectLink, TemplateLink, template_url
 from sealift.provider.progress import ReadingProgress
 from sealift.provider.sensors.export import ImageExportSensor
 from sealift.provider.sensors.server import ServerSensor
@@ -25,7 +25,7 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
     manifest's key.
     """
 
-    operator_extra_links = (ManifestLink(),)
+    operator_extra_links = (TemplateLink(), ObjectLink(), ManifestLink())
     ui_color = "#e6f4ea"
 
     def __init__(self, **kwargs: Any) -> None:
@@ -48,6 +48,9 @@ class ProveWhenExportedSensor(ServerSensor, ImageExportSensor):
         ti = context["ti"]
         template_id = template_id_of(self.terms)
         item, settings = self.item, self.wave.settings
+        # Before the proof: whoever looks for what is wrong with an image wants to find it.
+        self.remember_link(TemplateLink, template_url(template_id))
+        self.remember_link(ObjectLink, self.cos.url_of(settings.bucket, item.disk_keys[0]))
         try:
             recorded = prove_and_record(
                 classic=self.classic.client,

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from sealift.provider.links import ObjectLink
+from sealift.provider.links import ObjectLink, TemplateLink, template_url
 from sealift.provider.triggers.account import Interest, Place, Snapshot, look_at, register, took, unregister, usual
 from sealift.provider.triggers.admitting import ClaimsAt
 from sealift.provider.triggers.base import AccountTrigger, in_turn, settle
@@ -400,6 +400,7 @@ class TemplateWaitTrigger(AccountWaitTrigger):
         if started is None:
             return None
         await keep_link(self.task_instance, ObjectLink(), started.link)
+        await keep_link(self.task_instance, TemplateLink(), template_url(terms.template_id))
         return TaskSuccessEvent(xcoms={"return_value": started.handed_on})
 
     def _judge(self, terms: WaitTerms) -> TemplateJudge:

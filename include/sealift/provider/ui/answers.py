@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from fastapi import HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +19,7 @@ from sealift.cos.errors import CosError
 from sealift.exports.errors import ExportsError
 from sealift.exports.status.books import BooksNotOpen
 from sealift.provider.errors import ConnectionProblem
-from sealift.provider.ui.headers import headers_for
+from sealift.provider.ui.headers import HEADERS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 CHECKED_HEADER: Final = "Sealift-Checked-At"
 """When the ledger was looked at last: an answer that has not changed says it, too."""
+
+PLACE_HEADER: Final = "Sealift-Place"
+"""Name of the place that an answer is about, where the question may have left that open."""
 
 RETRY_SECONDS: Final = 3
 
@@ -52,7 +56,13 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def answer(
-    request: Request, *, version: str, checked_at: datetime, make: Callable[[], BaseModel], final: Callable[[], str]
+    request: Request,
+    *,
+    version: str,
+    checked_at: datetime,
+    make: Callable[[], BaseModel],
+    final: Callable[[], str],
+    place: str = "",
 ) -> Response:
     """Answer with a model, or with 304 where the asker has it already.
 
@@ -61,9 +71,12 @@ def answer(
     :param checked_at: when the ledger was looked at last.
     :param make: makes the model; called only where it is needed.
     :param final: gives the version of what was made, as making it may read more.
+    :param place: name of the place that it is about; empty where the question named one.
     :returns: the answer.
     """
     told = {CHECKED_HEADER: checked_at.astimezone(UTC).isoformat(timespec="seconds")}
+    if place:
+        told[PLACE_HEADER] = quote(place)
     if (tag := _tag(request, version)) in _tags(request):
         return Response(status_code=304, headers={"ETag": tag, **told})
     body = make().model_dump_json()
@@ -86,36 +99,33 @@ def add_handlers(app: FastAPI) -> None:
     :param app: the app.
     """
 
-    def problem(request: Request, status: int, detail: str, **headers: str) -> JSONResponse:
-        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
-        return JSONResponse({"detail": detail}, status_code=status, headers={**headers_for(path), **headers})
+    def problem(status: int, detail: str, **headers: str) -> JSONResponse:
+        return JSONResponse({"detail": detail}, status_code=status, headers={**HEADERS, **headers})
 
-    async def refused(request: Request, error: Exception) -> Response:
+    async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(request, error.status_code, str(error.detail), **(error.headers or {}))
+        return problem(error.status_code, str(error.detail), **(error.headers or {}))
 
-    async def malformed(request: Request, error: Exception) -> Response:
+    async def malformed(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         parts = [
             f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg'].removeprefix('Value error, ')}"
             for one in error.errors()
         ]
-        return problem(request, 422, "; ".join(parts))
+        return problem(422, "; ".join(parts))
 
-    async def input_error(request: Request, error: Exception) -> Response:
-        return problem(request, 400, str(error))
+    async def input_error(_request: Request, error: Exception) -> Response:
+        return problem(400, str(error))
 
-    async def not_open(request: Request, error: Exception) -> Response:
-        return problem(request, 503, str(error), **{"Retry-After": str(RETRY_SECONDS)})
+    async def not_open(_request: Request, error: Exception) -> Response:
+        return problem(503, str(error), **{"Retry-After": str(RETRY_SECONDS)})
 
-    async def does_not_work(request: Request, error: Exception) -> Response:
-        return problem(request, 502, str(error))
+    async def does_not_work(_request: Request, error: Exception) -> Response:
+        return problem(502, str(error))
 
-    async def mistake(request: Request, error: Exception) -> Response:
+    async def mistake(_request: Request, error: Exception) -> Response:
         log.error("The page's API failed", exc_info=error)
-        return problem(
-            request, 500, "This is a mistake in Sealift. The log of Airflow's API server holds it; please report it."
-        )
+        return problem(500, "This is a mistake in Sealift. The log of Airflow's API server holds it; please report it.")
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, malformed)

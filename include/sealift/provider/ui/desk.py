@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastapi import HTTPException
 
+from sealift.cos.errors import CosError
 from sealift.exports import names
 from sealift.exports.plan import read_plan
+from sealift.exports.status.books import BooksNotOpen
 from sealift.exports.status.planned import Expectation, PlanFigures
 from sealift.exports.status.prices import Prices, read_prices
 from sealift.exports.status.waves import Transactions, transactions_of
+from sealift.provider.errors import ConnectionProblem
+from sealift.provider.ui.places import DEFAULT
 
 if TYPE_CHECKING:
     from sealift.exports.plan_models import Plan, WaveSlice
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from sealift.provider.ui.places import OpenPlace, Places
 
 KEPT: Final = 16
-"""So many plans and worked out figures are kept."""
+"""So many things of one kind are kept: plans, figures of plans, charts, what an account said."""
 
 ACCOUNT_TRUSTED_FOR: Final = 10.0
 """Seconds for which what the account said counts, whoever asks."""
@@ -48,7 +53,8 @@ class Desk:
         self.classic_conn_id = classic_conn_id
         self._prices = prices
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, object] = OrderedDict()
+        self._kept: defaultdict[str, OrderedDict[tuple[Hashable, ...], object]] = defaultdict(OrderedDict)
+        self._making: dict[tuple[Hashable, ...], Future[object]] = {}
 
     def open(self, name: str) -> OpenPlace:
         """Give a place.
@@ -90,6 +96,33 @@ class Desk:
             raise HTTPException(404, f"There is no plan {plan_id} in {place.bucket}/{prefix}.")
         return self.once(("plan", place.bucket, key), lambda: read_plan(place.books.cos, bucket=place.bucket, key=key))
 
+    def find_plan(self, name: str, plan_id: str) -> tuple[OpenPlace, Plan]:
+        """Read a plan, wherever it is.
+
+        :param name: name of its place; empty where nobody knows, and the first place that has it is meant.
+        :param plan_id: the plan.
+        :returns: its place, and the plan.
+        :raises HTTPException: 404: there is no such place, or no such plan.
+        :raises CosError: it was not found, and a bucket cannot be read.
+        :raises ConnectionProblem: it was not found, and a connection is missing or wrong.
+        """
+        if name or len(self.places.places) < 2:
+            opened = self.open(name or DEFAULT)
+            return opened, self.plan(opened, plan_id)
+        trouble: Exception | None = None
+        for one in self.places.places:
+            try:
+                opened = self.open(one)
+                return opened, self.plan(opened, plan_id)
+            except (CosError, ConnectionProblem, BooksNotOpen) as error:
+                trouble = trouble or error
+            except HTTPException as error:
+                if error.status_code != 404:
+                    raise
+        if trouble is not None:
+            raise trouble
+        raise HTTPException(404, f"There is no plan {plan_id} in any of the places: {', '.join(self.places.places)}.")
+
     def figures(self, place: OpenPlace, plan: Plan, snapshot: Snapshot) -> PlanFigures:
         """Work out what follows from a plan.
 
@@ -105,18 +138,18 @@ class Desk:
             lambda: PlanFigures(plan, self.once(("expectation", *at, state), lambda: Expectation(snapshot))),
         )
 
-    def transactions(self, place: OpenPlace, plan_id: str, number: int) -> Transactions:
+    def transactions(self, place: OpenPlace, plan: Plan, number: int) -> Transactions:
         """Ask the account about a wave's servers, at most every ten seconds.
 
         :param place: where the plan is.
-        :param plan_id: the plan.
+        :param plan: the plan.
         :param number: the wave's number.
         :returns: what the account says.
         :raises HTTPException: 404: the plan has no such wave.
         :raises sealift.classic.errors.ClassicError: the account cannot be asked.
         :raises ConnectionProblem: the connection is missing or wrong.
         """
-        wave = wave_of(self.plan(place, plan_id), number)
+        wave = wave_of(plan, number)
 
         def ask() -> Transactions:
             from sealift.provider.hooks.classic import ClassicHook
@@ -134,24 +167,40 @@ class Desk:
             return transactions_of(wave, guests, named, asked_at=datetime.now(UTC))
 
         window = int(time.monotonic() / ACCOUNT_TRUSTED_FOR)
-        return self.once(("transactions", place.bucket, place.books.prefix, plan_id, number, window), ask)
+        return self.once(("transactions", place.bucket, place.books.prefix, plan.plan_id, number, window), ask)
 
-    def once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """Give what was made before under the same key, or make it.
+    def once(self, key: tuple[Hashable, ...], make: Callable[[], Kept]) -> Kept:
+        """Give what was made before under the same key, or make it. Who asks meanwhile waits for the same.
 
-        :param key: what it follows from.
-        :param make: makes it; two that ask at the same moment may both make it.
+        :param key: what it follows from; the first part names the kind, and each kind has room of its own.
+        :param make: makes it.
         :returns: what was made.
+        :raises Exception: what making it has raised; the next one who asks tries again.
         """
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]  # type: ignore[return-value]
-        made = make()
+            kept = self._kept[str(key[0])]
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]  # type: ignore[return-value]
+            making = self._making.get(key)
+            if making is None:
+                mine: Future[object] = Future()
+                self._making[key] = mine
+        if making is not None:
+            return making.result()  # type: ignore[return-value]
+        try:
+            made = make()
+        except BaseException as error:
+            with self._lock:
+                del self._making[key]
+            mine.set_exception(error)
+            raise
         with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            kept[key] = made
+            while len(kept) > KEPT:
+                kept.popitem(last=False)
+            del self._making[key]
+        mine.set_result(made)
         return made
 
 

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-DATA_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""For data: a browser that is made to show it as a page loads and runs nothing."""
-
-PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
-"""For the page's own files: everything comes from this host, and only Airflow's own pages may frame it."""
-
-COMMON: Final[Mapping[str, str]] = {
+HEADERS: Final[Mapping[str, str]] = {
+    # A browser that is made to show an answer as a page loads and runs nothing. The page itself is Airflow's document,
+    # which takes our script and pictures into it: what holds there is Airflow's own policy.
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -26,16 +21,6 @@ COMMON: Final[Mapping[str, str]] = {
     "Cache-Control": "private, no-cache",
     "Vary": "Authorization, Cookie",
 }
-
-
-def headers_for(path: str) -> dict[str, str]:
-    """Give the headers of an answer.
-
-    :param path: the request's path below the app's prefix.
-    :returns: names and values.
-    """
-    policy, frames = (PAGE_POLICY, "SAMEORIGIN") if path.startswith("/page/") else (DATA_POLICY, "DENY")
-    return {**COMMON, "Content-Security-Policy": policy, "X-Frame-Options": frames}
 
 
 class Headers:
@@ -57,7 +42,6 @@ class Headers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -66,7 +50,7 @@ class Headers:
                     *message["headers"],
                     *(
                         (name.lower().encode(), value.encode())
-                        for name, value in headers_for(path).items()
+                        for name, value in HEADERS.items()
                         if name.lower().encode() not in there
                     ),
                 ]

@@ -1,4 +1,4 @@
-"""The page's own files: one script, which Airflow's page imports, and the icon of the entry in the navigation.
+"""The page's own files: one script, which Airflow's page imports, its icon, and the pictures of the DAGs' flows.
 
 They hold code and no data. They are guarded all the same: the import of a module and the load of an image of the same
 origin carry the user's cookie, so that nothing under ``/sealift`` answers somebody without the right.
@@ -10,17 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from sealift.provider.ui.answers import PROBLEMS
+from sealift.provider.ui.flows import FLOWS, picture
 from sealift.provider.ui.security import may_see
 
 STATIC: Final = Path(__file__).with_name("static")
 
+SVG: Final = "image/svg+xml"
+
 FILES: Final = {
     "main.umd.cjs": "text/javascript",
-    "icon.svg": "image/svg+xml",
+    "icon.svg": SVG,
+    **{f"{dag_id}.svg": SVG for dag_id in FLOWS},
 }
 """What is served, with the types: a browser imports no script of another one."""
 
@@ -43,12 +47,13 @@ def page_routes() -> APIRouter:
     """
     router = APIRouter(prefix="/static", dependencies=[may_see()], responses=PROBLEMS, tags=["page"])
     for name, media_type in FILES.items():
+        flow = FLOWS.get(name.removesuffix(".svg"))
         router.add_api_route(
             f"/{name}",
-            _answer(STATIC / name, media_type),
+            _answer(STATIC / name, media_type) if flow is None else _drawn(picture(flow)),
             methods=["GET"],
-            response_class=FileResponse,
-            summary=f"The page's file {name}",
+            response_class=FileResponse if flow is None else Response,
+            summary=f"The page's file {name}" if flow is None else f"The flow of {name.removesuffix('.svg')}",
         )
     return router
 
@@ -58,3 +63,10 @@ def _answer(path: Path, media_type: str) -> Callable[[], FileResponse]:
         return FileResponse(path, media_type=media_type)
 
     return file
+
+
+def _drawn(body: str) -> Callable[[], Response]:
+    def drawing() -> Response:
+        return Response(body, media_type=SVG)
+
+    return drawing

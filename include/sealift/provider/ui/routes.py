@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from sealift.exports import names
@@ -58,12 +60,13 @@ class CoverageQuery(covering.Query):
     place: str = Field(default=DEFAULT, max_length=200, description="Name of the place, one of /places")
 
 
-def told(request: Request, snapshot: Snapshot, make: Callable[[], BaseModel]) -> Response:
+def told(request: Request, snapshot: Snapshot, make: Callable[[], BaseModel], *, place: str = "") -> Response:
     """Answer with what follows from the books.
 
     :param request: the request.
     :param snapshot: the books' state.
     :param make: makes the answer.
+    :param place: name of the place that it is about; empty where the question named one.
     :returns: the answer, or 304.
     """
     return answer(
@@ -72,6 +75,7 @@ def told(request: Request, snapshot: Snapshot, make: Callable[[], BaseModel]) ->
         checked_at=snapshot.checked_at,
         make=make,
         final=lambda: snapshot.version,
+        place=place,
     )
 
 
@@ -99,7 +103,8 @@ def bucket_routes(desk: Desk) -> APIRouter:
     )
     def filters(request: Request, place: PlaceName = DEFAULT) -> Response:
         snapshot = desk.open(place).books.snapshot()
-        return told(request, snapshot, lambda: filtering.filters(snapshot))
+        key = ("filters", snapshot.version)
+        return told(request, snapshot, lambda: desk.once(key, lambda: filtering.filters(snapshot)))
 
     @router.get(
         "/coverage",
@@ -149,27 +154,45 @@ def bucket_routes(desk: Desk) -> APIRouter:
         response_model=serving.ExportDetail,
         summary="One export: proofs, disks, record and what changed, links and commands",
         tags=["exports"],
-        description="Reads the manifest, the record and the later proofs, and those of the export before.",
+        description="Reads the manifest, the record and the later proofs, and those of the export before, once for as "
+        "long as none of them changes.",
     )
-    def export(server_id: ServerId, period: Period, place: PlaceName = DEFAULT) -> serving.ExportDetail:
+    def export(request: Request, server_id: ServerId, period: Period, place: PlaceName = DEFAULT) -> Response:
         try:
             names.check_period(period)
         except SettingsError as error:
             raise HTTPException(404, error.message) from error
         opened = desk.open(place)
-        previous = opened.books.snapshot().previous_export(server_id, period)
-        found = serving.export_detail(
-            opened.books.cos,
-            bucket=opened.bucket,
-            prefix=opened.books.prefix,
-            number=server_id,
-            period=period,
-            previous=previous,
-            links=links_of(opened),
+        snapshot = opened.books.snapshot()
+        previous = snapshot.previous_export(server_id, period)
+
+        def read() -> serving.ExportDetail:
+            found = serving.export_detail(
+                opened.books.cos,
+                bucket=opened.bucket,
+                prefix=opened.books.prefix,
+                number=server_id,
+                period=period,
+                previous=previous,
+                links=links_of(opened),
+            )
+            if found is None:
+                raise HTTPException(404, f"There is no manifest of server {server_id} in {period}: it is not exported.")
+            return found
+
+        # What it follows from, as the listing shows it: two manifests by their ETags, and how many proofs came later.
+        mark = opened.books.export_mark(server_id, period, previous)
+        if mark is None:
+            return JSONResponse(read().model_dump(mode="json"))
+        key = ("export", opened.place.name, opened.bucket, opened.books.prefix, server_id, mark)
+        version = hashlib.sha256(repr(key).encode()).hexdigest()
+        return answer(
+            request,
+            version=version,
+            checked_at=snapshot.checked_at,
+            make=lambda: desk.once(key, read),
+            final=lambda: version,
         )
-        if found is None:
-            raise HTTPException(404, f"There is no manifest of server {server_id} in {period}: it is not exported.")
-        return found
 
     @router.get("/charts", response_model=charting.Charts, summary="Figures over time", tags=["exports"])
     def charts(
@@ -179,7 +202,7 @@ def bucket_routes(desk: Desk) -> APIRouter:
     ) -> Response:
         opened = desk.open(place)
         snapshot = opened.books.snapshot()
-        key = ("charts", opened.bucket, opened.books.prefix, snapshot.version, slots)
+        key = ("charts", snapshot.version, slots)
         return told(request, snapshot, lambda: desk.once(key, lambda: charting.charts(snapshot, slots=slots)))
 
     @router.get(

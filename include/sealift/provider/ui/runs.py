@@ -211,6 +211,8 @@ def prepare_retry(asked: RetryAsked, snapshot: Snapshot, place: OpenPlace, defau
     facts = next((one for one in snapshot.plans if one.plan_id == asked.plan_id), None)
     if facts is None:
         raise InputError(f"There is no plan {asked.plan_id} in {place.bucket}/{place.books.prefix}.")
+    if facts.dry_run:
+        raise InputError(f"The plan {asked.plan_id} was a dry run: nothing of it was carried out, so nothing failed.")
     if not facts.reported and not asked.plan_is_over:
         raise InputError(
             f"The run of {asked.plan_id} has not reported: it may still be at work. Wait for its end, or clear its "

@@ -1,6 +1,6 @@
 /* Actions: each is prepared by our API, shown in full, and started by Airflow's own API with the user's own rights. */
-import { Button, CloseButton, Dialog, HStack, Portal, Stack, Text } from "@chakra-ui/react";
-import { createContext, type ReactNode, useContext, useMemo, useState } from "react";
+import { Button, CloseButton, Dialog, HStack, Input, NativeSelect, Portal, Stack, Text } from "@chakra-ui/react";
+import { createContext, type ReactNode, useCallback, useContext, useMemo, useState } from "react";
 import { Link } from "react-router-dom";
 
 import { address, ours, Problem, send, useAsked } from "./api";
@@ -13,13 +13,40 @@ export const EXPORT_DAG = "export_servers";
 export const PROVE_DAG = "prove_exports";
 export const DELIVER_DAG = "deliver_images";
 
+/** What an action has to be told before its run can be prepared. */
+interface Question {
+  /** The field of the action's body. */
+  field: string;
+  label: string;
+  help: string;
+  choices?: readonly (readonly [string, string])[];
+}
+
 export interface Action {
   /** The action's route, below actions/. */
   name: string;
   title: string;
   dag: string;
-  body: unknown;
+  body: Record<string, unknown>;
+  asks?: Question;
 }
+
+export const ASK_LEVEL: Question = {
+  field: "level",
+  label: "Level",
+  help: "It takes a worker as long as reading the images lasts. Nothing is captured, and no server goes offline.",
+  choices: [
+    ["L2", "L2: every byte, against its digest"],
+    ["L3", "L3: file systems and what the server starts with, too"],
+    ["L4", "L4: the server is started in an emulated machine, too"],
+  ],
+};
+
+export const ASK_TARGET: Question = {
+  field: "to",
+  label: "Where to",
+  help: "A folder that the workers see, or a place in a bucket as s3://bucket/prefix. Empty: where the deployment delivers to.",
+};
 
 interface Actor {
   start: (action: Action) => void;
@@ -34,6 +61,7 @@ interface Started {
 }
 
 type Step =
+  | { at: "asking"; action: Action; asks: Question; answer: string }
   | { at: "preparing"; action: Action }
   | { at: "confirming"; action: Action; run: PreparedRun; sending: boolean; problem?: Problem }
   | { at: "started"; action: Action; run: PreparedRun; runId: string }
@@ -45,21 +73,25 @@ export function Actions({ place, children }: { place: string; children: ReactNod
   const rights = useAsked<Rights>(ours("rights"), 0);
   const [step, setStep] = useState<Step>();
 
+  const prepare = useCallback(
+    (action: Action, more: Record<string, string> = {}) => {
+      setStep({ at: "preparing", action });
+      send<PreparedRun>(ours(`actions/${action.name}`, { place }), { ...action.body, ...more }).then(
+        (run) => setStep({ at: "confirming", action, run, sending: false }),
+        (error: unknown) => setStep({ at: "refused", action, problem: problemOf(error) }),
+      );
+    },
+    [place],
+  );
   const actor = useMemo<Actor>(
     () => ({
-      start: (action) => {
-        setStep({ at: "preparing", action });
-        send<PreparedRun>(ours(`actions/${action.name}`, { place }), action.body).then(
-          (run) => setStep({ at: "confirming", action, run, sending: false }),
-          (error: unknown) => setStep({ at: "refused", action, problem: problemOf(error) }),
-        );
-      },
+      start: (action) => (action.asks ? setStep({ at: "asking", action, asks: action.asks, answer: action.asks.choices?.[0]?.[0] ?? "" }) : prepare(action)),
       refusal: (dag) => {
         const right = rights.data?.rights.find((one) => one.dag_id === dag);
         return right && !right.may_start ? right.reason : "";
       },
     }),
-    [place, rights.data],
+    [prepare, rights.data],
   );
 
   const confirm = () => {
@@ -85,9 +117,20 @@ export function Actions({ place, children }: { place: string; children: ReactNod
               <Dialog.Header>
                 <Dialog.Title>{step?.action.title ?? ""}</Dialog.Title>
               </Dialog.Header>
-              <Dialog.Body>{step ? <Inside step={step} close={close} /> : null}</Dialog.Body>
+              <Dialog.Body>
+                {step?.at === "asking" ? <Asked asks={step.asks} answer={step.answer} change={(answer) => setStep({ ...step, answer })} /> : step ? <Inside step={step} close={close} /> : null}
+              </Dialog.Body>
               <Dialog.Footer>
-                {step?.at === "confirming" ? (
+                {step?.at === "asking" ? (
+                  <>
+                    <Button variant="outline" onClick={close}>
+                      Cancel
+                    </Button>
+                    <Button colorPalette="brand" onClick={() => prepare(step.action, { [step.asks.field]: step.answer.trim() })}>
+                      Continue
+                    </Button>
+                  </>
+                ) : step?.at === "confirming" ? (
                   <>
                     <Button variant="outline" onClick={close} disabled={step.sending}>
                       Cancel
@@ -113,7 +156,36 @@ export function Actions({ place, children }: { place: string; children: ReactNod
   );
 }
 
-function Inside({ step, close }: { step: Step; close: () => void }) {
+function Asked({ asks, answer, change }: { asks: Question; answer: string; change: (answer: string) => void }) {
+  return (
+    <Stack gap={2}>
+      <label>
+        <Text as="span" fontSize="sm" display="block" mb={1}>
+          {asks.label}
+        </Text>
+        {asks.choices ? (
+          <NativeSelect.Root size="sm">
+            <NativeSelect.Field value={answer} onChange={(event) => change(event.currentTarget.value)}>
+              {asks.choices.map(([one, words]) => (
+                <option key={one} value={one}>
+                  {words}
+                </option>
+              ))}
+            </NativeSelect.Field>
+            <NativeSelect.Indicator />
+          </NativeSelect.Root>
+        ) : (
+          <Input size="sm" value={answer} onChange={(event) => change(event.target.value)} />
+        )}
+      </label>
+      <Text fontSize="sm" color="fg.muted">
+        {asks.help}
+      </Text>
+    </Stack>
+  );
+}
+
+function Inside({ step, close }: { step: Exclude<Step, { at: "asking" }>; close: () => void }) {
   if (step.at === "preparing") return <Waiting what="what the run would do" />;
   if (step.at === "refused") return <ProblemNotice problem={step.problem} />;
   if (step.at === "started")

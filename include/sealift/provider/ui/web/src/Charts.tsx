@@ -7,7 +7,7 @@ import { Checked, Empty, Section, Shown } from "./parts";
 import type { Where } from "./place";
 import { Tile } from "./Plans";
 import { Tabled } from "./Tabled";
-import type { Charts as Figures, Durations, SlotFigures, State } from "./types";
+import type { Charts as Figures, Durations, Recovery, SlotFigures, State } from "./types";
 import { ALL_STATES, bytes, count, duration, moment, plural } from "./words";
 
 const WIDTH = 1100;
@@ -45,6 +45,7 @@ export function Charts({ where }: { where: Where }) {
                 <Tile title="Nine of ten within">{duration(figures.recovery.p90_seconds)}</Tile>
                 <Tile title="Still open">{count(figures.recovery.open)}</Tile>
               </SimpleGrid>
+              <Recovered recovery={figures.recovery} />
             </Section>
             <Section title="Durations by data center and size">
               <DurationTable durations={figures.durations} />
@@ -160,6 +161,31 @@ function Bytes({ slots }: { slots: readonly SlotFigures[] }) {
           label="Bytes by slot"
           columns={[{ title: "Slot" }, { title: "Images", right: true }, { title: "Disks", right: true }]}
           rows={slots.toReversed().map((slot) => ({ key: slot.period, cells: [moment(slot.at), bytes(slot.bytes), bytes(slot.capacity_bytes)] }))}
+        />
+      </AsTable>
+    </Stack>
+  );
+}
+
+function Recovered({ recovery }: { recovery: Recovery }) {
+  if (!recovery.failures) return <Text fontSize="sm" mt={3}>Nothing has failed in these slots.</Text>;
+  const bars = recovery.within.map((one, at) => {
+    const label = one.up_to_seconds === null ? `after ${duration(recovery.within[at - 1]?.up_to_seconds)}` : `within ${duration(one.up_to_seconds)}`;
+    return { key: label, label, words: `${plural(one.failures, "failure")} recovered ${label}`, parts: one.failures ? [{ value: one.failures, color: "var(--sl-l2)" }] : [] };
+  });
+  const open = { key: "open", label: "still open", words: `${plural(recovery.open, "failure")} still open`, parts: recovery.open ? [{ value: recovery.open, color: "var(--sl-failed)" }] : [] };
+  const top = Math.max(1, recovery.open, ...recovery.within.map((one) => one.failures));
+  return (
+    <Stack gap={2} mt={4}>
+      <Text fontSize="sm">Failures by the time until an export of the server was done:</Text>
+      <div className="sl-scroll" role="group" aria-label="Chart of recoveries" tabIndex={0}>
+        <Bars label={`Time to recover ${plural(recovery.failures, "failure")}`} bars={[...bars, open]} top={top} tick={(value) => count(Math.round(value))} />
+      </div>
+      <AsTable>
+        <Tabled
+          label="Failures by slot"
+          columns={[{ title: "Slot" }, { title: "Failures", right: true }, { title: "Recovered, half of them within", right: true }, { title: "Still open", right: true }]}
+          rows={recovery.by_slot.toReversed().map((one) => ({ key: one.period, cells: [moment(one.at), count(one.failures), duration(one.median_seconds), count(one.open)] }))}
         />
       </AsTable>
     </Stack>

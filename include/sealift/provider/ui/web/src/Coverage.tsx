@@ -2,8 +2,9 @@
 import { Box, Button, HStack, Input, NativeSelect, Stack, Text } from "@chakra-ui/react";
 import { useCallback, useEffect, useState } from "react";
 
-import { Act, DELIVER_DAG, PLAN_DAG, PROVE_DAG } from "./Actions";
+import { Act, ASK_LEVEL, ASK_TARGET, DELIVER_DAG, PLAN_DAG, PROVE_DAG } from "./Actions";
 import { ours, useAsked } from "./api";
+import { Choices } from "./Choices";
 import { Grid, keyOf } from "./Grid";
 import { useLines } from "./lines";
 import { Checked, Empty, ProblemNotice, Problems, Sign, Waiting } from "./parts";
@@ -13,6 +14,13 @@ import { ALL_STATES, count, lookOf, moment, plural } from "./words";
 
 const TYPING = 250;
 const LEVELS = ["L0", "L1", "L2", "L3", "L4"];
+const ORDERS = [
+  ["state", "State in the newest slot"],
+  ["datacenter", "Data center"],
+  ["size", "Size"],
+  ["last_export", "Last export"],
+] as const;
+const LARGEST_FIRST = new Set(["size", "last_export"]);
 
 export function Coverage({ where }: { where: Where }) {
   const place = where.get("place");
@@ -44,8 +52,7 @@ export function Coverage({ where }: { where: Where }) {
       return next;
     });
   }, [setChosen]);
-  const onOrder = (by: string) =>
-    where.change({ order: by, descending: order.by === by && !order.descending ? "true" : order.by !== by && by !== "name" && by !== "datacenter" ? "true" : "" });
+  const onOrder = (by: string) => where.change({ order: by, descending: (order.by === by ? !order.descending : LARGEST_FIRST.has(by)) ? "true" : "" });
   const toggle = (state: State) =>
     where.change({ state: states.includes(state) ? states.filter((one) => one !== state) : [...states, state] });
   const filtered = Boolean(query.name || query.datacenter.length || query.tag.length || states.length || query.scheduled);
@@ -57,9 +64,9 @@ export function Coverage({ where }: { where: Where }) {
     <Stack gap={3}>
       <HStack gap={2} flexWrap="wrap" align="end" role="search" aria-label="Filters">
         <NameFilter value={query.name} change={(name) => where.change({ name })} />
-        <Select label="Data center" value={query.datacenter[0] ?? ""} change={(value) => where.change({ datacenter: value })} all="All data centers"
+        <Choices label="Data centers" one="data center" values={query.datacenter} change={(values) => where.change({ datacenter: values })} all="All data centers"
           choices={(filters.data?.datacenters ?? []).map((one) => [one.value, `${one.value} (${count(one.servers)})`])} />
-        <Select label="Tag" value={query.tag[0] ?? ""} change={(value) => where.change({ tag: value })} all="All tags"
+        <Choices label="Tags" one="tag" values={query.tag} change={(values) => where.change({ tag: values })} all="All tags"
           choices={(filters.data?.tags ?? []).map((one) => [one.value, `${one.value} (${count(one.servers)})`])} />
         <Select label="Slots" value={query.scheduled} change={(value) => where.change({ scheduled: value, slots_offset: "" })} all="Schedule and manual runs"
           choices={[["true", "Schedule only"], ["false", "Manual runs only"]]} />
@@ -67,6 +74,12 @@ export function Coverage({ where }: { where: Where }) {
           <Select label="State in" value={query.in_slot} change={(value) => where.change({ in_slot: value })} all="the newest slot shown"
             choices={[["any", "any slot shown"], ...(head?.slots ?? []).map((one): [string, string] => [one.period, moment(one.at)])]} />
         ) : null}
+        <HStack gap={1} align="end">
+          <Select label="Order by" value={order.by === "name" ? "" : order.by} change={(by) => where.change({ order: by, descending: LARGEST_FIRST.has(by) ? "true" : "" })} all="Name" choices={ORDERS} />
+          <Button size="sm" variant="outline" px={2} aria-pressed={order.descending} aria-label="The other way round" title="The other way round" onClick={() => where.change({ descending: order.descending ? "" : "true" })}>
+            {order.descending ? "↓" : "↑"}
+          </Button>
+        </HStack>
         {filtered ? (
           <Button size="sm" variant="ghost" onClick={clear}>
             Clear filters
@@ -169,8 +182,8 @@ function Todo({ chosen, clear }: { chosen: readonly ServerLine[]; clear: () => v
       {chosen.length ? (
         <>
           <Act action={{ name: "export", title: `Export ${of}`, dag: PLAN_DAG, body: { ids } }} why={ids.length ? "" : "Only virtual servers can be exported."}>{`Export ${of}`}</Act>
-          <Act action={{ name: "prove", title: "Prove the newest exports again", dag: PROVE_DAG, body: { exports, level: "L2" } }} why={exports.length ? "" : noExports}>Prove at L2</Act>
-          <Act action={{ name: "deliver", title: "Deliver the newest exports", dag: DELIVER_DAG, body: { exports } }} why={exports.length ? "" : noExports}>Deliver</Act>
+          <Act action={{ name: "prove", title: "Prove the newest exports again", dag: PROVE_DAG, body: { exports }, asks: ASK_LEVEL }} why={exports.length ? "" : noExports}>Prove again</Act>
+          <Act action={{ name: "deliver", title: "Deliver the newest exports", dag: DELIVER_DAG, body: { exports }, asks: ASK_TARGET }} why={exports.length ? "" : noExports}>Deliver</Act>
           <Button size="sm" variant="ghost" onClick={clear}>
             Choose none
           </Button>

@@ -1,5 +1,5 @@
 /* Servers by slots. Only the rows in sight exist, whatever the number of servers. */
-import { type FocusEvent, type KeyboardEvent, memo, type MouseEvent, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { type FocusEvent, type KeyboardEvent, memo, type MouseEvent, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 
 import type { Fields, Where } from "./place";
 import { CELL, HEAD, ROW } from "./style";
@@ -48,9 +48,11 @@ const serverFields = (server: ServerLine, period?: string): Fields => ({
   period,
 });
 
-function wordsOf(server: ServerLine, slot: SlotSummary, at: number): string[] {
-  const cell = server.cells[at] ?? "";
-  return [fullName(server), `${moment(slot.at)}${slot.scheduled ? "" : " (manual run)"}: ${lookOf(cell).word}`, server.reasons[at] ?? ""].filter(Boolean);
+const nameOf = (slot: SlotSummary): string => `${moment(slot.at)}${slot.scheduled ? "" : " (manual run)"}`;
+
+/** What a cell says. The slot's name is made before: there are thousands of cells, and they come and go while somebody scrolls. */
+function wordsOf(server: ServerLine, slotName: string, at: number): string[] {
+  return [`${slotName}: ${lookOf(server.cells[at] ?? "").word}`, server.reasons[at] ?? ""].filter(Boolean);
 }
 
 export function Grid(props: GridProps) {
@@ -101,7 +103,7 @@ export function Grid(props: GridProps) {
       if (at) {
         const server = line(Number(at.dataset["row"]));
         const slot = slots[Number(at.dataset["column"]) - 1];
-        if (server && slot) lines = wordsOf(server, slot, Number(at.dataset["column"]) - 1);
+        if (server && slot) lines = [fullName(server), ...wordsOf(server, nameOf(slot), Number(at.dataset["column"]) - 1)];
         else if (server) lines = [fullName(server), server.tags.length ? `Tags: ${server.tags.join(", ")}` : "No tags", `Last export: ${moment(server.last_export)}, ${bytes(server.bytes)}`];
       } else if (slotAt) {
         const slot = slots[Number(slotAt.dataset["slot"])];
@@ -183,6 +185,7 @@ export function Grid(props: GridProps) {
     }
   };
 
+  const slotNames = useMemo(() => slots.map(nameOf), [slots]);
   const rows = [];
   for (let index = from; index <= to; index += 1) {
     const server = line(index);
@@ -191,7 +194,7 @@ export function Grid(props: GridProps) {
         key={index}
         index={index}
         server={server}
-        slots={slots}
+        slotNames={slotNames}
         left={left}
         narrow={narrow}
         column={index === row ? column : -1}
@@ -278,7 +281,7 @@ function Sort({ by, order, onOrder, name, children }: { by: string; order: Order
 function slotWords(slot: SlotSummary): string[] {
   const counts = ALL_STATES.filter((state) => slot.counts[state]).map((state) => `${count(slot.counts[state] ?? 0)} ${state}`);
   const size = slot.bytes ? `${bytes(slot.bytes)}${slot.unread ? `, without ${count(slot.unread)} manifests not read yet` : ""}` : "";
-  return [`${moment(slot.at)}${slot.scheduled ? "" : " (manual run)"}`, counts.join(", "), size].filter(Boolean);
+  return [nameOf(slot), counts.join(", "), size].filter(Boolean);
 }
 
 function shares(slot: SlotSummary) {
@@ -292,7 +295,7 @@ function shares(slot: SlotSummary) {
 interface LineProps {
   index: number;
   server: ServerLine | undefined;
-  slots: readonly SlotSummary[];
+  slotNames: readonly string[];
   left: number;
   narrow: boolean;
   column: number;
@@ -300,7 +303,7 @@ interface LineProps {
   href: string;
 }
 
-const Line = memo(function Line({ index, server, slots, left, narrow, column, chosen, href }: LineProps) {
+const Line = memo(function Line({ index, server, slotNames, left, narrow, column, chosen, href }: LineProps) {
   const at = { transform: `translateY(${String(index * ROW)}px)`, top: HEAD };
   if (!server) {
     return (
@@ -329,21 +332,20 @@ const Line = memo(function Line({ index, server, slots, left, narrow, column, ch
           </>
         )}
       </div>
-      {slots.map((slot, place) => {
+      {slotNames.map((slotName, place) => {
         const look = lookOf(server.cells[place] ?? "");
         return (
           <div
-            key={slot.period}
+            key={place}
             className={`sl-cell sl-${look.style}`}
+            data-sign={look.sign}
             role="gridcell"
             aria-colindex={place + 2}
             data-row={index}
             data-column={place + 1}
             tabIndex={column === place + 1 ? 0 : -1}
-            aria-label={wordsOf(server, slot, place).slice(1).join(": ")}
-          >
-            {look.style === "unknown" ? null : <span className="sl-box" data-sign={look.sign} />}
-          </div>
+            aria-label={wordsOf(server, slotName, place).join(": ")}
+          />
         );
       })}
     </div>

@@ -9,7 +9,7 @@ import { Coverage, Select } from "./Coverage";
 import { Go, Notice } from "./parts";
 import { useWhere, type Where } from "./place";
 import { Plan, Plans } from "./Plans";
-import { Server } from "./Server";
+import { Server, ServerOfWave } from "./Server";
 import { STYLE } from "./style";
 import type { PlaceList } from "./types";
 import { Wave } from "./Wave";
@@ -70,7 +70,7 @@ export function Page() {
 function View({ name, where }: { name: string; where: Where }) {
   switch (name) {
     case "server":
-      return <Server where={where} />;
+      return where.get("id") ? <Server where={where} /> : <ServerOfWave where={where} />;
     case "plans":
       return <Plans where={where} />;
     case "plan":

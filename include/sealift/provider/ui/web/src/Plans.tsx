@@ -5,42 +5,52 @@ import { type ReactNode, useState } from "react";
 import { Act, EXPORT_DAG, PLAN_DAG, RunLink } from "./Actions";
 import { ours, useAsked } from "./api";
 import { Select } from "./Coverage";
-import { Checked, Empty, Facts, Go, Meter, Notice, Pager, Section, Shown } from "./parts";
-import type { Where } from "./place";
+import { Checked, Empty, Facts, Go, Meter, Notice, Pager, Section, Shown, Sign, StateWord } from "./parts";
+import { useFoundPlace, type Where } from "./place";
 import { Tabled } from "./Tabled";
-import type { PlanList, PlannedServer, PlanView, WaveList } from "./types";
-import { bytes, count, duration, moment, money, plural } from "./words";
+import type { PlanLine, PlanList, PlannedServer, PlanView, State, WaveList } from "./types";
+import { ALL_STATES, bytes, count, duration, moment, money, plural } from "./words";
 
 const PAGE = 50;
+/** What a server can be in that a plan exports. */
+const PLANNED_STATES: readonly State[] = ALL_STATES.filter((state) => state !== "not selected");
 
 export function Plans({ where }: { where: Where }) {
   const offset = Number(where.get("offset")) || 0;
-  const asked = useAsked<PlanList>(ours("plans", { place: where.get("place"), offset, limit: PAGE }));
+  const kind = where.get("dry_run");
+  const asked = useAsked<PlanList>(ours("plans", { place: where.get("place"), dry_run: kind, offset, limit: PAGE }));
   return (
     <Shown asked={asked} what="plans">
       {(list) => (
         <Stack gap={4}>
-          <HStack justify="space-between" flexWrap="wrap">
-            <Pager total={list.total} offset={list.offset} limit={PAGE} what="plan" go={(next) => where.change({ offset: String(next || "") })} />
+          <HStack justify="space-between" align="end" flexWrap="wrap">
+            <HStack gap={4} align="end" flexWrap="wrap">
+              <Select label="Show" value={kind} change={(value) => where.change({ dry_run: value, offset: "" })} all="All plans"
+                choices={[["true", "Dry runs"], ["false", "Plans that are carried out"]]} />
+              <Pager total={list.total} offset={list.offset} limit={PAGE} what="plan" go={(next) => where.change({ offset: String(next || "") })} />
+            </HStack>
             <Checked at={asked.checkedAt} />
           </HStack>
-          {list.total === 0 ? (
+          {list.total === 0 && kind ? (
+            <Empty title={kind === "true" ? "There is no dry run" : "No plan was carried out yet"}>Choose “All plans” to see the others.</Empty>
+          ) : list.total === 0 ? (
             <Empty title="There is no plan yet">
               Each run of plan_exports writes one. To see what an export would do and cost, make a plan: nothing is captured.
             </Empty>
           ) : (
             <Tabled
               label="Plans"
-              columns={[{ title: "Plan" }, { title: "Made" }, { title: "State" }, { title: "Waves reported", right: true }, { title: "Last sign" }]}
+              columns={[{ title: "Plan", tight: true }, { title: "Kind", tight: true }, { title: "Made", tight: true }, { title: "State" }, { title: "Waves reported", right: true }, { title: "Last sign" }]}
               rows={list.plans.map((one) => ({
                 key: one.plan_id,
                 cells: [
                   <Go key="p" where={where} to={{ view: "plan", plan: one.plan_id }}>
                     {one.plan_id}
                   </Go>,
+                  one.dry_run === null ? "not read" : one.dry_run ? "dry run" : "export",
                   moment(one.written_at),
-                  one.reported ? "over, reported" : one.at_work ? "at work, or a dry run" : "no report",
-                  count(one.waves_reported),
+                  stateOf(one),
+                  one.dry_run ? "–" : count(one.waves_reported),
                   moment(one.last_sign),
                 ],
               }))}
@@ -52,12 +62,21 @@ export function Plans({ where }: { where: Where }) {
   );
 }
 
+function stateOf(plan: PlanLine): string {
+  if (plan.dry_run) return "to be looked at";
+  if (plan.reported) return "over, reported";
+  return plan.at_work ? "at work" : "no report";
+}
+
 export function Plan({ where }: { where: Where }) {
   const [plan, place] = [where.get("plan"), where.get("place")];
   const offset = Number(where.get("offset")) || 0;
-  const query = { place, name: where.get("name"), outcome: where.get("outcome"), rule: where.get("rule"), offset, limit: PAGE };
+  const states = where.all("state");
+  const query = { place, name: where.get("name"), outcome: where.get("outcome"), rule: where.get("rule"), state: states, offset, limit: PAGE };
   const asked = useAsked<PlanView>(ours(`plans/${encodeURIComponent(plan)}`, query), 30);
   const waves = useAsked<WaveList>(ours(`plans/${encodeURIComponent(plan)}/waves`, { place }));
+  useFoundPlace(where, asked.place);
+  const toggle = (state: State) => where.change({ state: states.includes(state) ? states.filter((one) => one !== state) : [...states, state], offset: "" });
   return (
     <Shown asked={asked} what="the plan">
       {(view) => (
@@ -97,7 +116,7 @@ export function Plan({ where }: { where: Where }) {
           <Section title="Cost">
             <Costs view={view} />
           </Section>
-          {view.totals.waves ? (
+          {view.totals.waves && !view.dry_run ? (
             <Section title="Waves">
               <Shown asked={waves} what="the waves">
                 {(list) => <Waves list={list} where={where} />}
@@ -108,7 +127,7 @@ export function Plan({ where }: { where: Where }) {
             {view.rules.length ? (
               <Tabled
                 label="What the rules say"
-                columns={[{ title: "Rule" }, { title: "Effect" }, { title: "Servers", right: true }, { title: "For example" }]}
+                columns={[{ title: "Rule", tight: true }, { title: "Effect", tight: true }, { title: "Servers", right: true }, { title: "For example" }]}
                 rows={view.rules.map((one) => ({
                   key: `${one.severity} ${one.rule}`,
                   current: query.rule === one.rule,
@@ -129,7 +148,7 @@ export function Plan({ where }: { where: Where }) {
           <Section title="Servers" aside={<Pager total={view.total} offset={view.offset} limit={PAGE} what="server" go={(next) => where.change({ offset: String(next || "") })} />}>
             <HStack gap={2} mb={3} align="end" flexWrap="wrap">
               <PlanName key={plan} value={query.name} change={(name) => where.change({ name, offset: "" })} />
-              <Select label="Outcome" value={query.outcome} change={(outcome) => where.change({ outcome, offset: "" })} all="All"
+              <Select label="Planned" value={query.outcome} change={(outcome) => where.change({ outcome, offset: "" })} all="All"
                 choices={[["export", "Exported by it"], ["already exported", "Already exported"], ["not exportable", "Not exportable"]]} />
               {query.rule ? (
                 <Go where={where} to={{ view: "plan", plan }}>
@@ -137,7 +156,18 @@ export function Plan({ where }: { where: Where }) {
                 </Go>
               ) : null}
             </HStack>
-            <Servers servers={view.servers} where={where} />
+            {view.dry_run ? null : (
+              <HStack gap={2} mb={3} flexWrap="wrap" role="group" aria-label="Servers by what became of them">
+                <Text fontSize="sm" color="fg.muted">By now:</Text>
+                {PLANNED_STATES.map((state) => (
+                  <button key={state} type="button" className="sl-chip" aria-pressed={states.includes(state)} onClick={() => toggle(state)}>
+                    <Sign cell={state} />
+                    {state} <span>{waves.data ? count(waves.data.counts[state] ?? 0) : ""}</span>
+                  </button>
+                ))}
+              </HStack>
+            )}
+            <Servers view={view} where={where} />
           </Section>
         </Stack>
       )}
@@ -224,7 +254,7 @@ function Costs({ view }: { view: PlanView }) {
     <Stack gap={2}>
       <Tabled
         label="Cost"
-        columns={[{ title: "For" }, { title: "Price" }, { title: "Amount", right: true }, { title: "Source" }]}
+        columns={[{ title: "For", tight: true }, { title: "Price" }, { title: "Amount", right: true }, { title: "Source" }]}
         rows={[...costs.storage_per_month.map(row("storage, a month")), ...costs.egress.map(row("fetching once"))]}
       />
       <Text fontSize="xs" color="fg.muted">
@@ -247,7 +277,7 @@ function Waves({ list, where }: { list: WaveList; where: Where }) {
       />
       <Tabled
         label="Waves"
-        columns={[{ title: "Wave" }, { title: "Progress" }, { title: "Servers", right: true }, { title: "Bytes", right: true }, { title: "Run in Airflow" }]}
+        columns={[{ title: "Wave", tight: true }, { title: "Progress" }, { title: "Servers", right: true }, { title: "Bytes", right: true }, { title: "Run in Airflow" }]}
         rows={list.waves.map((wave) => ({
           key: String(wave.number),
           cells: [
@@ -265,19 +295,36 @@ function Waves({ list, where }: { list: WaveList; where: Where }) {
   );
 }
 
-function Servers({ servers, where }: { servers: readonly PlannedServer[]; where: Where }) {
-  if (!servers.length) return <Empty title="No server fits">Choose another filter.</Empty>;
+function Became({ server }: { server: PlannedServer }) {
+  if (!server.state) return <>–</>;
+  return (
+    <>
+      <StateWord cell={server.state} />
+      {server.words ? (
+        <div className="sl-words">
+          {server.task ? `${server.task}: ` : ""}
+          {server.words}
+        </div>
+      ) : null}
+    </>
+  );
+}
+
+function Servers({ view, where }: { view: PlanView; where: Where }) {
+  if (!view.servers.length) return <Empty title="No server fits">Choose another filter.</Empty>;
+  const became = view.dry_run ? [] : [{ title: "By now" }];
   return (
     <Tabled
       label="Servers of the plan"
-      columns={[{ title: "Server" }, { title: "Outcome" }, { title: "What the rules found" }, { title: "Offline", right: true }, { title: "Export", right: true }, { title: "Bytes", right: true }, { title: "Wave", right: true }]}
-      rows={servers.map((one) => ({
+      columns={[{ title: "Server", tight: true }, { title: "Planned", tight: true }, ...became, { title: "What the rules found" }, { title: "Offline", right: true }, { title: "Export", right: true }, { title: "Bytes", right: true }, { title: "Wave", right: true }]}
+      rows={view.servers.map((one) => ({
         key: `${one.kind} ${String(one.id)} ${one.period}`,
         cells: [
-          <Go key="s" where={where} to={{ view: "server", id: String(one.id), kind: one.kind === "virtual" ? undefined : one.kind }}>
+          <Go key="s" where={where} to={{ view: "server", id: String(one.id), kind: one.kind === "virtual" ? undefined : one.kind, period: one.period }}>
             {one.hostname || String(one.id)}
           </Go>,
           one.outcome,
+          ...(view.dry_run ? [] : [<Became key="b" server={one} />]),
           <div key="f" className="sl-words">
             {one.findings.map((found) => `${found.rule}: ${found.sentence}`).join("\n") || "–"}
           </div>,

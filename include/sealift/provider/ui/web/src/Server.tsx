@@ -1,12 +1,13 @@
 /* One server: what became of it slot by slot, and everything that is known of one of its exports. */
 import { Box, Heading, HStack, Stack, Text } from "@chakra-ui/react";
+import { useEffect } from "react";
 
-import { Act, DELIVER_DAG, EXPORT_DAG, PLAN_DAG, PROVE_DAG, RunLink } from "./Actions";
+import { Act, ASK_LEVEL, ASK_TARGET, DELIVER_DAG, EXPORT_DAG, PLAN_DAG, PROVE_DAG, RunLink } from "./Actions";
 import { ours, useAsked } from "./api";
 import { Checked, Copy, Empty, Facts, Go, Notice, Out, Pager, Problems, Section, Shown, StateWord } from "./parts";
-import type { Where } from "./place";
+import { placeFor, type Where } from "./place";
 import { Tabled } from "./Tabled";
-import type { ExportDetail, ExportLine, ServerView } from "./types";
+import type { ExportDetail, ExportLine, ServerView, WaveView } from "./types";
 import { bytes, duration, fullName, lookOf, moment, plural } from "./words";
 
 const PAGE = 20;
@@ -40,10 +41,10 @@ export function Server({ where }: { where: Where }) {
             {virtual ? (
               <HStack gap={3} flexWrap="wrap" role="group" aria-label="Actions">
                 <Act action={{ name: "export", title: `Export ${fullName(server)}`, dag: PLAN_DAG, body: { ids: [server.id] } }}>Export now</Act>
-                <Act action={{ name: "prove", title: "Prove again", dag: PROVE_DAG, body: { exports: [`${String(server.id)}-${period}`], level: "L2" } }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to prove."}>
-                  Prove at L2
+                <Act action={{ name: "prove", title: "Prove again", dag: PROVE_DAG, body: { exports: [`${String(server.id)}-${period}`] }, asks: ASK_LEVEL }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to prove."}>
+                  Prove again
                 </Act>
-                <Act action={{ name: "deliver", title: "Deliver", dag: DELIVER_DAG, body: { exports: [`${String(server.id)}-${period}`] } }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to deliver."}>
+                <Act action={{ name: "deliver", title: "Deliver", dag: DELIVER_DAG, body: { exports: [`${String(server.id)}-${period}`] }, asks: ASK_TARGET }} why={line?.state === "exported" ? "" : exported ? "The slot that is open has no export." : "There is no export to deliver."}>
                   Deliver
                 </Act>
               </HStack>
@@ -51,7 +52,7 @@ export function Server({ where }: { where: Where }) {
             <Section title="Exports" aside={<Pager total={server.total} offset={server.offset} limit={PAGE} what="slot" go={(next) => where.change({ offset: String(next || "") })} />}>
               <Tabled
                 label="What became of the server, slot by slot"
-                columns={[{ title: "Slot" }, { title: "State" }, { title: "Size", right: true }, { title: "Capture", right: true }, { title: "Export", right: true }, { title: "Done" }, { title: "Plan" }]}
+                columns={[{ title: "Slot", tight: true }, { title: "State" }, { title: "Size", right: true }, { title: "Capture", right: true }, { title: "Export", right: true }, { title: "Done" }, { title: "Plan" }]}
                 rows={server.exports.map((one) => ({
                   key: one.period,
                   current: one.period === period,
@@ -80,6 +81,23 @@ export function Server({ where }: { where: Where }) {
           </Stack>
         );
       }}
+    </Shown>
+  );
+}
+
+/** A task in Airflow knows its server by the place in its wave: from there, to the server. */
+export function ServerOfWave({ where }: { where: Where }) {
+  const [plan, wave, place, index] = [where.get("plan"), where.get("wave"), where.get("place"), where.get("index")];
+  const asked = useAsked<WaveView>(ours(`plans/${encodeURIComponent(plan)}/waves/${encodeURIComponent(wave)}`, { place }), 0);
+  const found = asked.data?.servers.find((one) => String(one.map_index) === index);
+  const { open } = where;
+  const at = place || placeFor(asked.place);
+  useEffect(() => {
+    if (found) open({ view: "server", id: String(found.id), period: found.period, place: at }, true);
+  }, [found, at, open]);
+  return (
+    <Shown asked={asked} what="the server">
+      {() => (found ? null : <Empty title="There is no such server">The wave {Number(wave) + 1} of {plan} has none at place {index}.</Empty>)}
     </Shown>
   );
 }

@@ -5,13 +5,20 @@ import type { ReactNode } from "react";
 export interface Column {
   title: string;
   right?: boolean;
+  /** Names stay on one line. */
+  tight?: boolean;
 }
 
 export interface Row {
   key: string;
   cells: readonly ReactNode[];
   current?: boolean;
+  /** A link led here: the row is brought into sight once. */
+  pointed?: boolean;
 }
+
+/** Brings what it marks into sight, once. */
+const intoSight = (element: HTMLElement | null) => element?.scrollIntoView({ block: "center" });
 
 export function Tabled({ label, columns, rows }: { label: string; columns: readonly Column[]; rows: readonly Row[] }) {
   return (
@@ -28,9 +35,9 @@ export function Tabled({ label, columns, rows }: { label: string; columns: reado
         </Table.Header>
         <Table.Body>
           {rows.map((row) => (
-            <Table.Row key={row.key} aria-current={row.current ? "true" : undefined} bg={row.current ? "bg.muted" : undefined}>
+            <Table.Row key={row.key} ref={row.pointed ? intoSight : undefined} className={row.pointed ? "sl-pointed" : undefined} aria-current={row.current ? "true" : undefined} bg={row.current ? "bg.muted" : undefined}>
               {row.cells.map((cell, at) => (
-                <Table.Cell key={columns[at]?.title ?? at} textAlign={columns[at]?.right ? "right" : "left"} whiteSpace={columns[at]?.right ? "nowrap" : undefined} verticalAlign="top">
+                <Table.Cell key={columns[at]?.title ?? at} textAlign={columns[at]?.right ? "right" : "left"} whiteSpace={columns[at]?.right || columns[at]?.tight ? "nowrap" : undefined} verticalAlign="top">
                   {cell}
                 </Table.Cell>
               ))}

@@ -84,7 +84,7 @@ export interface paths {
         };
         /**
          * One export: proofs, disks, record and what changed, links and commands
-         * @description Reads the manifest, the record and the later proofs, and those of the export before.
+         * @description Reads the manifest, the record and the later proofs, and those of the export before, once for as long as none of them changes.
          */
         get: operations["export_api_servers__server_id__exports__period__get"];
         put?: never;
@@ -402,6 +402,108 @@ export interface paths {
         };
         /** The page's file icon.svg */
         get: operations["file_static_icon_svg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/static/plan_exports.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The flow of plan_exports */
+        get: operations["drawing_static_plan_exports_svg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/static/export_servers.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The flow of export_servers */
+        get: operations["drawing_static_export_servers_svg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/static/prove_exports.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The flow of prove_exports */
+        get: operations["drawing_static_prove_exports_svg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/static/deliver_images.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The flow of deliver_images */
+        get: operations["drawing_static_deliver_images_svg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/static/examine_exports.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The flow of examine_exports */
+        get: operations["drawing_static_examine_exports_svg_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/static/apply_retention.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The flow of apply_retention */
+        get: operations["drawing_static_apply_retention_svg_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1807,9 +1909,14 @@ export interface components {
             reported: boolean;
             /**
              * At Work
-             * @description Its run may still be at work: no report yet, and it wrote within the last 14 days. True as well of a dry run, which never reports
+             * @description Its run may still be at work: it is no dry run, there is no report yet, and it wrote within the last 14 days
              */
             at_work: boolean;
+            /**
+             * Dry Run
+             * @description It was made to be looked at: nothing of it is carried out. None where nobody has read it yet
+             */
+            dry_run: boolean | null;
         };
         /**
          * PlanList
@@ -2176,6 +2283,20 @@ export interface components {
              * @description Number of the wave that carries it, from 0
              */
             wave: number | null;
+            /** @description What became of it in that slot by now, whichever plan did it; none where the plan exports nothing of it */
+            state?: components["schemas"]["State"] | null;
+            /**
+             * Task
+             * @description The task that failed; else empty
+             * @default
+             */
+            task: string;
+            /**
+             * Words
+             * @description Why it failed or is missing, and what to do; else empty
+             * @default
+             */
+            words: string;
         };
         /**
          * PreparedRun
@@ -2470,6 +2591,32 @@ export interface components {
              * @description Those after which none was done yet
              */
             open: number;
+            /**
+             * Within
+             * @description Recovered failures by the time that it took, shortest first
+             */
+            within: components["schemas"]["RecoveryClass"][];
+            /**
+             * By Slot
+             * @description The slots in which something failed, oldest first
+             */
+            by_slot: components["schemas"]["SlotRecovery"][];
+        };
+        /**
+         * RecoveryClass
+         * @description Failures that were over within some time.
+         */
+        RecoveryClass: {
+            /**
+             * Up To Seconds
+             * @description Recovered within so many seconds; none: later than all classes
+             */
+            up_to_seconds: number | null;
+            /**
+             * Failures
+             * @description So many of them, without those of the classes before
+             */
+            failures: number;
         };
         /**
          * RetryAsked
@@ -2770,6 +2917,38 @@ export interface components {
              * @description Capacity of their disks
              */
             capacity_bytes: number;
+        };
+        /**
+         * SlotRecovery
+         * @description The failures of one slot.
+         */
+        SlotRecovery: {
+            /**
+             * Period
+             * @description The slot
+             */
+            period: string;
+            /**
+             * At
+             * Format: date-time
+             * @description The slot's time; of a manual run, when its plan was made
+             */
+            at: string;
+            /**
+             * Failures
+             * @description Servers that failed in it, whatever came after
+             */
+            failures: number;
+            /**
+             * Open
+             * @description Those after which no export of the server was done yet
+             */
+            open: number;
+            /**
+             * Median Seconds
+             * @description From the failure to that export, in half of the others
+             */
+            median_seconds: number | null;
         };
         /**
          * SlotSummary
@@ -3877,6 +4056,8 @@ export interface operations {
                 offset?: number;
                 /** @description Most plans to list */
                 limit?: number;
+                /** @description Only dry runs, or only others */
+                dry_run?: boolean | null;
             };
             header?: never;
             path?: never;
@@ -3961,7 +4142,7 @@ export interface operations {
     plan_api_plans__plan_id__get: {
         parameters: {
             query?: {
-                /** @description Name of the place, one of /places */
+                /** @description Name of the plan's place, one of /places; empty: the first that has it, which the header Sealift-Place names */
                 place?: string;
                 /** @description Part of a server's name, or its id */
                 name?: string;
@@ -3969,6 +4150,8 @@ export interface operations {
                 outcome?: components["schemas"]["Outcome"] | null;
                 /** @description Only servers of which this rule spoke */
                 rule?: string;
+                /** @description Only servers that are in one of these states by now */
+                state?: components["schemas"]["State"][] | null;
                 /** @description How many to pass over */
                 offset?: number;
                 /** @description Most servers to show */
@@ -4060,7 +4243,7 @@ export interface operations {
     wave_list_api_plans__plan_id__waves_get: {
         parameters: {
             query?: {
-                /** @description Name of the place, one of /places */
+                /** @description Name of the plan's place, one of /places; empty: the first that has it, which the header Sealift-Place names */
                 place?: string;
             };
             header?: never;
@@ -4149,7 +4332,7 @@ export interface operations {
     wave_api_plans__plan_id__waves__number__get: {
         parameters: {
             query?: {
-                /** @description Name of the place, one of /places */
+                /** @description Name of the plan's place, one of /places; empty: the first that has it, which the header Sealift-Place names */
                 place?: string;
             };
             header?: never;
@@ -4240,7 +4423,7 @@ export interface operations {
     transactions_api_plans__plan_id__waves__number__transactions_get: {
         parameters: {
             query?: {
-                /** @description Name of the place, one of /places */
+                /** @description Name of the plan's place, one of /places; empty: the first that has it, which the header Sealift-Place names */
                 place?: string;
             };
             header?: never;
@@ -5145,6 +5328,492 @@ export interface operations {
         };
     };
     file_static_icon_svg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drawing_static_plan_exports_svg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drawing_static_export_servers_svg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drawing_static_prove_exports_svg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drawing_static_deliver_images_svg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drawing_static_examine_exports_svg_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request names something that does not go */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no user, or the session has ended */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has no right on the DAG */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of that name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is out of range or malformed */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The bucket or the connection does not work */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The ledger is being read for the first time; Retry-After says when to ask */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drawing_static_apply_retention_svg_get: {
         parameters: {
             query?: never;
             header?: never;

@@ -2,6 +2,7 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 
 const CHECKED_HEADER = "Sealift-Checked-At";
+const PLACE_HEADER = "Sealift-Place";
 const KEPT = 300;
 const RETRY_SECONDS = 3;
 
@@ -20,6 +21,8 @@ export class Problem extends Error {
 export interface Answer<T> {
   data: T;
   checkedAt: string | null;
+  /** The place that it is about, where the question left that open. */
+  place: string;
 }
 
 interface Kept {
@@ -85,7 +88,7 @@ export async function ask<T>(url: string, signal?: AbortSignal): Promise<Answer<
     const after = Number(reply.headers.get("Retry-After"));
     throw new Problem(reply.status, await wordsOf(reply), reply.status === 503 ? after || RETRY_SECONDS : undefined);
   }
-  const answer: Answer<T> = { data: (await reply.json()) as T, checkedAt };
+  const answer: Answer<T> = { data: (await reply.json()) as T, checkedAt, place: decodeURIComponent(reply.headers.get(PLACE_HEADER) ?? "") };
   const etag = reply.headers.get("ETag");
   if (etag) {
     kept.delete(url);
@@ -109,6 +112,7 @@ export async function send<T>(url: string, body: unknown, method: "POST" | "PATC
 export interface Asked<T> {
   data: T | undefined;
   checkedAt: string | null;
+  place: string;
   problem: Problem | undefined;
   loading: boolean;
   again: () => void;
@@ -171,6 +175,7 @@ export function useAsked<T>(url: string | null, every = 15): Asked<T> {
     // What was there before stays until the next is here, so that nothing jumps.
     data: url === null ? undefined : held.answer?.data,
     checkedAt: held.answer?.checkedAt ?? null,
+    place: current ? (held.answer?.place ?? "") : "",
     problem: current ? held.problem : undefined,
     loading: url !== null && !current,
     again,

@@ -1,5 +1,5 @@
 /* The lines of the grid that are in sight, asked for page by page. */
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 
 import { ask, ours, Problem, type Query } from "./api";
 import type { Coverage } from "./types";
@@ -38,6 +38,7 @@ export function useLines(query: Query, first: number, last: number): Lines {
   const [held, setHeld] = useState<Held>({ key: "", checkedAt: null, pages: new Map() });
   const from = Math.floor(Math.max(0, first) / PAGE);
   const to = Math.floor(Math.max(first, last) / PAGE);
+  const asked = useRef("");
 
   useEffect(() => {
     const stop = new AbortController();
@@ -70,8 +71,9 @@ export function useLines(query: Query, first: number, last: number): Lines {
       }
       if (!stop.signal.aborted) timer = setTimeout(() => void look(), next * 1000);
     };
-    // Who scrolls past many pages asks for none of them.
-    timer = setTimeout(() => void look(), PASSING);
+    // Who scrolls past many pages asks for none of them; what is new is asked for at once.
+    timer = setTimeout(() => void look(), asked.current === key ? PASSING : 0);
+    asked.current = key;
     return () => {
       stop.abort();
       clearTimeout(timer);

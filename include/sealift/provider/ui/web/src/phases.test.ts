@@ -1,7 +1,7 @@
 /* Slow, stuck and failed are told apart, each with what to do. */
 import { describe, expect, it } from "vitest";
 
-import { judge, type TaskInstance, tasksOf } from "./phases";
+import { brokenOf, judge, type TaskInstance, tasksOf } from "./phases";
 import type { TransactionLine, WaveServer } from "./types";
 
 const NOW = Date.parse("2026-11-27T12:00:00Z");
@@ -98,6 +98,15 @@ describe("a server", () => {
     const early = judge(server(), [task("capture", "failed"), task("wait_for_template", "upstream_failed"), task("wait_for_export", "upstream_failed")], undefined, NOW);
     expect(early.verdict).toBe("failed");
     expect(early.phase).toContain("export.capture");
+  });
+
+  it("tells what its task said before there is a report, and that another try comes by itself", () => {
+    const failed = judge(server(), [task("capture", "failed", 60)], undefined, NOW, "The account said no.");
+    expect(failed.words).toMatch(/^The account said no\.\nWhen the wave is over, retry/u);
+    const again = judge(server(), [task("capture", "up_for_retry", 60)], undefined, NOW, "The account was busy.");
+    expect([again.verdict, again.words]).toEqual(["waiting", "The account was busy.\nIt is tried again by itself (try 1 went wrong): nothing is to be done."]);
+    expect(brokenOf([task("capture", "up_for_retry")])?.task_id).toBe("export.capture");
+    expect(brokenOf([task("capture", "success"), task("wait_for_template", "upstream_failed")])).toBeUndefined();
   });
 
   it("is done by its manifest, whatever Airflow says", () => {

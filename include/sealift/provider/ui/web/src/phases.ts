@@ -11,7 +11,8 @@ export interface TaskInstance {
   try_number: number;
 }
 
-export type Verdict = "done" | "on time" | "slow" | "stuck" | "failed" | "waiting" | "left out";
+export const VERDICTS = ["failed", "stuck", "slow", "on time", "waiting", "done", "left out"] as const;
+export type Verdict = (typeof VERDICTS)[number];
 
 export interface Judged {
   verdict: Verdict;
@@ -31,6 +32,7 @@ const PHASES: Record<Step, string> = {
   "export.wait_for_template": "image template is made",
   "export.wait_for_export": "export to the bucket, and proof",
 };
+const RETRY = "When the wave is over, retry the failed of the plan: what is done is not done twice.";
 const ENDED = new Set(["success", "skipped"]);
 const FAILED = new Set(["failed", "upstream_failed"]);
 const AT_WORK = new Set(["running", "deferred", "up_for_reschedule"]);
@@ -45,10 +47,24 @@ export function tasksOf(tasks: readonly TaskInstance[]): Map<number, TaskInstanc
   return found;
 }
 
+/** The task of a server that broke, or that is tried again. */
+export function brokenOf(tasks: readonly TaskInstance[]): TaskInstance | undefined {
+  return tasks.find((one) => one.state === "failed" || one.state === "up_for_retry");
+}
+
 const seconds = (from: string | null | undefined, now: number): number | null => (from ? Math.max(0, (now - new Date(from).valueOf()) / 1000) : null);
 const later = (from: string, by: number): string => new Date(new Date(from).valueOf() + by * 1000).toISOString();
 
-export function judge(server: WaveServer, tasks: readonly TaskInstance[], transaction: TransactionLine | undefined, now: number): Judged {
+/**
+ * Say where a server is.
+ *
+ * @param server what the bucket says.
+ * @param tasks Airflow's tasks of the server.
+ * @param transaction what the account says.
+ * @param now the present time, in milliseconds.
+ * @param said what the task that broke has said; empty where that is not known.
+ */
+export function judge(server: WaveServer, tasks: readonly TaskInstance[], transaction: TransactionLine | undefined, now: number, said = ""): Judged {
   const account = transaction?.status
     ? `${transaction.status}${transaction.since ? `, since ${moment(transaction.since)}` : ""} (transaction ${String(transaction.transaction_id ?? "")} on the ${transaction.on ?? "server"})`
     : "";
@@ -61,7 +77,7 @@ export function judge(server: WaveServer, tasks: readonly TaskInstance[], transa
 
   const broken = STEPS.find((step) => of(step)?.state === "failed") ?? STEPS.find((step) => FAILED.has(of(step)?.state ?? ""));
   if (server.state === "failed" || server.state === "missing" || broken) {
-    const words = server.words || `The task ${broken ?? server.task} failed: the first line of its log says what to do. Then retry the failed of the plan.`;
+    const words = server.words || [said || `The task ${broken ?? server.task} failed: the first line of its log says why.`, RETRY].join("\n");
     return { ...told, verdict: "failed", phase: `failed in ${server.task || (broken ?? "a step that was not reported")}`, words, style: "failed", sign: "✕" };
   }
   const step = STEPS.find((one) => !ENDED.has(of(one)?.state ?? ""));
@@ -69,7 +85,8 @@ export function judge(server: WaveServer, tasks: readonly TaskInstance[], transa
   const task = of(step);
   if (!task || !AT_WORK.has(task.state ?? "")) {
     const phase = task?.state === "up_for_retry" ? `waits for another try of ${step}` : step === "export.capture" ? "waits for its capture" : `waits for ${PHASES[step]}`;
-    return { ...told, verdict: "waiting", phase, words: "", style: "not-selected", sign: "" };
+    const words = task?.state === "up_for_retry" ? [said, `It is tried again by itself (try ${String(task.try_number)} went wrong): nothing is to be done.`].filter(Boolean).join("\n") : "";
+    return { ...told, verdict: "waiting", phase, words, style: "not-selected", sign: "" };
   }
 
   const exporting = step === "export.wait_for_export";

@@ -26,11 +26,12 @@ export const STYLE = `
 .sl-page a.sl-link { color: var(--chakra-colors-fg-info); text-underline-offset: 2px; }
 .sl-page a.sl-link:hover { text-decoration: underline; }
 .sl-page :is(a, button, [tabindex], input, select, summary):focus-visible { outline: 2px solid var(--chakra-colors-blue-500); outline-offset: 1px; }
-.sl-box { display: inline-flex; align-items: center; justify-content: center; width: 18px; height: 18px; flex: none;
+.sl-box, .sl-cell::before { display: inline-flex; align-items: center; justify-content: center; width: 18px; height: 18px; flex: none;
   border-radius: 4px; font-size: 11px; font-weight: 700; line-height: 1; font-variant-numeric: tabular-nums; }
-.sl-box::before { content: attr(data-sign); }
-${FILLED.map((name) => `.sl-${name} > .sl-box, .sl-box.sl-${name} { background: var(--sl-${name}); color: var(--sl-${name}-on); }`).join("\n")}
-.sl-not-selected > .sl-box, .sl-box.sl-not-selected { border: 1px dotted var(--sl-none); }
+.sl-box::before, .sl-cell::before { content: attr(data-sign); }
+${FILLED.map((name) => `.sl-${name} > .sl-box, .sl-box.sl-${name}, .sl-cell.sl-${name}::before { background: var(--sl-${name}); color: var(--sl-${name}-on); }`).join("\n")}
+.sl-not-selected > .sl-box, .sl-box.sl-not-selected, .sl-cell.sl-not-selected::before { border: 1px dotted var(--sl-none); }
+.sl-cell.sl-unknown::before { display: none; }
 .sl-grid { position: relative; overflow: auto; border: 1px solid var(--chakra-colors-border); border-radius: 6px;
   background: var(--chakra-colors-bg); font-size: 13px; contain: strict; }
 .sl-canvas { position: relative; }
@@ -60,11 +61,20 @@ ${FILLED.map((name) => `.sl-${name} > .sl-box, .sl-box.sl-${name} { background: 
 .sl-chip { display: inline-flex; align-items: center; gap: 6px; padding: 2px 10px 2px 5px; border: 1px solid var(--chakra-colors-border);
   border-radius: 999px; font-size: 13px; cursor: pointer; background: var(--chakra-colors-bg); }
 .sl-chip[aria-pressed="true"] { border-color: var(--chakra-colors-fg); background: var(--chakra-colors-bg-muted); font-weight: 600; }
+.sl-choices { position: relative; }
+.sl-choices .sl-mark { margin-left: 6px; color: var(--chakra-colors-fg-muted); }
+.sl-list { position: absolute; z-index: 20; top: calc(100% + 4px); left: 0; min-width: 200px; max-width: min(340px, 80vw); padding: 8px 10px;
+  border: 1px solid var(--chakra-colors-border); border-radius: 6px; background: var(--chakra-colors-bg-panel, var(--chakra-colors-bg));
+  box-shadow: 0 4px 16px rgb(0 0 0 / 20%); font-size: 13px; }
+.sl-list[hidden] { display: none; }
+.sl-list ul { list-style: none; margin: 4px 0; padding: 0; max-height: 260px; overflow-y: auto; }
+.sl-list label { display: block; padding: 3px 2px; cursor: pointer; overflow-wrap: anywhere; }
 .sl-legend { display: inline-flex; vertical-align: top; align-items: center; gap: 5px; font-size: 12px; }
 .sl-words { overflow-wrap: anywhere; white-space: pre-line; }
 .sl-meter { display: flex; height: 10px; min-width: 80px; border-radius: 5px; overflow: hidden; background: var(--chakra-colors-bg-emphasized); }
 .sl-meter > b { display: block; height: 100%; }
 .sl-scroll { overflow-x: auto; }
+.sl-pointed > td { background: var(--chakra-colors-bg-muted); box-shadow: inset 0 2px var(--chakra-colors-blue-500), inset 0 -2px var(--chakra-colors-blue-500); }
 .sl-code { display: block; font-family: var(--chakra-fonts-mono); font-size: 12px; padding: 8px 10px; border-radius: 6px; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere; background: var(--chakra-colors-bg-muted); }
 .sl-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }

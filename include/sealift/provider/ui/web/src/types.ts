@@ -15,6 +15,7 @@ export type PlanLine = Schemas["PlanLine"];
 export type PlanList = Schemas["PlanList"];
 export type PlannedServer = Schemas["PlannedServer"];
 export type PlanView = Schemas["PlanView"];
+export type Recovery = Schemas["Recovery"];
 export type PreparedRun = Schemas["PreparedRun"];
 export type Rights = Schemas["Rights"];
 export type ServerLine = Schemas["ServerLine"];
