@@ -1,7 +1,8 @@
-"""How fast the page's API answers over a ledger of 5,000 servers and 52 slots, in Airflow's real API server.
+"""How fast page and API answer over a ledger of 5,000 servers and 52 slots, in Airflow's real API server.
 
 ``python -m benchmarks.page`` fills a sandbox's bucket, starts the API server, waits for the first answer, and then asks
-every route again and again, each time for another page, filter or server, so that no answer is a repeated one.
+every route again and again, each time for another page, filter or server, so that no answer is a repeated one. Then a
+browser opens the page and scrolls it: see :mod:`benchmarks.page_browser`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks import page_browser, results_file
 from benchmarks.ledger import Year, fill
 from sealift.exports import names
 from sealift.sandbox import Sandbox
@@ -28,6 +30,7 @@ from tools.processes import Program, tail
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "sealift"
+NAME = "bench-page"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,8 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, default=52)
     parser.add_argument("--calls", type=int, default=40, help="calls of each route")
     parser.add_argument("--without-index", action="store_true", help="leave the indexes out")
-    parser.add_argument("--result", type=Path, help="write the figures here as JSON")
+    parser.add_argument("--without-browser", action="store_true", help="only ask the API")
+    parser.add_argument("--out", type=Path, default=results_file.RESULTS / f"{NAME}.json", help="where the figures go")
     given = parser.parse_args(arguments)
+    machine = results_file.machine()
     year = Year(servers=given.servers, slots=given.slots, indexed=not given.without_index)
     with (
         TemporaryDirectory(prefix="sealift-page-") as folder,
@@ -47,15 +52,37 @@ def main(arguments: list[str] | None = None) -> int:
         began = time.monotonic()
         filler = fill(sandbox.store, bucket=sandbox.bucket, region="us-south", prefix=PREFIX, year=year)
         print(f"{filler.count:,} objects in {time.monotonic() - began:.0f} s", flush=True)
-        figures = measure(Path(folder), sandbox, year, calls=given.calls)
-    figures = {"servers": given.servers, "slots": given.slots, "objects": filler.count, **figures}
-    print(json.dumps(figures, indent=2))
-    if given.result:
-        given.result.write_text(json.dumps(figures, indent=2) + "\n")
+        run = measure(Path(folder), sandbox, year, calls=given.calls, browser=not given.without_browser)
+    settings = {
+        "servers": given.servers,
+        "slots": given.slots,
+        "objects": filler.count,
+        "indexed": year.indexed,
+        "calls": given.calls,
+        "browser": "Debian's chromium, 1400 x 1000, on the same machine",
+        "command": f"make {NAME}",
+        **machine,
+    }
+    results_file.put_run(given.out, {"name": "page", **run}, settings)
+    results_file.put_figures(given.out, figures(run))
+    print(json.dumps(run, indent=2))
     return 0
 
 
-def measure(folder: Path, sandbox: Sandbox, year: Year, *, calls: int) -> dict[str, Any]:
+def figures(run: dict[str, Any]) -> dict[str, float | None]:
+    """Make the figures."""
+    routes = run["routes"]
+    slowest = max(routes, key=lambda one: routes[one]["p95_ms"])
+    return {
+        "first_answer_s": run["first_answer_seconds"],
+        "slowest_p95_ms": routes[slowest]["p95_ms"],
+        "routes_above_300_ms": sum(one["p95_ms"] > 300 for one in routes.values()),
+        "api_server_mb": run["largest_process_mb"],
+        **(page_browser.figures(run["browser"]) if "browser" in run else {}),
+    }
+
+
+def measure(folder: Path, sandbox: Sandbox, year: Year, *, calls: int, browser: bool) -> dict[str, Any]:
     """Start the API server and ask it."""
     connections = {
         f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(fields) for conn_id, fields in sandbox.connections().items()
@@ -72,7 +99,9 @@ def measure(folder: Path, sandbox: Sandbox, year: Year, *, calls: int) -> dict[s
     )
     airflow.home.mkdir(parents=True, exist_ok=True)
     program = Path(sys.executable).with_name("airflow")
-    subprocess.run([program, "db", "migrate"], env=airflow.env, check=True, capture_output=True)
+    # The list of DAGs, which is opened beside the page, should hold what a deployment's does.
+    for command in (["db", "migrate"], ["dags", "reserialize"]):
+        subprocess.run([program, *command], env=airflow.env, check=True, capture_output=True, cwd=ROOT)
     log = airflow.home / "api-server.log"
     server = Program(
         [program, "api-server", "--host", "127.0.0.1", "--port", str(airflow.port)],
@@ -90,10 +119,11 @@ def measure(folder: Path, sandbox: Sandbox, year: Year, *, calls: int) -> dict[s
             print(f"first answer after {cold:.1f} s", flush=True)
             found = {name: times(client, ask, calls) for name, ask in asks(year).items()}
             memory = {pid: resident(pid) for pid in airflow.running()}
+            more = {"browser": page_browser.look(airflow.url)} if browser else {}
     finally:
         server.stop()
         airflow.api.close()
-    return {"first_answer_seconds": round(cold, 1), "largest_process_mb": max(memory.values()), "routes": found}
+    return {"first_answer_seconds": round(cold, 1), "largest_process_mb": max(memory.values()), "routes": found, **more}
 
 
 def wait_until_up(client: httpx.Client, server: Program, log: Path) -> None:
