@@ -18,7 +18,7 @@ MINUTES ?= 10
 PY := .venv/bin/python
 BOOTSTRAP = python=$$(PYTHON="$(PYTHON)" sh tools/find-python) && "$$python" tools/bootstrap.py
 
-.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-convert bench-page bench-retention bench-charts bench-docs page ui-test fuzz
+.PHONY: help demo up down cluster cluster-down test chaos lint format lock schemas clean set-up set-up-dev bench-fleet bench-scale bench-wait bench-grid bench-download bench-proof bench-convert bench-page bench-retention bench-charts bench-docs page ui-test pictures fuzz
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,9 +43,14 @@ test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
 	@$(PY) tools/system_packages.py
 	@$(PY) -m pytest -n 2 $(ARGS)
 
-ui-test: set-up-dev ## Look at the pages with a real browser, and build the page's file again
+ui-test: set-up-dev ## Look at the pages with a real browser, play the whole story there, and build the page's file again
 	@$(PY) tools/system_packages.py
 	@$(PY) -m pytest tests/e2e/test_ui.py tests/e2e/test_page.py tests/repo/test_page_bundle.py $(ARGS)
+	@UI_STORY=1 $(PY) -m pytest tests/e2e/test_story.py $(ARGS)
+
+pictures: set-up-dev ## Take the pictures of docs/page.md again
+	@$(PY) tools/system_packages.py
+	@UI_STORY=1 UI_PICTURES=docs/images $(PY) -m pytest tests/e2e/test_story.py $(ARGS)
 
 fuzz: set-up-dev ## Give damaged images to every parser for MINUTES, from SEED on
 	@$(PY) tools/system_packages.py
