@@ -16,6 +16,7 @@ from sealift.classic.errors import ClassicTransientError
 from sealift.exports import ledger
 from sealift.exports.errors import SettingsError
 from sealift.exports.retention.applying import read_result
+from sealift.exports.retention.dry_run import read_dry_run
 from sealift.exports.retention.models import Done
 from sealift.provider.errors import RetentionUnfinished
 from sealift.provider.links import ReportLink
@@ -133,3 +134,29 @@ def test_what_is_not_finished_is_tried_again_by_airflow(exported: Exported, monk
     result = read_result(exported.cos, bucket=exported.bucket, prefix="sealift", retention_id=planned["retention_id"])
     assert result is not None
     assert [one.done for one in result.outcomes] == [Done.REMOVED]
+
+
+def test_a_deployment_s_prices_count_and_a_file_that_cannot_be_read_holds_nothing_up(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = {
+        "dated": "2026-11-01",
+        "currency": "EUR",
+        "storage": [{"id": "ours", "title": "T", "per_gb_month": 1000, "confirmed": True, "source": "a contract"}],
+        "egress": [],
+        "templates": {"title": "T", "per_gb_month": 500, "confirmed": True, "source": "an invoice"},
+    }
+    (tmp_path / "prices.json").write_text(json.dumps(own))
+    monkeypatch.setenv("AIRFLOW__SEALIFT__PRICES", str(tmp_path / "prices.json"))
+    planned = dry_run(exported)
+    where = {"bucket": exported.bucket, "prefix": "sealift", "retention_id": planned["retention_id"]}
+    made = read_dry_run(exported.cos, **where)
+    assert [(one.price, one.currency) for one in made.costs_freed] == [("ours", "EUR")]
+    assert made.template_cost_freed is not None
+    assert made.template_cost_freed.amount == round(made.template_bytes_freed / 1e9 * 500, 2) > 0
+
+    monkeypatch.setenv("AIRFLOW__SEALIFT__PRICES", str(tmp_path / "not-there.json"))
+    monkeypatch.setattr(Task, "run_id", "scheduled__2026-11-24T02:00:00+00:00")
+    again = read_dry_run(exported.cos, **{**where, "retention_id": dry_run(exported)["retention_id"]})
+    assert [one.currency for one in again.costs_freed] == ["USD", "USD"]
+    assert again.template_cost_freed is None

@@ -404,8 +404,8 @@ def get_provider_info() -> dict[str, Any]:
                         '[{"name": "monthly", "bucket": "images", "prefix": "monthly"}]',
                     ),
                     "prices": _option(
-                        "File of the prices that the page works costs out by, in place of the list prices that come "
-                        "with Sealift. The API server reads it.",
+                        "File of the prices that the page and the dry runs of retention work costs out by, in place "
+                        "of the list prices that come with Sealift. The API server and workers read it.",
                         "string",
                         "",
                         "/opt/airflow/config/sealift-prices.json",
