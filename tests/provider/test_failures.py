@@ -33,7 +33,7 @@ def operator_classes() -> list[type[BaseOperator]]:
 @pytest.mark.parametrize("cls", operator_classes(), ids=lambda cls: cls.__name__)
 def test_every_operator_says_what_it_fails_of(cls: Any) -> None:
     source = inspect.getsource(inspect.unwrap(cls.__dict__["execute"]))
-    assert getattr(cls.execute, "says_failures", False) or "recording_failure(context)" in source
+    assert getattr(cls.execute, "says_failures", False) or "recording_failure(context, step=" in source
 
 
 def test_there_are_operators_to_look_at() -> None:
@@ -67,7 +67,7 @@ def test_words_of_what_is_not_ours_are_left_to_airflow(caplog: pytest.LogCapture
 def test_what_is_recorded_for_the_report_is_said_as_well(caplog: pytest.LogCaptureFixture) -> None:
     pushed: dict[str, Any] = {}
     context: Any = {"ti": SimpleNamespace(xcom_push=lambda *, key, value: pushed.update({key: value}))}
-    with pytest.raises(InputError), recording_failure(context):
+    with pytest.raises(InputError), recording_failure(context, step="plan"):
         raise InputError("No bucket is named. Give one.")
     assert pushed[FAILURE_KEY]["words"] == "No bucket is named. Give one."
     assert [one.getMessage() for one in caplog.records] == ["No bucket is named. Give one."]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_a_task_that_was_deferred_before_is_resumed(path: Path, number: int) -> 
     how = OF_EARLIER[path]["resumes"][number]
     cls = import_string(how["task"])
     task = object.__new__(cls)
+    vars(task)["_cached_logger"] = logging.getLogger(__name__)
     with mock.patch.object(cls, "step", autospec=True, return_value="done") as step:
         assert getattr(task, how["method"])({}, event=how["event"], **how["kwargs"]) == "done"
     told = {**(how["event"] or {}), **how["kwargs"]}

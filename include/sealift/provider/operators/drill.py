@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from sealift.provider.errors import ServersFailed
+from sealift.provider.failures import says_failures
 from sealift.provider.operators.deliver import cos_of, in_batches, label_of
 from sealift.provider.progress import DownloadProgress, ReadingProgress
 from sealift.provider.settings import settings
@@ -59,6 +60,7 @@ class ChooseRehearsalsOperator(_Drills):
     Returns batches: lists of exports, of one each unless there are more than a thousand.
     """
 
+    @says_failures
     def execute(self, context: Context) -> list[list[dict[str, Any]]]:
         """Choose them. Another try of the same run chooses the same.
 
@@ -113,6 +115,7 @@ class RehearseExportOperator(_Drills):
         """What the grid calls the task: its server, or how many exports it has."""
         return label_of(self.exports)
 
+    @says_failures
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Rehearse them, one after the other; one that fails leaves the others of its task alone.
 
@@ -196,6 +199,7 @@ class DrillReportOperator(_Drills):
         super().__init__(**kwargs)
         self.choose_task_id = choose_task_id
 
+    @says_failures
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the report.
 
