@@ -27,6 +27,8 @@ arrived, and measures the **time to recover**. No server goes offline, and nothi
    fails if a server of this drill did not come back; its log says which, why, and what to do.
 
 A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__DRILL_SCHEDULE`.
+
+![choose_exports; rehearse for each server; report](sealift/static/drill_restores.svg)
 """
 
 _settings = settings()

@@ -18,6 +18,7 @@ from sealift.provider.operators.approval import ApproveCapturesOperator
 from sealift.provider.operators.capture import CaptureImageOperator
 from sealift.provider.operators.deliver import ChooseExportsOperator, DeliverExportOperator
 from sealift.provider.operators.doctor import ExamineExportsOperator
+from sealift.provider.operators.drill import ChooseRehearsalsOperator, DrillReportOperator, RehearseExportOperator
 from sealift.provider.operators.plan import PlanExportsOperator
 from sealift.provider.operators.prove import ChooseProofsOperator, ProveExportOperator
 from sealift.provider.operators.report import PlanReportOperator, WaveReportOperator
@@ -58,10 +59,13 @@ class CoverageLink(BaseOperatorLink):
         ApproveRetentionOperator,
         ChooseExportsOperator,
         ChooseProofsOperator,
+        ChooseRehearsalsOperator,
         DeliverExportOperator,
+        DrillReportOperator,
         DryRunRetentionOperator,
         ExamineExportsOperator,
         ProveExportOperator,
+        RehearseExportOperator,
     ]
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from sealift.provider.errors import ServersFailed
 from sealift.provider.failures import says_failures
+from sealift.provider.links import Linked, ManifestLink
+from sealift.provider.log_fields import bind_fields
+from sealift.provider.metrics import count_drill, counting_faults
 from sealift.provider.operators.deliver import cos_of, in_batches, label_of
 from sealift.provider.progress import DownloadProgress, ReadingProgress
 from sealift.provider.settings import settings
@@ -94,7 +98,7 @@ class ChooseRehearsalsOperator(_Drills):
         return in_batches([one.model_dump(mode="json") for one in chosen])
 
 
-class RehearseExportOperator(_Drills):
+class RehearseExportOperator(_Drills, Linked):
     """Brings exports back into a scratch folder of the worker, proves them, and notes proof and time to recover.
 
     A task whose exports were all deleted meanwhile is skipped. Where it is mapped, name its instances by
@@ -104,6 +108,7 @@ class RehearseExportOperator(_Drills):
     """
 
     template_fields: Sequence[str] = (*_Drills.template_fields, "exports")
+    operator_extra_links = (ManifestLink(),)
     ui_color = "#e6f4ea"
 
     def __init__(self, *, exports: Any, **kwargs: Any) -> None:
@@ -125,12 +130,17 @@ class RehearseExportOperator(_Drills):
         :raises RehearsalUnfinishedError: one could not be rehearsed on this worker.
         :raises RehearsalBrokenOffError: the same, but another try may get further.
         """
+        with counting_faults("drill"):
+            return self._rehearse(context)
+
+    def _rehearse(self, context: Context) -> list[dict[str, Any]]:
+        from sealift.exports import names
         from sealift.exports.delivery_places import How
         from sealift.exports.drills.keys import Outcome, drill_id_for
         from sealift.exports.drills.models import Chosen
         from sealift.exports.drills.rehearsing import Rehearser, Terms
         from sealift.exports.drills.scratch import scratch_root
-        from sealift.exports.errors import RehearsalBrokenOffError, StepError
+        from sealift.exports.errors import RehearsalBrokenOffError, RehearsalFailedError, StepError
         from sealift.images.verdict import ProofLevel
         from sealift.transfer.pace import Pace
 
@@ -157,13 +167,22 @@ class RehearseExportOperator(_Drills):
         )
         made: list[Rehearsal] = []
         errors: list[StepError] = []
-        for export in self.exports:
+        for export in [Chosen.model_validate(one) for one in self.exports]:
+            bind_fields(export.model_dump())
+            if not made and not errors:
+                key = names.manifest_key(prefix=prefix, guest_id=export.guest_id, period=export.period)
+                self.remember_link(ManifestLink, cos.url_of(bucket, key))
+            began = time.monotonic()
             try:
-                made.append(rehearser.rehearse(Chosen.model_validate(export)))
+                made.append(rehearser.rehearse(export))
             except StepError as error:
+                if isinstance(error, RehearsalFailedError):
+                    count_drill("failed", time.monotonic() - began)
                 self.log.error("%s", error)  # noqa: TRY400 - the words say it all, and it is raised at the end
                 errors.append(error)
             else:
+                if made[-1].recovery is not None:
+                    count_drill("restored", made[-1].recovery.seconds)
                 self._tell(made[-1])
         if errors:
             passing = [one for one in errors if isinstance(one, RehearsalBrokenOffError)]

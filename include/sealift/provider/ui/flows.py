@@ -134,6 +134,19 @@ FLOWS: Final[Mapping[str, Flow]] = {
             ),
         ),
     ),
+    "drill_restores": (
+        Step(task_id="choose_exports", words="Takes the servers whose turn it is, or the exports that are named."),
+        Many(
+            label="for each server",
+            steps=(
+                Step(
+                    task_id="rehearse",
+                    words="Brings its export into a scratch folder, proves it, and notes the time to recover.",
+                ),
+            ),
+        ),
+        Step(task_id="report", words="Which share of the servers came back, at which level, within what time."),
+    ),
     "examine_exports": (
         Step(task_id="examine", words="Lists what belongs to no export, and says what to do. Changes nothing."),
     ),
