@@ -122,7 +122,7 @@ def clicked(context: BrowserContext) -> float:
     page.goto("/dags")
     page.wait_for_function(_DAGS)
     page.wait_for_load_state("networkidle")
-    link = page.get_by_role("link", name="Sealift")
+    link = page.get_by_test_id("nav-sidebar").get_by_role("link", name="Sealift", exact=True)
     start = time.perf_counter()
     link.click()
     page.wait_for_function(_CELLS)

@@ -19,6 +19,8 @@ from sealift.provider.settings import settings
 DOC = """
 ### Keep what matters, drop the rest
 
+![dry_run, approve, apply](sealift/static/apply_retention.svg)
+
 1. `dry_run` holds the rules against what is in the bucket and the account, and writes down what would go and why, below
    `retention/` in the bucket. The button *Report* leads there.
 2. `approve` asks somebody (*Required Actions*) where more would go than *Ask above*. What nobody answers within a week
@@ -28,8 +30,6 @@ DOC = """
 
 Killed at any moment, another try takes it up. A schedule is off until somebody sets one:
 `AIRFLOW__SEALIFT__RETENTION_SCHEDULE`, with the rules in `AIRFLOW__SEALIFT__RETENTION_RULES`.
-
-![dry_run, approve, apply](sealift/static/apply_retention.svg)
 """
 
 _settings = settings()

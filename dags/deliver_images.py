@@ -16,6 +16,8 @@ from sealift.provider.settings import settings
 DOC = """
 ### Deliver images
 
+![choose_exports, then deliver for each export](sealift/static/deliver_images.svg)
+
 Brings exports out of the bucket: every disk, the configuration record and the manifest, with a `SHA256SUMS` file that
 is written last. To a **folder** that the worker sees (`/srv/images`), or into a **bucket** of AWS or of anything else
 that speaks S3 (`s3://bucket/prefix`, by a connection of the type `aws`); then nothing touches the worker's disk.
@@ -29,8 +31,6 @@ that speaks S3 (`s3://bucket/prefix`, by a connection of the type `aws`); then n
 
 With `AIRFLOW__SEALIFT__DELIVER_TO` set, a run starts by itself when exports have finished, with all of them since the
 run before. Without, trigger it and name the exports.
-
-![choose_exports, then deliver for each export](sealift/static/deliver_images.svg)
 """
 
 _settings = settings()

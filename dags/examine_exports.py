@@ -15,6 +15,8 @@ from sealift.provider.settings import settings
 DOC = """
 ### Look for what was left behind
 
+![examine](sealift/static/examine_exports.svg)
+
 Looks at the account and the bucket for everything that carries Sealift's names and belongs to no running or finished
 export, and at finished exports for objects that are gone or changed:
 
@@ -27,8 +29,6 @@ The log of the task `examine` has one line for each, with what to do. The whole 
 
 The run succeeds with findings, unless *Fail on findings* is set. A schedule is off until somebody sets one:
 `AIRFLOW__SEALIFT__EXAMINE_SCHEDULE`.
-
-![examine](sealift/static/examine_exports.svg)
 """
 
 _settings = settings()

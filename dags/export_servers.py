@@ -19,6 +19,8 @@ from sealift.provider.settings import settings
 DOC = """
 ### Carry out one wave of a plan
 
+![read_wave; for each server capture, wait_for_template, wait_for_export; summarise](sealift/static/export_servers.svg)
+
 `plan_exports` starts this DAG; there is rarely a reason to start it by hand. Each server goes its own way:
 
 1. **capture** waits, without a worker, until an offline slot is free; then the triggerer looks for the export's image
@@ -31,8 +33,6 @@ DOC = """
    done.
 
 Clearing any task is safe: each looks first for what is there. A server that fails leaves the others alone.
-
-![read_wave; for each server capture, wait_for_template, wait_for_export; summarise](sealift/static/export_servers.svg)
 """
 
 _settings = settings()

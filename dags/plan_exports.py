@@ -20,6 +20,8 @@ from sealift.provider.settings import settings
 DOC = """
 ### Export virtual servers as images
 
+![make_plan, approve, export_waves for each wave, wait_for_waves, report](sealift/static/plan_exports.svg)
+
 Chooses virtual servers of an IBM Cloud Classic account, writes a **plan** (which servers, which disks, what cannot be
 exported and why) into the bucket, starts one `export_servers` run for each **wave** of at most 100 servers, and ends
 with one **report** over all of them.
@@ -39,8 +41,6 @@ Mails and webhooks tell of its end, of stuck servers, and of a run that is late:
 
 A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__SCHEDULE`, with `AIRFLOW__SEALIFT__DEFAULT_PARAMS` for
 what a scheduled run should select.
-
-![make_plan, approve, export_waves for each wave, wait_for_waves, report](sealift/static/plan_exports.svg)
 """
 
 _settings = settings()

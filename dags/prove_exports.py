@@ -15,6 +15,8 @@ from sealift.provider.settings import settings
 DOC = """
 ### Prove exports again
 
+![choose_exports, then prove for each export](sealift/static/prove_exports.svg)
+
 Reads exports that are done once more, deeper than their manifests say, and adds what was found beside them. Nothing is
 captured, and no server goes offline.
 
@@ -23,8 +25,6 @@ captured, and no server goes offline.
 
 An export that is not sound any more fails its task, which says what was found and what to do. It takes a worker as
 long as reading the images lasts.
-
-![choose_exports, then prove for each export](sealift/static/prove_exports.svg)
 """
 
 _settings = settings()

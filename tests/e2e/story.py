@@ -75,7 +75,7 @@ def story_house(root: Path, project_root: Path) -> Iterator[Story]:
             "AIRFLOW__SEALIFT__RETRY_DELAY": "2",
             # Every server of the scenario has it: whoever starts a run has to approve its plan.
             "AIRFLOW__SEALIFT__APPROVE_TAGS": "demo",
-            "AIRFLOW__SEALIFT__DEFAULT_PARAMS": json.dumps({"prefix": PREFIX, "max_offline": 3, "wave_size": 3}),
+            "AIRFLOW__SEALIFT__DEFAULT_PARAMS": json.dumps({"prefix": PREFIX, "max_offline": 5, "wave_size": 5}),
             "AIRFLOW__SEALIFT__UI_PLACES": json.dumps([{"name": FLEET, "prefix": FLEET}]),
         },
     )
