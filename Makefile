@@ -58,7 +58,7 @@ fuzz: set-up-dev ## Give damaged images to every parser for MINUTES, from SEED o
 	@$(PY) tools/system_packages.py
 	@$(PY) -m tests.images.fuzz --minutes $(MINUTES) --seed $(SEED)
 
-retention-year: set-up-dev ## Play a year of SLOTS slots through Airflow, with retention after each quarter
+retention-year: set-up-dev ## Play a year of SLOTS slots through Airflow, with retention while they go on
 	@$(PY) tools/system_packages.py
 	@RETENTION_YEAR=$(SLOTS) $(PY) -m pytest tests/e2e/test_retention_year.py -s $(ARGS)
 
