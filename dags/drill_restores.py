@@ -15,6 +15,8 @@ from sealift.provider.settings import settings
 DOC = """
 ### Rehearse restores
 
+![choose_exports; rehearse for each server; report](sealift/static/drill_restores.svg)
+
 What was never restored is no backup. A drill brings exports out of the bucket as one would in an emergency, proves what
 arrived, and measures the **time to recover**. No server goes offline, and nothing is changed in the account.
 
@@ -27,8 +29,6 @@ arrived, and measures the **time to recover**. No server goes offline, and nothi
    fails if a server of this drill did not come back; its log says which, why, and what to do.
 
 A schedule is off until somebody sets one: `AIRFLOW__SEALIFT__DRILL_SCHEDULE`.
-
-![choose_exports; rehearse for each server; report](sealift/static/drill_restores.svg)
 """
 
 _settings = settings()
