@@ -23,9 +23,9 @@ from sealift.exports.ports import CosApi
 from sealift.exports.versions import reads_up_to, unreadable
 from sealift.images.content.facts import SystemFacts
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
-SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
+SchemaVersion = Annotated[Literal[2], reads_up_to(SCHEMA_VERSION)]
 
 _SCREEN_FILE: Final = re.compile(rf"[1-9]\d*/{names.PERIOD_PATTERN}/screen-[0-9a-f]{{16}}\.png")
 

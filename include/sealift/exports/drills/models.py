@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sealift.exports.drills.keys import Outcome, Rehearsed
 from sealift.exports.proofs import ProvenRecovery
+from sealift.exports.versions import reads_up_to
 
-SCHEMA_VERSION: Final[Literal[1]] = 1
+SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 
 class DrillModel(BaseModel):
@@ -31,7 +34,7 @@ class Chosen(DrillModel):
 class Rehearsal(DrillModel):
     """What came of bringing one export back. It is written once, and never changed."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     drill_id: str = Field(description="The drill")
     export_id: str = Field(description="<guest id>-<period>")
     guest_id: int = Field(description="The virtual server's id")
@@ -84,7 +87,6 @@ class DrilledServer(DrillModel):
 class DrillReport(DrillModel):
     """How well it is rehearsed that exports come back."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
     made_at: AwareDatetime = Field(description="When it was made")
     days: int = Field(ge=1, description="Rehearsals of so many days count")
     servers: int = Field(ge=0, description="Servers with a finished export")

@@ -16,7 +16,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from sealift.exports.versions import reads_up_to
+
 SCHEMA_VERSION: Final = 1
+
+SchemaVersion = Annotated[Literal[1], reads_up_to(SCHEMA_VERSION)]
 
 SERVERS_AT_MOST: Final = 50
 """So many servers a message names; it counts all."""
@@ -110,7 +114,7 @@ class MessageLink(MessageModel):
 class Message(MessageModel):
     """What is told. Bounded, without secrets, and safe to show: see the module's first lines."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA_VERSION, description="Version of this schema")
+    schema_version: SchemaVersion = Field(default=SCHEMA_VERSION, description="Version of this schema")
     id: Name = Field(default_factory=lambda: uuid.uuid4().hex, description="Tells a message that came twice")
     kind: MessageKind = Field(description="approval, finished, failed, wave, stuck, slow or late")
     subject: Annotated[str, _line(150)] = Field(description="The message in one line")
