@@ -43,7 +43,7 @@ cluster-down: set-up-dev ## Stop what `make cluster` started
 
 test: set-up-dev ## Run the whole test suite (ARGS goes to pytest)
 	@$(PY) tools/system_packages.py
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 3 $(ARGS)
 
 ui-test: set-up-dev ## Look at the pages with a real browser, play the whole story there, and build the page's file again
 	@$(PY) tools/system_packages.py

@@ -35,17 +35,35 @@ settings.register_profile("explore", derandomize=False, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+WITH_AN_AIRFLOW_OF_THEIR_OWN = (
+    "tests/e2e/test_cluster.py",
+    "tests/e2e/test_retention_year.py",
+    "tests/e2e/test_story.py",
+)
+
+
 class ByFile(LoadScopeScheduling):
     """Keeps the tests of one file on one worker, and all that share one running Airflow as well."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::", 1)[0]
-        return "tests/e2e" if path.startswith("tests/e2e/") else path
+        shares = path.startswith("tests/e2e/") and path not in WITH_AN_AIRFLOW_OF_THEIR_OWN
+        return "tests/e2e" if shares else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    """Tell xdist how to share out the tests."""
+    """Tell xdist how to share out the tests: in the order of :func:`pytest_collection_modifyitems`."""
+    config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left with one of them at the end."""
+    weights: dict[Path, int] = {}
+    for item in items:
+        weight = 2 if item.get_closest_marker("e2e") else 1 if item.get_closest_marker("slow") else 0
+        weights[item.path] = max(weight, weights.get(item.path, 0))
+    items.sort(key=lambda item: -weights[item.path])
 
 
 def pytest_unconfigure() -> None:
