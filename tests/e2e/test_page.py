@@ -16,7 +16,7 @@ PAGE = "/plugin/sealift?place=main"
 
 def test_the_entry_in_the_navigation_opens_the_page(page: Page) -> None:
     page.goto("/")
-    page.get_by_role("link", name="Sealift").click()
+    page.get_by_role("link", name="Sealift", exact=True).click()
     expect(page.get_by_role("heading", name="Exports", level=1)).to_be_visible()
     expect(page).to_have_url(re.compile(r"/plugin/sealift$"))
 

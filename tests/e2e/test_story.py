@@ -248,7 +248,7 @@ def test_the_trigger_form_says_how_servers_are_chosen_by_name(page: Page, story:
 def test_everything_can_be_done_by_keys(page: Page, story: Story) -> None:
     """From the navigation through filters and grid into an action's dialog, out of it, and into a server."""
     page.goto("/")
-    page.get_by_role("link", name="Sealift").focus()
+    page.get_by_role("link", name="Sealift", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("grid", name="Servers by slots")).to_be_visible()
     walk_to(page, "searchbox", "Name or id")

@@ -1,5 +1,5 @@
 /* Where in the page somebody is: it stands in the address, so that a view can be linked, and Back goes back. */
-import { useCallback, useEffect, useMemo } from "react";
+import { useCallback, useEffect, useMemo, useSyncExternalStore } from "react";
 import { useSearchParams } from "react-router-dom";
 
 export type Fields = Record<string, string | undefined>;
@@ -29,8 +29,19 @@ export function useFoundPlace(where: Where, found: string): void {
   }, [missing, change]);
 }
 
+const CHANGED = "sealift-address";
+
+function whenChanged(told: () => void): () => void {
+  for (const event of [CHANGED, "popstate"]) window.addEventListener(event, told);
+  return () => {
+    for (const event of [CHANGED, "popstate"]) window.removeEventListener(event, told);
+  };
+}
+
 export function useWhere(): Where {
-  const [params, setParams] = useSearchParams();
+  const [, setParams] = useSearchParams();
+  const search = useSyncExternalStore(whenChanged, () => window.location.search);
+  const params = useMemo(() => new URLSearchParams(search), [search]);
   const place = params.get("place") ?? undefined;
 
   const made = useCallback(
@@ -48,18 +59,17 @@ export function useWhere(): Where {
       all: (name) => params.getAll(name),
       open: (fields, replace = false) => setParams(made(fields), { replace }),
       hrefOf: (fields) => `?${made(fields).toString()}`,
-      change: (fields) =>
-        setParams(
-          (before) => {
-            const next = new URLSearchParams(before);
-            for (const [name, value] of Object.entries(fields)) {
-              next.delete(name);
-              for (const one of typeof value === "string" ? [value] : (value ?? [])) if (one) next.append(name, one);
-            }
-            return next;
-          },
-          { replace: true },
-        ),
+      change: (fields) => {
+        const next = new URLSearchParams(window.location.search);
+        for (const [name, value] of Object.entries(fields)) {
+          next.delete(name);
+          for (const one of typeof value === "string" ? [value] : (value ?? [])) if (one) next.append(name, one);
+        }
+        // Past the router: with every navigation Airflow (3.3.2) makes a plugin's component anew, and what is unfolded,
+        // chosen or focused would be lost with each filter.
+        window.history.replaceState(window.history.state, "", `${window.location.pathname}?${next.toString()}`);
+        window.dispatchEvent(new Event(CHANGED));
+      },
     }),
     [params, setParams, made],
   );
