@@ -63,7 +63,7 @@ def test_several_tags_are_chosen_at_once_and_servers_ordered_by_state(page: Page
     expect(page.get_by_role("button", name="Tags")).to_contain_text("2 tags")
     page.keyboard.press("Escape")
     expect(tags.first).to_be_hidden()
-    page.get_by_label("Order by").select_option(label="State in the newest slot")
+    page.get_by_role("combobox", name="Order by").select_option(label="State in the newest slot")
     (skipped,) = [name for name, one in exported.outcomes().items() if one["kind"] == "not exportable"]
     page.get_by_role("button", name="Clear filters").click()
     expect(rows.first).to_contain_text(skipped)
