@@ -13,7 +13,7 @@ from sealift.provider.operators.retention import (
     DryRunRetentionOperator,
 )
 from sealift.provider.params import retention_params
-from sealift.provider.retry import api_retry_policy
+from sealift.provider.retry import task_defaults
 from sealift.provider.settings import settings
 
 DOC = """
@@ -44,12 +44,7 @@ with DAG(
     max_active_runs=1,
     params=retention_params(_settings.default_params, rules=_settings.retention_rules),
     tags=["sealift", "ibm-cloud", "export"],
-    default_args={
-        "owner": _settings.owner,
-        "retries": _settings.retries,
-        "retry_delay": timedelta(seconds=_settings.retry_delay),
-        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
-    },
+    default_args=task_defaults(_settings),
 ) as dag:
     dry_run = DryRunRetentionOperator(
         task_id="dry_run",

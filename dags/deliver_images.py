@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
 from airflow.sdk import DAG
 
 from sealift.provider.assets import delivered_asset, exported_asset
 from sealift.provider.operators.deliver import ChooseExportsOperator, DeliverExportOperator
 from sealift.provider.params import deliver_params
-from sealift.provider.retry import api_retry_policy
+from sealift.provider.retry import task_defaults
 from sealift.provider.settings import settings
 
 DOC = """
@@ -46,12 +44,7 @@ with DAG(
     max_active_runs=1,
     params=deliver_params(_settings.default_params, to=_settings.deliver_to, aws_conn_id=_settings.deliver_aws_conn_id),
     tags=["sealift", "ibm-cloud", "export"],
-    default_args={
-        "owner": _settings.owner,
-        "retries": _settings.retries,
-        "retry_delay": timedelta(seconds=_settings.retry_delay),
-        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
-    },
+    default_args=task_defaults(_settings),
 ) as dag:
     choose = ChooseExportsOperator(
         task_id="choose_exports",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
 from airflow.sdk import DAG
 
 from sealift.provider.operators.doctor import ExamineExportsOperator
 from sealift.provider.params import examine_params
-from sealift.provider.retry import api_retry_policy
+from sealift.provider.retry import task_defaults
 from sealift.provider.settings import settings
 
 DOC = """
@@ -43,12 +41,7 @@ with DAG(
     max_active_runs=1,
     params=examine_params(_settings.default_params),
     tags=["sealift", "ibm-cloud", "export"],
-    default_args={
-        "owner": _settings.owner,
-        "retries": _settings.retries,
-        "retry_delay": timedelta(seconds=_settings.retry_delay),
-        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
-    },
+    default_args=task_defaults(_settings),
 ) as dag:
     ExamineExportsOperator(
         task_id="examine",

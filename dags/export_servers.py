@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task_group
@@ -11,7 +10,7 @@ from sealift.provider.operators.capture import CaptureImageOperator
 from sealift.provider.operators.report import WaveReportOperator
 from sealift.provider.operators.wave_servers import ReadWaveOperator
 from sealift.provider.params import wave_params
-from sealift.provider.retry import api_retry_policy
+from sealift.provider.retry import task_defaults
 from sealift.provider.sensors.export_when_ready import ExportWhenReadySensor
 from sealift.provider.sensors.prove_when_exported import ProveWhenExportedSensor
 from sealift.provider.settings import settings
@@ -54,10 +53,7 @@ with DAG(
     params=wave_params(),
     tags=["sealift", "ibm-cloud", "export"],
     default_args={
-        "owner": _settings.owner,
-        "retries": _settings.retries,
-        "retry_delay": timedelta(seconds=_settings.retry_delay),
-        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
+        **task_defaults(_settings),
         "weight_rule": "absolute",
     },
 ) as dag:

@@ -14,7 +14,7 @@ from sealift.provider.operators.plan import PlanExportsOperator
 from sealift.provider.operators.report import PlanReportOperator
 from sealift.provider.operators.wave import ExportWaveOperator, WaitForWavesOperator
 from sealift.provider.params import plan_params
-from sealift.provider.retry import api_retry_policy
+from sealift.provider.retry import task_defaults
 from sealift.provider.settings import settings
 
 DOC = """
@@ -56,12 +56,7 @@ with DAG(
     deadline=late_alert(),
     params=plan_params(_settings.default_params),
     tags=["sealift", "ibm-cloud", "export"],
-    default_args={
-        "owner": _settings.owner,
-        "retries": _settings.retries,
-        "retry_delay": timedelta(seconds=_settings.retry_delay),
-        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
-    },
+    default_args=task_defaults(_settings),
 ) as dag:
     make_plan = PlanExportsOperator(
         task_id="make_plan",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
 from airflow.sdk import DAG
 
 from sealift.provider.operators.prove import ChooseProofsOperator, ProveExportOperator
 from sealift.provider.params import prove_params
-from sealift.provider.retry import api_retry_policy
+from sealift.provider.retry import task_defaults
 from sealift.provider.settings import settings
 
 DOC = """
@@ -39,12 +37,7 @@ with DAG(
     max_active_runs=2,
     params=prove_params(_settings.default_params),
     tags=["sealift", "ibm-cloud", "export"],
-    default_args={
-        "owner": _settings.owner,
-        "retries": _settings.retries,
-        "retry_delay": timedelta(seconds=_settings.retry_delay),
-        "retry_policy": api_retry_policy(delay=timedelta(seconds=_settings.retry_delay)),
-    },
+    default_args=task_defaults(_settings),
 ) as dag:
     choose = ChooseProofsOperator(
         task_id="choose_exports",

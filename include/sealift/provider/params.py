@@ -44,6 +44,22 @@ def _minutes(title: str, description: str) -> Param:
     )
 
 
+def _streams() -> Param:
+    return Param(
+        4,
+        "Range reads at a time, for each export.",
+        type="integer",
+        minimum=1,
+        maximum=16,
+        title="Streams",
+        section=_HOW,
+    )
+
+
+def _rate(description: str) -> Param:
+    return Param(None, description, type=["number", "null"], exclusiveMinimum=0, title="Rate", section=_HOW)
+
+
 def plan_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
     """Make the parameters of ``plan_exports``.
 
@@ -354,15 +370,7 @@ def deliver_params(defaults: Mapping[str, Any], *, to: str, aws_conn_id: str) ->
             title="Target kits",
             section=_HOW,
         ),
-        "streams": Param(
-            4,
-            "Range reads at a time, for each export.",
-            type="integer",
-            minimum=1,
-            maximum=16,
-            title="Streams",
-            section=_HOW,
-        ),
+        "streams": _streams(),
         "engine": Param(
             "https",
             "How bytes come into a folder: https; aspera, by IBM's ascp on the worker; auto: aspera for large objects "
@@ -372,14 +380,7 @@ def deliver_params(defaults: Mapping[str, Any], *, to: str, aws_conn_id: str) ->
             title="Engine",
             section=_HOW,
         ),
-        "limit_megabytes": Param(
-            None,
-            "Megabytes (10^6 bytes) a second at most, for each export.",
-            type=["number", "null"],
-            exclusiveMinimum=0,
-            title="Rate",
-            section=_HOW,
-        ),
+        "limit_megabytes": _rate("Megabytes (10^6 bytes) a second at most, for each export."),
         **{name: same[name] for name in ("bucket", "region", "prefix", "cos_conn_id")},
         "aws_conn_id": Param(
             aws_conn_id,
@@ -499,22 +500,9 @@ def drill_params(defaults: Mapping[str, Any]) -> dict[str, Param]:
             title="Report on (days)",
             section=_HOW,
         ),
-        "streams": Param(
-            4,
-            "Range reads at a time, for each export.",
-            type="integer",
-            minimum=1,
-            maximum=16,
-            title="Streams",
-            section=_HOW,
-        ),
-        "limit_megabytes": Param(
-            None,
-            "Megabytes (10^6 bytes) a second at most, for each export. Empty: as fast as they come.",
-            type=["number", "null"],
-            exclusiveMinimum=0,
-            title="Rate",
-            section=_HOW,
+        "streams": _streams(),
+        "limit_megabytes": _rate(
+            "Megabytes (10^6 bytes) a second at most, for each export. Empty: as fast as they come."
         ),
         **{name: same[name] for name in ("bucket", "region", "prefix", "cos_conn_id")},
     }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryRule
+
+if TYPE_CHECKING:
+    from sealift.provider.settings import Settings
 
 FINAL = (
     "sealift.classic.errors.ClassicAuthError",
@@ -67,3 +71,18 @@ def api_retry_policy(*, delay: timedelta = timedelta(minutes=1)) -> ExceptionRet
             ),
         ]
     )
+
+
+def task_defaults(settings: Settings) -> dict[str, Any]:
+    """Say what every task of Sealift's DAGs begins with, as the deployment has set it.
+
+    :param settings: of the deployment.
+    :returns: for a DAG's ``default_args``.
+    """
+    delay = timedelta(seconds=settings.retry_delay)
+    return {
+        "owner": settings.owner,
+        "retries": settings.retries,
+        "retry_delay": delay,
+        "retry_policy": api_retry_policy(delay=delay),
+    }
